@@ -1,0 +1,20 @@
+/* Growable text. Failure latches: append freely, check `failed` once. Always NUL-terminated once non-empty. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct strbuf {
+	char *data; /* NULL until the first append */
+	size_t len; /* without the NUL */
+	size_t cap;
+	bool failed; /* out of memory somewhere */
+};
+
+void strbuf_deinit(struct strbuf *b);
+void strbuf_clear(struct strbuf *b); /* keeps the memory */
+bool strbuf_reserve(struct strbuf *b, size_t more); /* room for `more` bytes and a NUL */
+void strbuf_add(struct strbuf *b, const void *bytes, size_t len);
+void strbuf_str(struct strbuf *b, const char *str);
+void strbuf_char(struct strbuf *b, char c);
+void strbuf_printf(struct strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -1,0 +1,89 @@
+/*
+ * One decoded perf record, whatever it came from: a live ring or a perf.data file. Layouts:
+ * include/uapi/linux/perf_event.h (enum perf_event_type), kernel/events/core.c perf_output_sample.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum record_type {
+	RECORD_SAMPLE,
+	RECORD_MMAP,       /* MMAP and MMAP2 */
+	RECORD_COMM,
+	RECORD_FORK,
+	RECORD_EXIT,
+	RECORD_LOST,       /* ring overflow */
+	RECORD_THROTTLE,
+	RECORD_UNTHROTTLE,
+	RECORD_SWITCH,     /* SWITCH and SWITCH_CPU_WIDE */
+	RECORD_OTHER,      /* known to be harmless: skipped and counted */
+};
+
+/* CPU mode of a sample: misc & PERF_RECORD_MISC_CPUMODE_MASK. */
+enum record_mode { MODE_UNKNOWN, MODE_KERNEL, MODE_USER, MODE_HYPERVISOR, MODE_GUEST_KERNEL, MODE_GUEST_USER };
+
+struct record_sample {
+	uint64_t ip;
+	uint64_t period;
+	enum record_mode mode;
+	const uint64_t *chain;   /* callchain with PERF_CONTEXT_* markers; borrowed */
+	size_t num_chain;
+	uint64_t regs_abi;       /* PERF_SAMPLE_REGS_ABI_*; 0 = no registers */
+	const uint64_t *regs;    /* NULL when abi is 0 */
+	size_t num_regs;
+	const uint8_t *stack;    /* dyn_size valid bytes; NULL when none was copied */
+	size_t stack_bytes;      /* dyn_size */
+	size_t stack_size;       /* size: what was asked for, or less where the record would not fit */
+};
+
+struct record {
+	enum record_type type;
+	uint32_t raw_type;   /* PERF_RECORD_* */
+	uint16_t misc;
+	uint64_t time_ns;    /* 0 when the record carries none */
+	uint64_t id;         /* of the event (PERF_SAMPLE_IDENTIFIER), 0 = none */
+	uint32_t cpu;        /* UINT32_MAX = not told */
+	pid_t pid, tid;      /* -1 = not told (tasks that ended say -1, foreign namespaces 0) */
+	union {
+		struct record_sample sample;
+		struct {
+			uint64_t start, len, pgoff;
+			uint32_t maj, min;
+			uint64_t ino, ino_generation;
+			uint32_t prot, flags;
+			const uint8_t *build_id; /* instead of maj..ino_generation; borrowed; NULL = none */
+			size_t build_id_len;     /* <= 20 */
+			bool executable;
+			const char *path;        /* NUL-terminated, borrowed */
+			size_t path_len;
+		} mmap;
+		struct { const char *comm; size_t len; bool exec; } comm;
+		struct { pid_t ppid, ptid; } task;  /* FORK, EXIT */
+		struct { uint64_t id, count; } lost;
+		struct { bool out, preempt; pid_t other_pid, other_tid; } switching;
+	};
+};
+
+/* How an event's records are laid out: a copy of the few attr fields that decide it. */
+struct record_format {
+	uint64_t sample_type;  /* PERF_SAMPLE_* */
+	uint64_t read_format;  /* PERF_FORMAT_* */
+	uint64_t regs_user;    /* mask */
+	uint64_t regs_intr;
+	uint64_t branch_type;  /* attr.branch_sample_type */
+	bool sample_id_all;
+};
+
+/*
+ * `bytes` is one whole record with its header, aligned to 8; size == header.size. 0, or -EBADMSG when lengths
+ * inside do not fit: the record is then worthless, the stream is not. Borrows `bytes`.
+ */
+int record_decode(const struct record_format *format, const void *bytes, size_t size, struct record *ret);
+
+/* The user part of a sample's callchain: after PERF_CONTEXT_USER, markers left out. Number of entries. */
+size_t record_user_chain(const struct record_sample *s, const uint64_t **ret);
+/* The kernel part, leaf first. */
+size_t record_kernel_chain(const struct record_sample *s, const uint64_t **ret);

@@ -1,0 +1,24 @@
+/* Output formats. To add one: write format_NAME.c and add NAME to output/meson.build. Nothing else. */
+#pragma once
+
+#include <stddef.h>
+#include <stdio.h>
+
+struct err;
+struct profile;
+struct profile_view;
+
+struct format {
+	const char *name;
+	const char *description;
+	const char *const *extensions; /* ".folded", ... NULL ends */
+	int (*write)(const struct profile *profile, const struct profile_view *view, FILE *out,
+		     struct err *err);
+};
+
+const struct format *format_find(const char *name);     /* NULL when there is none */
+const struct format *format_for_path(const char *path); /* by the longest fitting extension; NULL */
+size_t format_list(const struct format *const **ret);
+
+/* The --stats JSON. */
+int stats_write_json(const struct profile *profile, FILE *out, struct err *err);

@@ -1,0 +1,72 @@
+/*
+ * A finished profile: distinct stacks with counts, every frame named, and how good it is. Plain data, filled
+ * by whoever recorded it, read by the formats.
+ */
+#pragma once
+
+#include "base/vec.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct intern;
+struct stacks;
+
+enum frame_kind {
+	FRAME_LABEL,     /* process, thread or container: the first frames */
+	FRAME_NATIVE,
+	FRAME_KERNEL,
+	FRAME_JIT,
+	FRAME_INLINED,
+	FRAME_UNKNOWN,   /* in no mapping */
+	FRAME_MARK,      /* [truncated], [altstack], ... */
+};
+
+struct profile_frame {
+	const char *name;    /* NULL = no symbol: shown as [module] */
+	const char *module;  /* last part of the path, "[kernel]", "[vdso]"; NULL = none */
+	const char *path;    /* whole path of the module; NULL = none */
+	uint64_t place;      /* offset in the file, or address */
+	enum frame_kind kind;
+};
+
+/* Reasons and runtimes by name; a NULL name ends. */
+struct profile_count {
+	const char *name;
+	uint64_t count;
+};
+
+/* --stats, and the quality lines. Invariant: samples == idle + kernel_only + complete + truncated + broken. */
+struct profile_stats {
+	uint64_t samples, idle, kernel_only, complete, truncated, broken;
+	uint64_t lost, throttled, spliced, no_method_starts;
+	uint64_t user_stacks, frames, unknown_frames, jit_frames, jit_named, kernel_frames;
+	uint64_t distinct_stacks, unwind_ns, symbolize_ns, peak_rss_kib;
+	uint64_t side_lost, malformed, unresolved_files;
+	double wall_s, cpu_s;
+	uint32_t stack_bytes, freq;
+	const char *event;
+	const char *targets;     /* as given: "all processes", "pid 7", "command ls" */
+	struct profile_count broken_by[24];
+	struct profile_count refused_by[16];
+	const char *notes[16];   /* what is missing and why, a sentence each; NULL ends */
+};
+
+struct profile {
+	struct stacks *stacks;   /* node frames are indices into `frames`; labels first below the root */
+	VEC(struct profile_frame) frames; /* frames.data[0] is unused */
+	struct profile_stats stats;
+	struct intern *strings;  /* owns every name */
+};
+
+/* How stacks are shown; the same for every format. */
+struct profile_view {
+	bool annotate;           /* _[k] _[j] _[i] suffixes */
+	bool kernel_only, user_only; /* -K, -U: frames of the other side are left out */
+};
+
+/* The text of a frame as formats print it: name, [module] or [unknown], escaped, with its suffix. */
+struct strbuf;
+void profile_frame_text(const struct profile_frame *frame, const struct profile_view *view,
+			struct strbuf *ret);

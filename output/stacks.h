@@ -1,0 +1,32 @@
+/*
+ * Stacks with counts, as a tree from the root. A node is a frame below its caller. Adding a stack seen before
+ * is one hash look-up and a walk to the root.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct stacks;
+
+struct stacks *stacks_new(void); /* NULL when out of memory */
+void stacks_free(struct stacks *s);
+
+/* A stack, leaf first (the last element is the first below the root). False when out of memory. */
+bool stacks_add(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64_t count);
+
+/* Every stack of `from`, its frames replaced by map(data, frame) (FRAME 0 = leave the frame out). */
+bool stacks_merge(struct stacks *into, const struct stacks *from,
+		  uint32_t (*map)(void *data, uint32_t frame), void *data);
+
+/* Nodes are 1..n in an order where a parent comes before its children. */
+struct stacks_node {
+	uint32_t frame;
+	uint32_t parent; /* 0 = the root */
+	uint64_t self;   /* samples that end here */
+};
+size_t stacks_num_nodes(const struct stacks *s);
+const struct stacks_node *stacks_node(const struct stacks *s, uint32_t index);
+size_t stacks_distinct(const struct stacks *s); /* nodes with self > 0 */
+uint64_t stacks_total(const struct stacks *s);

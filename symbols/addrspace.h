@@ -1,0 +1,85 @@
+/*
+ * What lies where in each process, at the time of the record being handled. Feed side-band records in time
+ * order. A process is (pid, generation): exec and pid reuse make a new `struct addrspace`.
+ */
+#pragma once
+
+#include "base/vec.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct addrspaces;
+struct door;
+struct err;
+struct file;
+struct files;
+struct intern;
+
+/* An executable mapping. Only these are kept. */
+struct mapping {
+	uint64_t start, end;   /* addresses in the process */
+	uint64_t pgoff;        /* offset in the file of `start`; for code without a file equals start */
+	struct file *file;     /* NULL: code without a file (anonymous, memfd, /dev/zero, SysV): JIT */
+	uint64_t bias;         /* addr - vaddr; 0 without ELF */
+};
+
+struct addrspace {
+	pid_t pid;
+	uint32_t id;           /* unique over the run: the generation */
+	uint32_t version;      /* grows with every change of `maps` */
+	VEC(struct mapping) maps; /* sorted by start, never overlapping */
+	uid_t uid;             /* real uid when first seen; (uid_t)-1 = not known */
+	pid_t ppid;
+	bool compat;           /* a 32-bit program */
+	bool dead;             /* its EXIT was handled; freed after the sink's space_gone */
+	void *user;            /* the session's; starts NULL (not copied by fork) */
+	void *names;           /* the perf map source's; starts NULL */
+};
+
+struct addrspaces_opts {
+	struct files *files;    /* borrowed */
+	struct door *door;      /* borrowed */
+	struct intern *strings; /* borrowed: comms live there as ids */
+	/* Called once before a generation ends (exit, exec, pid reuse, shutdown). May be NULL. */
+	void (*space_gone)(void *data, struct addrspace *space);
+	void *data;
+};
+
+int addrspaces_new(const struct addrspaces_opts *opts, struct addrspaces **ret, struct err *err);
+void addrspaces_free(struct addrspaces *a); /* calls space_gone for each */
+
+/*
+ * The process `pid` as of now. Unknown pids are read from /proc (maps, comm, status) once; when that fails
+ * an empty space is made. NULL only when out of memory. *fresh (may be NULL) tells that it was read now.
+ */
+struct addrspace *addrspaces_get(struct addrspaces *a, pid_t pid);
+struct addrspace *addrspaces_peek(struct addrspaces *a, pid_t pid); /* NULL when not known */
+/* Every running process, before recording starts. */
+int addrspaces_scan(struct addrspaces *a, struct err *err);
+
+/* Interned id (intern_get(strings, id)) of the thread's comm; read from /proc when unknown. */
+uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid);
+
+/* Records. `time_ns` is the record's; a space read from /proc at T ignores MMAPs older than T. */
+struct mmap_record {
+	pid_t pid, tid;
+	uint64_t start, len, pgoff;
+	uint32_t maj, min;
+	uint64_t ino, ino_generation;
+	bool executable;
+	const char *path;
+	size_t path_len;
+};
+void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns);
+void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
+		     uint64_t time_ns);
+void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm, size_t len,
+			     bool exec, uint64_t time_ns);
+void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns);
+
+/* The mapping that holds addr, or NULL. */
+const struct mapping *addrspace_find(const struct addrspace *space, uint64_t addr);
+
+size_t addrspaces_count(const struct addrspaces *a);

@@ -1,0 +1,62 @@
+/*
+ * Files that processes map: one object per file, shared by all processes. Known by the device and inode that
+ * the kernel told and by those of the descriptor; the descriptor is held while the file is in the table, so
+ * its inode number cannot be given to another file meanwhile.
+ */
+#pragma once
+
+#include "base/intern.h"
+#include "target/door.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct elf_file;
+struct files;
+
+enum file_kind {
+	FILE_ELF,     /* elf is set */
+	FILE_OTHER,   /* opened, but no ELF file (a .NET DLL, say): frame pointers only */
+	FILE_MISSING, /* could not be opened: `refusal` says why */
+};
+
+struct file {
+	uint32_t id;            /* > 0, never reused within a run */
+	uint32_t refs;          /* mappings that point here; managed by addrspace */
+	enum file_kind kind;
+	enum door_refusal refusal;
+	const char *path;       /* as the process names it, without " (deleted)"; interned */
+	const char *base;       /* last part of path: "[vdso]", "libc.so.6"; points into path */
+	struct elf_file *elf;   /* NULL unless FILE_ELF */
+	bool deleted;           /* the name was gone or meant another file when it was first seen */
+	pid_t seen_pid;         /* a process that mapped it, for debug files in its root */
+	bool debug_tried;       /* separate debug files were looked for */
+};
+
+struct files_opts {
+	struct door *door;      /* borrowed */
+	struct intern *strings; /* borrowed: paths live there */
+	size_t max_idle;        /* files kept that no process maps; 0 = 1024 */
+	/* Called before an idle file leaves the table: last chance to name frames in it. May be NULL. */
+	void (*evict)(void *data, struct file *file);
+	void *data;
+};
+
+int files_new(const struct files_opts *opts, struct files **ret, struct err *err);
+void files_free(struct files *files);
+
+/* The file behind a mapping; never NULL except when out of memory. Opened at first sight. */
+struct file *files_get(struct files *files, const struct door_mapping *mapping, uint32_t ino_generation,
+		       const pid_t *also_pids, size_t num_also);
+struct file *files_vdso(struct files *files); /* our own vDSO: the kernel gives every process the same */
+struct file *files_by_id(struct files *files, uint32_t id); /* NULL once evicted */
+void files_ref(struct file *file);
+void files_unref(struct files *files, struct file *file); /* may evict the longest idle file */
+
+/* Looks for separate debug files (build-id, debuglink) once, in the root of a process that maps the file and,
+ * if that is the host's, on the host. Adds what fits to file->elf. */
+void files_find_debug(struct files *files, struct file *file);
+
+/* How often the door refused, by reason. */
+const uint64_t *files_refused(const struct files *files); /* DOOR_NUM_REFUSALS counters */
+size_t files_count(const struct files *files);

@@ -1,0 +1,119 @@
+/*
+ * The one door: everything outside the program is reached through here. Target files, /proc text, host
+ * files, the kernel's own lists. Requests are plain values and answers are descriptors or bytes, so that the
+ * door can later move into a process of its own. Parsers never see a path they could open.
+ *
+ * A file a target can name is opened so that it cannot hurt us: inside the target's own root (openat2,
+ * RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS), O_PATH first, then fstat (regular, size cap, owner), then
+ * reopened through /proc/self/fd with O_NONBLOCK. A FIFO, a device or a directory is refused, never opened.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct door;
+struct err;
+struct strbuf;
+
+/* What a file is wanted for: decides the checks. */
+enum door_want {
+	DOOR_ELF,     /* an executable or library: regular, <= 4 GiB */
+	DOOR_DEBUG,   /* separate debug file: the same */
+	DOOR_PERFMAP, /* JIT symbols: regular, one link, <= 256 MiB, owned by the target's uid or root of its
+		       * user namespace, modified no earlier than the target started */
+	DOOR_NUM_WANTS,
+};
+
+/* Why the door refused; counted by the caller under `refused` in --stats. */
+enum door_refusal {
+	DOOR_OK,
+	DOOR_GONE,        /* no such file or process any more */
+	DOOR_DENIED,      /* the kernel said EACCES or EPERM */
+	DOOR_NOT_REGULAR, /* FIFO, device, directory, socket */
+	DOOR_TOO_BIG,
+	DOOR_FOREIGN,     /* wrong owner or more than one link */
+	DOOR_STALE,       /* older than the process it would name */
+	DOOR_CHANGED,     /* another inode than the one that is mapped */
+	DOOR_ESCAPE,      /* path leaves the root, loops or goes through a magic link */
+	DOOR_FAILED,      /* anything else; err says what */
+	DOOR_NUM_REFUSALS,
+};
+const char *door_refusal_name(enum door_refusal refusal); /* "gone", "denied", ... stable words */
+
+/* An opened file. The descriptor is the receiver's to close. */
+struct door_file {
+	int fd;
+	dev_t dev;         /* of fstat: on overlayfs and btrfs another number than perf's */
+	ino_t ino;
+	uint64_t size;     /* bytes */
+	int64_t mtime_ns;
+	int64_t ctime_ns;
+};
+
+/* A mapping as perf or /proc/PID/maps told it. */
+struct door_mapping {
+	pid_t pid;
+	uint64_t start, end; /* addresses in the process */
+	uint32_t maj, min;   /* of the mapped file's device; both 0 with ino 0 = not known */
+	uint64_t ino;
+	const char *path;    /* as told, may end in " (deleted)" */
+};
+
+int door_new(struct door **ret, struct err *err);
+void door_free(struct door *door); /* NULL is fine */
+
+/*
+ * The file mapped there: /proc/PID/map_files/START-END first (works for deleted and replaced files), else
+ * the path inside the process's root if device and inode are equal, else through another live process of
+ * `also_pids` (num_also of them, may be 0: for a short-lived process its parent's root serves).
+ */
+enum door_refusal door_open_mapping(struct door *door, const struct door_mapping *mapping,
+				    const pid_t *also_pids, size_t num_also,
+				    struct door_file *ret, struct err *err);
+
+/* `path` (absolute) inside the root of `pid`; pid 0 = the host's own root, same checks. */
+enum door_refusal door_open(struct door *door, pid_t pid, const char *path, enum door_want want,
+			    struct door_file *ret, struct err *err);
+
+/* The process's perf map: /tmp/perf-NSPID.map in its own root, NSPID = the innermost pid of its status. */
+enum door_refusal door_open_perfmap(struct door *door, pid_t pid, struct door_file *ret,
+				    struct err *err);
+
+/*
+ * /proc/PID/NAME ("maps", "status", "cgroup", "comm", "stat"; "task/TID/comm"…) appended to `ret`, at most
+ * `cap` bytes (longer text is cut at the last whole line and *cut set, when cut is not NULL).
+ * 0 or -errno (-ESRCH when the process is gone).
+ */
+int door_read_proc(struct door *door, pid_t pid, const char *name, size_t cap, struct strbuf *ret,
+		   bool *cut, struct err *err);
+
+/* Host texts this program reads, by fixed path: nothing else can be asked for. */
+enum door_text {
+	DOOR_KALLSYMS,          /* /proc/kallsyms */
+	DOOR_CPUS_ONLINE,       /* /sys/devices/system/cpu/online */
+	DOOR_PERF_PARANOID,     /* /proc/sys/kernel/perf_event_paranoid */
+	DOOR_PERF_MLOCK_KB,     /* /proc/sys/kernel/perf_event_mlock_kb */
+	DOOR_PERF_MAX_RATE,     /* /proc/sys/kernel/perf_event_max_sample_rate */
+	DOOR_PERF_MAX_STACK,    /* /proc/sys/kernel/perf_event_max_stack */
+	DOOR_KPTR_RESTRICT,     /* /proc/sys/kernel/kptr_restrict */
+	DOOR_LOCKDOWN,          /* /sys/kernel/security/lockdown */
+	DOOR_MEMINFO,           /* /proc/meminfo */
+	DOOR_NUM_TEXTS,
+};
+int door_read_text(struct door *door, enum door_text text, struct strbuf *ret, struct err *err);
+
+/* Id of a tracepoint from tracefs (or debugfs); both names are checked for [A-Za-z0-9_-]. 0 or -errno. */
+int door_tracepoint_id(struct door *door, const char *subsys, const char *name, uint64_t *ret,
+		       struct err *err);
+
+/*
+ * Each process (pid 0), or each thread of `pid`: calls each(data, id) until it returns non-zero, which is
+ * returned; -ESRCH when pid is gone.
+ */
+int door_each_task(struct door *door, pid_t pid, int (*each)(void *data, pid_t id), void *data,
+		   struct err *err);
+
+/* Reads a file descriptor the door gave: all of `size` at `offset`, or -EIO / -errno. Never maps it. */
+int door_pread(int fd, void *buf, size_t size, uint64_t offset);

@@ -1,0 +1,43 @@
+/* Parsers of /proc text: bytes in, values out. Every field is checked; odd lines are skipped and counted. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* One line of /proc/PID/maps (fs/proc/task_mmu.c show_map_vma). */
+struct proc_map {
+	uint64_t start, end; /* addresses in the process; start < end */
+	uint64_t pgoff;      /* byte offset in the file */
+	uint32_t maj, min;
+	uint64_t ino;
+	bool readable, writable, executable, shared;
+	char path[4096];     /* unescaped (\012 becomes a newline); "" = anonymous; cut when longer */
+};
+/* Calls each() per good line until it returns non-zero (returned); *bad counts lines that did not parse. */
+int proc_maps_parse(const char *text, size_t len, int (*each)(void *data, const struct proc_map *map),
+		    void *data, size_t *bad);
+
+/* What we need of /proc/PID/status. -EBADMSG when Tgid or Uid is missing. Names cannot forge fields:
+ * the kernel escapes '\n' in Name, and only whole line starts are matched. */
+struct proc_status {
+	pid_t tgid;
+	pid_t ppid;
+	pid_t nspid;  /* innermost pid: last field of NSpid; tgid when the line is missing */
+	uid_t uid;    /* real */
+	uid_t euid;
+	char name[64];
+};
+int proc_status_parse(const char *text, size_t len, struct proc_status *ret);
+
+/* Field 22 of /proc/PID/stat: start time in clock ticks since boot. The comm (which may hold ") ") is
+ * skipped by its last ')'. -EBADMSG when malformed. */
+int proc_stat_start_time(const char *text, size_t len, uint64_t *ret_ticks);
+
+/* Path of the process in the unified hierarchy ("0::"), else of the first controller line. Copied into
+ * `ret` (NUL-terminated, cut at size). -EBADMSG when there is none. */
+int proc_cgroup_parse(const char *text, size_t len, char *ret, size_t size);
+
+/* "0-3,7" as set bits; CPUs >= max are ignored. Number of CPUs seen, or -EBADMSG. */
+int cpulist_parse(const char *text, size_t len, uint8_t *bits, size_t max);

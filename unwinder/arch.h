@@ -1,0 +1,45 @@
+/*
+ * What the unwinder must know of a CPU: data, and at most one function. To add one: write arch_NAME.c, add it
+ * to unwinder/meson.build. The unwinder itself never asks which machine it runs on.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	ARCH_MAX_REGS = 34,    /* DWARF numbers we keep: aarch64's 0..33 */
+	ARCH_MAX_TRACKED = 12, /* callee-saved registers and the return address column in a rule */
+	ARCH_MAX_PERF_REGS = 64,
+};
+
+/* Registers of one frame, by DWARF number. A register whose bit in `valid` is clear is not known. */
+struct regs {
+	uint64_t v[ARCH_MAX_REGS];
+	uint64_t valid;
+	uint64_t pc; /* of the frame; kept apart, as some CPUs have no DWARF number for it */
+};
+
+struct arch {
+	const char *name;
+	uint16_t elf_machine;      /* EM_* */
+	uint64_t perf_regs;        /* mask for attr.sample_regs_user */
+	const int8_t *to_dwarf;    /* perf register bit -> DWARF number; -1 = none; -2 = the pc */
+	uint8_t num_perf_regs;     /* entries of to_dwarf */
+	uint8_t num_regs;          /* DWARF numbers 0..num_regs-1 are used */
+	uint8_t sp, fp, ra;        /* DWARF numbers: stack, frame pointer, return address column */
+	uint8_t tracked[ARCH_MAX_TRACKED]; /* DWARF numbers a 16-byte rule has slots for */
+	uint8_t num_tracked;
+	uint64_t callee_saved;     /* bit per DWARF number: keeps its value when a row says nothing */
+	uint64_t ra_mask;          /* bits of a return address that are address (pointer authentication) */
+	uint8_t call_pushes_ra;    /* x86: the return address lies at sp on entry; else in a register */
+};
+
+extern const struct arch arch_x86_64;
+extern const struct arch arch_aarch64;
+const struct arch *arch_host(void);
+const struct arch *arch_by_machine(uint16_t elf_machine);
+
+/* Values in the order of the mask's bits (perf_output_sample_regs), num of them. */
+void arch_regs_from_perf(const struct arch *arch, uint64_t mask, const uint64_t *values, size_t num,
+			 struct regs *ret);

@@ -1,0 +1,65 @@
+/*
+ * Who tells how to step from a frame to its caller. The unwinder asks a short list in order: the managed
+ * runtimes of the process first, then the file's CFI, then the frame pointer. A giver answers with a rule and
+ * says how long it holds, or takes the step itself, or passes.
+ */
+#pragma once
+
+#include "unwinder/arch.h"
+#include "unwinder/rule.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct addrspace;
+struct mapping;
+
+/* Memory of the target that is not in the sample. */
+enum memory_answer { MEMORY_OK, MEMORY_NOT_NOW, MEMORY_NEVER };
+struct memory_reader {
+	enum memory_answer (*read)(void *data, const struct addrspace *space, uint64_t addr, void *buf,
+				   size_t len);
+	void *data;
+};
+
+struct give_query {
+	const struct addrspace *space;  /* with its generation, space->id */
+	const struct mapping *mapping;  /* that holds pc; NULL when none does */
+	uint64_t pc;                    /* for look-up: of a caller, the return address - 1 */
+	bool activation;                /* pc is exact: the sampled frame, or one a signal interrupted */
+	bool first;                     /* the sampled frame itself */
+	const struct regs *regs;
+	const uint8_t *stack;           /* the copy, from the sampled sp upwards */
+	size_t stack_bytes;
+	uint64_t stack_base;            /* address of stack[0] */
+	const struct memory_reader *memory;
+};
+
+enum give {
+	GIVE_PASS,     /* not my code: ask the next */
+	GIVE_RULE,     /* answer.rule */
+	GIVE_STEP,     /* answer.regs is the caller already */
+	GIVE_STOP,     /* answer.reason */
+	GIVE_LATER,    /* memory said "not now": this sample stays without, nothing is remembered */
+};
+
+enum give_life {
+	GIVE_ONCE,       /* asked again for the next sample */
+	GIVE_WITH_CODE,  /* until unwinder_drop_code covers pc, or the generation ends */
+	GIVE_WITH_FILE,  /* as long as the file: for every process, by (file, offset) */
+};
+
+struct give_answer {
+	struct rule rule;         /* GIVE_RULE; not RULE_EXT */
+	enum give_life life;
+	struct regs regs;         /* GIVE_STEP: registers and pc of the caller */
+	bool caller_activation;   /* GIVE_STEP: the caller's pc is exact */
+	uint8_t reason;           /* GIVE_STOP: enum unwind_reason */
+};
+
+struct unwind_giver {
+	const char *name;
+	enum give (*give)(void *data, const struct give_query *query, struct give_answer *ret);
+	void *data;
+};
