@@ -23,7 +23,8 @@ struct opt {
 /*
  * Parses argv[1..] up to the first operand after "--" or the end. Operands are permuted to the back as
  * getopt does, except that a bare "--" ends our options for good. Returns the index of the first operand,
- * or -EINVAL with err set; -ECANCELED when --help was asked (nothing printed yet).
+ * or -EINVAL (or what a setter returned) with err set; -ECANCELED when --help, or -h where the table has
+ * no such letter, was asked (nothing printed yet). Not for several threads at once: getopt has one state.
  */
 int opts_parse(const struct opt *opts, int argc, char **argv, void *data, struct err *err);
 void opts_help(const struct opt *opts, FILE *out);

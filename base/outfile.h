@@ -1,7 +1,8 @@
 /*
  * An output that appears whole or not at all: written under a temporary name in the same directory
  * (O_EXCL, 0600 less umask widened to 0666 & ~umask at commit), flushed, fsynced, renamed.
- * "-" is stdout and is flushed and checked at commit.
+ * "-" is stdout and is flushed and checked at commit. Devices, pipes and sockets are written in place;
+ * a symbolic link stays and what it leads to is replaced.
  */
 #pragma once
 

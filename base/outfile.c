@@ -1,0 +1,244 @@
+#include "base/outfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+
+struct outfile {
+	FILE *stream; /* cookie stream that writes to fd */
+	int fd;
+	int write_errno; /* of the first write that failed; 0 = none */
+	char *path;      /* for messages and, unless `direct`, where to rename to */
+	char *tmp;       /* NULL when nothing is to be renamed or removed */
+	bool borrowed;   /* fd is stdout */
+};
+
+/* stdio forgets why an earlier write failed, so the stream's own write remembers it. */
+static ssize_t stream_write(void *cookie, const char *bytes, size_t len)
+{
+	struct outfile *f = cookie;
+	size_t done = 0;
+
+	while (done < len && !f->write_errno) {
+		ssize_t n = write(f->fd, bytes + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			f->write_errno = n < 0 ? errno : EIO;
+		else
+			done += (size_t)n;
+	}
+	if (f->write_errno)
+		errno = f->write_errno;
+	return (ssize_t)done; /* less than len is an error to stdio */
+}
+
+static void outfile_free(struct outfile *f)
+{
+	int saved = errno;
+
+	if (!f)
+		return;
+	if (f->stream)
+		fclose(f->stream);
+	if (f->tmp)
+		unlink(f->tmp);
+	if (!f->borrowed && f->fd >= 0)
+		close(f->fd);
+	free(f->tmp);
+	free(f->path);
+	free(f);
+	errno = saved;
+}
+
+void outfile_abort(struct outfile *f)
+{
+	/* What is still buffered must not reach a pipe or a terminal. */
+	if (f && !f->write_errno)
+		f->write_errno = ECANCELED;
+	outfile_free(f);
+}
+
+void outfile_abortp(struct outfile **f)
+{
+	outfile_abort(*f);
+	*f = NULL;
+}
+
+static int fail(struct err *err, int code, const char *path, const char *what)
+{
+	return err_set(err, code, "%s %s: %s", what, path, strerror(code));
+}
+
+static int open_stream(struct outfile *f, struct err *err)
+{
+	static const cookie_io_functions_t functions = { .write = stream_write };
+
+	f->stream = fopencookie(f, "w", functions);
+	return f->stream ? 0 : err_oom(err);
+}
+
+/* ".NAME.XXXXXX" beside path: the same directory is the same file system, so rename is atomic. */
+static char *temporary_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	char *ret;
+
+	/* NAME_MAX is 255; two dots and six letters are ours. */
+	if (asprintf(&ret, "%.*s.%.200s.XXXXXX", (int)(name - path), path, name) < 0)
+		return NULL;
+	return ret;
+}
+
+static int open_temporary(struct outfile *f, struct err *err)
+{
+	_cleanup_free_ char *tmp = temporary_name(f->path);
+
+	if (!tmp)
+		return err_oom(err);
+	f->fd = mkostemp(tmp, O_CLOEXEC);
+	if (f->fd < 0)
+		return fail(err, errno, f->path, "cannot create");
+	f->tmp = steal_ptr(tmp);
+	return 0;
+}
+
+/* Devices, pipes and sockets cannot be replaced: they are written in place. */
+static int open_direct(struct outfile *f, struct err *err)
+{
+	f->fd = open(f->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	return f->fd < 0 ? fail(err, errno, f->path, "cannot open") : 0;
+}
+
+/*
+ * The file a symbolic link leads to is replaced, not the link. Opening through the link first lets the
+ * kernel refuse links planted in sticky directories (fs.protected_symlinks).
+ */
+static int follow_link(struct outfile *f, struct err *err)
+{
+	_cleanup_close_ int probe = open(f->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	char *real;
+
+	if (probe < 0)
+		return fail(err, errno, f->path, "cannot open");
+	real = realpath(f->path, NULL);
+	if (!real)
+		return fail(err, errno, f->path, "cannot follow");
+	free(f->path);
+	f->path = real;
+	return 0;
+}
+
+static int open_path(struct outfile *f, struct err *err)
+{
+	struct stat link, st;
+	int r;
+
+	if (lstat(f->path, &link) < 0)
+		return errno == ENOENT ? open_temporary(f, err) :
+					 fail(err, errno, f->path, "cannot create");
+	if (stat(f->path, &st) < 0)
+		return fail(err, errno, f->path, "cannot follow");
+	if (S_ISDIR(st.st_mode))
+		return fail(err, EISDIR, f->path, "cannot write to");
+	if (!S_ISREG(st.st_mode))
+		return open_direct(f, err);
+	if (S_ISLNK(link.st_mode)) {
+		r = follow_link(f, err);
+		if (r < 0)
+			return r;
+	}
+	return open_temporary(f, err);
+}
+
+int outfile_open(const char *path, struct outfile **ret, struct err *err)
+{
+	_cleanup_(outfile_abortp) struct outfile *f = calloc(1, sizeof(*f));
+	int r = 0;
+
+	if (!f)
+		return err_oom(err);
+	f->fd = -1;
+	if (!strcmp(path, "-")) {
+		f->fd = STDOUT_FILENO;
+		f->borrowed = true;
+		fflush(stdout); /* what others printed comes first */
+		path = "standard output";
+	}
+	f->path = strdup(path);
+	if (!f->path)
+		return err_oom(err);
+	if (!f->borrowed)
+		r = open_path(f, err);
+	if (r < 0)
+		return r;
+	r = open_stream(f, err);
+	if (r < 0)
+		return r;
+	*ret = steal_ptr(f);
+	return 0;
+}
+
+FILE *outfile_stream(struct outfile *f)
+{
+	return f->stream;
+}
+
+/* The umask can only be read by setting it; for that moment a strict one stands. */
+static mode_t wanted_mode(void)
+{
+	mode_t mask = umask(077);
+
+	umask(mask);
+	return 0666 & ~mask;
+}
+
+/* Makes the rename itself durable. Not every file system can; the file is whole either way. */
+static void sync_directory(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	_cleanup_close_ int fd = -1;
+
+	if (!dir)
+		return;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)fsync(fd);
+}
+
+static int finish_temporary(struct outfile *f, struct err *err)
+{
+	if (fchmod(f->fd, wanted_mode()) < 0)
+		return fail(err, errno, f->path, "cannot set the mode of");
+	/* Some network and FUSE file systems know no fsync. */
+	if (fsync(f->fd) < 0 && errno != EINVAL && errno != ENOSYS)
+		return fail(err, errno, f->path, "cannot write");
+	if (close(steal_fd(&f->fd)) < 0 && errno != EINTR)
+		return fail(err, errno, f->path, "cannot write");
+	if (rename(f->tmp, f->path) < 0)
+		return fail(err, errno, f->path, "cannot replace");
+	free(f->tmp);
+	f->tmp = NULL;
+	sync_directory(f->path);
+	return 0;
+}
+
+int outfile_commit(struct outfile *f, struct err *err)
+{
+	int r = 0;
+
+	if (fflush(f->stream) || ferror(f->stream) || f->write_errno)
+		r = fail(err, f->write_errno ? f->write_errno : EIO, f->path, "cannot write");
+	else if (f->tmp)
+		r = finish_temporary(f, err);
+	outfile_abort(f); /* removes the temporary file if it still has its name */
+	return r;
+}
