@@ -1,0 +1,247 @@
+/*
+ * Inside of the unwinder: shared by the walk (unwinder.c), its parts, and the second opinion (libunwind.c).
+ */
+#pragma once
+
+#include "base/hash.h"
+#include "base/htab.h"
+#include "base/vec.h"
+#include "symbols/addrspace.h"
+#include "unwinder/arch.h"
+#include "unwinder/giver.h"
+#include "unwinder/rule.h"
+#include "unwinder/unwinder.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum {
+	RULE_GIVEN = 2,           /* in rule.flags: a runtime's answer, it is not asked again */
+	DEFAULT_MAX_FRAMES = 1024,
+	STACK_PAGE = 4096,        /* "the last page of its stack" */
+	KERNEL_MAX_STACK = 127,   /* default of kernel.perf_event_max_stack (PERF_MAX_STACK_DEPTH) */
+};
+
+/* ---- frames.c: place -> (id, rule), and back ---- */
+
+/* 32 bytes, so that one look-up touches one cache line. id 0 = the slot is empty. */
+struct frame_entry {
+	uint64_t place;  /* offset in the file, or address */
+	uint32_t owner;  /* file id; in the other tables what tells their kinds apart */
+	uint32_t id;
+	struct rule rule;
+};
+_Static_assert(sizeof(struct frame_entry) == 32, "two entries fill a cache line");
+
+/* Open addressing, a power of two slots, at most half full. All zero = empty. */
+struct frame_table {
+	struct frame_entry *entries; /* aligned to its own size of 32 */
+	size_t mask;                 /* slots - 1; 0 = nothing allocated */
+	size_t len;
+	unsigned int shift;          /* 64 - log2(slots) */
+};
+
+/* The owner of an entry in a process's own table. */
+enum { OWNER_JIT = 0, OWNER_NOWHERE = 1 };
+/* The owner of an entry in the table of frames that belong to no process. */
+enum { OWNER_KERNEL = 0, OWNER_OTHER = 1 };
+
+/* Frames of one generation that are in no file. Its ids are given out again when the generation ends. */
+struct space_frames {
+	uint32_t space_id;
+	struct frame_table table;
+	VEC(uint32_t) retired; /* ids of code that was dropped: still in finished stacks */
+};
+struct space_slot {
+	uint32_t space_id;
+	struct space_frames *frames; /* owned */
+};
+HTAB(space_map, struct space_slot, uint32_t, hash_u64(key), slot->space_id == key,
+     hash_u64(slot->space_id));
+
+struct frames {
+	struct frame_table files;   /* by (file id, offset) */
+	struct frame_table global;  /* kernel addresses and the user's numbers */
+	struct space_map spaces;
+	VEC(struct unwind_frame) by_id; /* [0] is no frame */
+	VEC(uint32_t) free_ids;
+	VEC(uint64_t) gone_files;   /* bit per file id: its entries go when the table is next rebuilt */
+};
+
+static inline size_t frame_table_home(const struct frame_table *t, uint32_t owner, uint64_t place)
+{
+	/* Fibonacci hashing (Knuth, TAOCP 6.4): the upper bits of a product with 2^64 / golden ratio. */
+	return ((place + (uint64_t)owner * 0xd6e8feb86659fd93u) * 0x9e3779b97f4a7c15u) >> t->shift;
+}
+
+/* NULL when absent. Valid until the next add to the table. */
+static inline struct frame_entry *frame_table_find(const struct frame_table *t, uint32_t owner,
+						   uint64_t place)
+{
+	if (!t->mask)
+		return NULL;
+	for (size_t i = frame_table_home(t, owner, place);; i = (i + 1) & t->mask) {
+		struct frame_entry *e = &t->entries[i];
+
+		if (e->place == place && e->owner == owner && e->id)
+			return e;
+		if (!e->id)
+			return NULL;
+	}
+}
+
+struct rule_exts;
+
+bool frames_init(struct frames *f); /* false when out of memory; deinit is due either way */
+void frames_deinit(struct frames *f);
+/* Finds or makes; NULL when out of memory. A new entry has RULE_UNSET. `exts` loses the side records of
+ * entries that go when the table grows. */
+struct frame_entry *frames_in_file(struct frames *f, struct rule_exts *exts, uint32_t file_id,
+				   uint64_t offset);
+struct frame_entry *frames_in_space(struct frames *f, struct space_frames *s, uint32_t owner,
+				    uint64_t addr);
+uint32_t frames_global(struct frames *f, uint32_t owner, uint64_t place);
+struct space_frames *frames_space(struct frames *f, uint32_t space_id); /* NULL when out of memory */
+void frames_drop_code(struct frames *f, uint32_t space_id, uint64_t start, uint64_t end);
+void frames_space_gone(struct frames *f, uint32_t space_id);
+void frames_file_gone(struct frames *f, uint32_t file_id);
+
+/* ---- exts.c: rows that do not fit 16 bytes ---- */
+
+struct ext_slot {
+	uint64_t hash;
+	uint32_t index;
+};
+HTAB(ext_map, struct ext_slot, uint64_t, key, slot->hash == key, slot->hash);
+
+/* A side record, shared by all places whose row reads the same. */
+struct ext_record {
+	struct rule_ext ext;
+	uint64_t hash;
+	uint32_t refs;  /* 0 = free */
+	bool indexed;   /* in the map by its hash */
+};
+struct rule_exts {
+	VEC(struct ext_record *) records; /* owned; an element is NULL when it is free */
+	VEC(uint32_t) free_indexes;
+	struct ext_map map;
+	size_t len;
+};
+
+/* Takes ext's operations, whatever happens; UINT32_MAX when out of memory. */
+uint32_t exts_add(struct rule_exts *exts, struct rule_ext *ext);
+void exts_unref(struct rule_exts *exts, uint32_t index);
+void exts_deinit(struct rule_exts *exts);
+
+/* ---- expr.c ---- */
+
+enum expr_status {
+	EXPR_OK,
+	EXPR_BAD,         /* an operation that means nothing here, stack misuse, too many steps */
+	EXPR_UNKNOWN_REG, /* needs a register that is not valid */
+	EXPR_OUTSIDE,     /* read of memory that is not in the copy; env->bad_addr */
+};
+
+struct expr_env {
+	const struct arch *arch;
+	const struct regs *regs;
+	const uint8_t *stack;  /* the copy */
+	size_t stack_bytes;
+	uint64_t stack_base;   /* address of stack[0] */
+	uint64_t cfa;          /* for DW_OP_call_frame_cfa */
+	bool has_cfa;
+	uint64_t bad_addr;     /* out */
+};
+
+enum expr_status expr_eval(struct expr_env *env, const struct rule_op *ops, size_t num_ops,
+			   uint64_t *ret);
+
+/* ---- the copied stack ---- */
+
+/* The word at addr; false when not all of it is in the copy. */
+static inline bool stack_word(const uint8_t *stack, size_t bytes, uint64_t base, uint64_t addr,
+			      uint64_t *ret)
+{
+	uint64_t at = addr - base; /* huge when addr is below */
+
+	if (bytes < sizeof(*ret) || at > bytes - sizeof(*ret))
+		return false;
+	memcpy(ret, stack + at, sizeof(*ret));
+	return true;
+}
+
+/* ---- unwinder.c ---- */
+
+/* What the walk remembers of each frame, for splicing. */
+struct trace {
+	uint64_t pc;     /* exact: the return address for callers */
+	uint64_t ra_at;  /* where that return address was read; 0 = not from the stack */
+};
+
+struct libunwind_state; /* owned by libunwind.c */
+
+struct unwinder {
+	const struct arch *arch;
+	enum unwind_method method;
+	size_t max_frames;
+	struct memory_reader memory; /* read is never NULL */
+	VEC(struct unwind_giver) givers;
+	struct frames frames;
+	struct rule_exts exts;
+	struct trace *trace;         /* max_frames; owned */
+	struct unwind_counts counts;
+	struct libunwind_state *libunwind; /* NULL until first used */
+};
+
+/*
+ * The id of the place that holds `pc` (for callers: the return address - 1) and what it is; counts it in
+ * ret->num_jit or num_unknown. FRAME_ID_NONE when out of memory.
+ */
+uint32_t unwinder_intern(struct unwinder *u, const struct addrspace *space, uint64_t pc,
+			 struct unwind_result *ret);
+/* The rule at `pc` by CFI and root functions alone (no givers): RULE_END or RULE_ROOT prove that a stack is
+ * complete there. RULE_FP when there is no CFI or no file. */
+struct rule unwinder_native_rule(struct unwinder *u, const struct addrspace *space, uint64_t pc);
+
+/* ---- fp.c ---- */
+
+enum fp_status {
+	FP_OK,
+	FP_OUTSIDE,  /* the frame pointer leaves the copy upwards: *bad_addr */
+	FP_END,      /* a null saved frame pointer and no caller */
+	FP_NOT,      /* the register is no frame pointer */
+};
+
+struct fp_frame {
+	uint64_t fp;        /* as saved: the caller's */
+	uint64_t ra;        /* masked */
+	uint64_t ra_at;     /* where it lies */
+	uint64_t sp;        /* of the caller, as far as the frame record tells */
+	bool fp_plausible;  /* the saved one is above this one, or null */
+};
+
+/* Reads the frame record {saved fp, return address} that the frame pointer points to; x86-64 psABI 3.2.2 and
+ * AAPCS64 6.4.6 lay it out alike. Checks everything but where `ra` leads. */
+enum fp_status fp_read(const struct arch *arch, const struct regs *regs, const uint8_t *stack,
+		       size_t stack_bytes, uint64_t stack_base, struct fp_frame *ret);
+
+/* ---- splice.c ---- */
+
+/*
+ * The walk ended after num_frames frames because the return address of the last lies at `wanted_at`, beyond
+ * the copy. Returns the first entry of in->chain that continues the stack there, or 0 when that is not
+ * proved. `fp` is the sampled frame pointer.
+ */
+size_t splice_find(const struct unwind_input *in, uint64_t stack_base, uint64_t fp,
+		   const struct trace *trace, size_t num_frames, uint64_t wanted_at, uint64_t ra_mask);
+
+/* ---- libunwind.c ---- */
+
+void unwind_by_libunwind(struct unwinder *u, const struct unwind_input *in, uint32_t *frames,
+			 struct unwind_result *ret);
+/* Called by unwinder_free, unwinder_space_gone and unwinder_file_gone; u->libunwind may be NULL. */
+void libunwind_free(struct unwinder *u);
+void libunwind_space_gone(struct unwinder *u, const struct addrspace *space);
+void libunwind_file_gone(struct unwinder *u, uint32_t file_id);
