@@ -54,13 +54,13 @@ static size_t utf8_char(const unsigned char *text, size_t left, uint32_t *ret)
 }
 
 /*
- * Characters that move the cursor, end a line or reorder what stands around them: C0, DEL, C1 (U+0085
- * is NEXT LINE), the line and paragraph separators, and the bidirectional controls of UAX #9.
+ * Characters that move the cursor, end a line or reorder what stands around them: C0, DEL, C1
+ * (U+0085 is NEXT LINE), the line and paragraph separators, bidirectional controls (UAX #9).
  */
 static bool is_dangerous(uint32_t code)
 {
-	return code < 0x20 || (code >= 0x7f && code <= 0x9f) || (code >= 0x2028 && code <= 0x202e) ||
-	       (code >= 0x2066 && code <= 0x2069);
+	return code < 0x20 || (code >= 0x7f && code <= 0x9f) ||
+	       (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
 
 /* The next character made safe; returns the bytes consumed. At most as many bytes come out. */
@@ -79,7 +79,7 @@ static size_t safe_char(const unsigned char *pos, size_t left, const char **ret,
 	return len;
 }
 
-/* Bytes at the start that can be copied as they are: printable ASCII, which is nearly everything. */
+/* Bytes at the start that need no look: printable ASCII, which is nearly everything. */
 static size_t plain_run(const unsigned char *pos, size_t left)
 {
 	size_t i = 0;
@@ -135,7 +135,7 @@ void escape_line(struct strbuf *out, const char *text, size_t len, size_t max)
 	}
 }
 
-/* RFC 8259 §7; also what would end a script element or a JavaScript line around the string. */
+/* RFC 8259 §7, what would end a script element around the string, and what is_dangerous. */
 static bool json_special(struct strbuf *out, uint32_t code, unsigned char next)
 {
 	if (code == '"' || code == '\\') {
@@ -145,7 +145,7 @@ static bool json_special(struct strbuf *out, uint32_t code, unsigned char next)
 		strbuf_str(out, "\\n");
 	} else if (code == '\t') {
 		strbuf_str(out, "\\t");
-	} else if (code < 0x20 || (code >= 0x7f && code <= 0x9f) || code == 0x2028 || code == 0x2029 ||
+	} else if (is_dangerous(code) ||
 		   (code == '<' && (next == '/' || next == '!' || next == 's' || next == 'S'))) {
 		strbuf_printf(out, "\\u%04x", code);
 	} else {

@@ -115,8 +115,8 @@ static void say_held_back(void)
 	put_line(NULL, text);
 }
 
-static void __attribute__((format(printf, 3, 0))) say(enum log_level level, const char *folder,
-						      const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0)))
+say(enum log_level level, const char *folder, const char *fmt, va_list ap)
 {
 	char text[LINE_BYTES];
 

@@ -204,7 +204,7 @@ void opts_help(const struct opt *opts, FILE *out)
 	put_row(out, h_taken ? 0 : 'h', "help", NULL, "show this");
 }
 
-/* Decimal digits at *pos; false without any or on overflow. No sign, no space: strtoull takes both. */
+/* Decimal digits; false without any or on overflow. strtoull would take signs and spaces. */
 static bool digits(const char **pos, uint64_t *ret)
 {
 	uint64_t value = 0;
@@ -227,8 +227,8 @@ int opts_u64(const char *arg, uint64_t min, uint64_t max, uint64_t *ret, struct 
 
 	if (!digits(&pos, &value) || *pos || value < min || value > max) {
 		if (max == UINT64_MAX)
-			return err_set(err, EINVAL, "\"%s\" is not a whole number from %llu up", arg,
-				       (unsigned long long)min);
+			return err_set(err, EINVAL, "\"%s\" is not a whole number from %llu up",
+				       arg, (unsigned long long)min);
 		return err_set(err, EINVAL, "\"%s\" is not a whole number from %llu to %llu", arg,
 			       (unsigned long long)min, (unsigned long long)max);
 	}
@@ -273,8 +273,8 @@ int opts_bytes(const char *arg, uint64_t *ret, struct err *err)
 
 	if (digits(&pos, &value)) {
 		unit = *pos ? strchr(units, toupper((unsigned char)*pos)) : NULL;
-		if (unit && !__builtin_mul_overflow(value, UINT64_C(1) << 10 * (unit - units + 1),
-						    &value))
+		if (unit &&
+		    !__builtin_mul_overflow(value, UINT64_C(1) << 10 * (unit - units + 1), &value))
 			pos++;
 		if (!*pos) {
 			*ret = value;

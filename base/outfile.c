@@ -118,8 +118,8 @@ static int open_direct(struct outfile *f, struct err *err)
 }
 
 /*
- * The file a symbolic link leads to is replaced, not the link. Opening through the link first lets the
- * kernel refuse links planted in sticky directories (fs.protected_symlinks).
+ * The file a symbolic link leads to is replaced, not the link. Opening through the link first lets
+ * the kernel refuse links planted in sticky directories (fs.protected_symlinks).
  */
 static int follow_link(struct outfile *f, struct err *err)
 {
@@ -142,8 +142,8 @@ static int open_path(struct outfile *f, struct err *err)
 	int r;
 
 	if (lstat(f->path, &link) < 0)
-		return errno == ENOENT ? open_temporary(f, err) :
-					 fail(err, errno, f->path, "cannot create");
+		return errno == ENOENT ? open_temporary(f, err)
+				       : fail(err, errno, f->path, "cannot create");
 	if (stat(f->path, &st) < 0)
 		return fail(err, errno, f->path, "cannot follow");
 	if (S_ISDIR(st.st_mode))
