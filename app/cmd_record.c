@@ -1,0 +1,751 @@
+#include "app/command.h"
+
+#include "app/events.h"
+#include "app/launch.h"
+#include "app/progress.h"
+#include "app/session.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/opts.h"
+#include "base/outfile.h"
+#include "base/vec.h"
+#include "collector/collector.h"
+#include "output/format.h"
+#include "output/profile.h"
+#include "target/door.h"
+#include "target/proc_text.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum {
+	MAX_CPUS = 8192, /* NR_CPUS of the largest distribution kernels */
+	TICK_NS = 1000000000,
+};
+
+struct output {
+	const char *path; /* "-" = stdout */
+	const struct format *format;
+};
+
+/* The command line. */
+struct record_args {
+	bool all;
+	VEC(pid_t) pids;
+	VEC(pid_t) tids;
+	bool by_uid;
+	uid_t uid;
+	uint8_t cpus[MAX_CPUS / 8];
+	bool have_cpus;
+	const char *event;
+	uint32_t freq;
+	uint64_t period;
+	double duration;
+	VEC(struct output) outputs;
+	const struct format *format; /* -f */
+	const char *stats_path;
+	uint64_t stack_bytes;
+	bool kernel_only, user_only;
+	enum unwind_method method;
+	enum session_by by;
+	bool threads, annotate, include_idle, report;
+	uint64_t ring_bytes;
+	char **command; /* after "--"; NULL = none */
+};
+
+/* Setters: one per option, each validates at once */
+
+static int set_all(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->all = true;
+	return 0;
+}
+
+static int push_ids(const char *arg, void *vec_data, bool tids, struct err *err)
+{
+	struct record_args *a = vec_data;
+	const char *pos = arg;
+
+	do {
+		char *end;
+		long id;
+
+		errno = 0;
+		id = strtol(pos, &end, 10);
+		if (end == pos || (*end && *end != ',') || errno || id <= 0 || id > INT32_MAX)
+			return err_set(err, EINVAL, "\"%s\" is not a list of ids such as 17,42", arg);
+		if (!(tids ? vec_push(&a->tids, (pid_t)id) : vec_push(&a->pids, (pid_t)id)))
+			return err_oom(err);
+		pos = *end ? end + 1 : end;
+	} while (*pos);
+	return 0;
+}
+
+static int set_pids(void *data, const char *arg, struct err *err)
+{
+	return push_ids(arg, data, false, err);
+}
+
+static int set_tids(void *data, const char *arg, struct err *err)
+{
+	return push_ids(arg, data, true, err);
+}
+
+static int set_uid(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+	struct passwd *pw;
+	uint64_t uid;
+
+	if (!opts_u64(arg, 0, UINT32_MAX - 1, &uid, NULL)) {
+		a->uid = (uid_t)uid;
+	} else {
+		pw = getpwnam(arg);
+		if (!pw)
+			return err_set(err, EINVAL, "\"%s\" is neither a user id nor a user's name", arg);
+		a->uid = pw->pw_uid;
+	}
+	a->by_uid = true;
+	return 0;
+}
+
+static int set_cpus(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+
+	if (cpulist_parse(arg, strlen(arg), a->cpus, MAX_CPUS) <= 0)
+		return err_set(err, EINVAL, "\"%s\" is not a list of CPUs such as 0-3,7", arg);
+	a->have_cpus = true;
+	return 0;
+}
+
+static int set_event(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->event = arg;
+	return 0;
+}
+
+static int set_freq(void *data, const char *arg, struct err *err)
+{
+	uint64_t freq;
+	int r = opts_u64(arg, 1, 100000, &freq, err);
+
+	if (!r)
+		((struct record_args *)data)->freq = (uint32_t)freq;
+	return r;
+}
+
+static int set_period(void *data, const char *arg, struct err *err)
+{
+	return opts_u64(arg, 1, INT64_MAX, &((struct record_args *)data)->period, err);
+}
+
+static int set_duration(void *data, const char *arg, struct err *err)
+{
+	return opts_seconds(arg, &((struct record_args *)data)->duration, err);
+}
+
+static int set_output(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+
+	if (!*arg)
+		return err_set(err, EINVAL, "an output needs a name");
+	return vec_push(&a->outputs, ((struct output){ .path = arg })) ? 0 : err_oom(err);
+}
+
+static int set_format(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+	const struct format *const *formats;
+	char known[200] = "";
+	size_t num;
+
+	a->format = format_find(arg);
+	if (a->format)
+		return 0;
+	num = format_list(&formats);
+	for (size_t i = 0; i < num; i++)
+		snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s", i ? ", " : "",
+			 formats[i]->name);
+	return err_set(err, EINVAL, "there is no format \"%s\"; there are: %s", arg, known);
+}
+
+static int set_stats(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->stats_path = arg;
+	return 0;
+}
+
+static int set_stack_bytes(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+	int r = opts_bytes(arg, &a->stack_bytes, err);
+
+	if (!r && (a->stack_bytes < 512 || a->stack_bytes > 65528 || a->stack_bytes % 8))
+		return err_set(err, EINVAL, "\"%s\": the kernel copies 512 to 65528 bytes, a multiple of 8",
+			       arg);
+	return r;
+}
+
+static int set_kernel_only(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->kernel_only = true;
+	return 0;
+}
+
+static int set_user_only(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->user_only = true;
+	return 0;
+}
+
+static const char *const method_names[] = { "cfi", "libunwind", "fp" };
+
+static int set_unwinder(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+
+	for (size_t i = 0; i < sizeof(method_names) / sizeof(method_names[0]); i++) {
+		if (!strcmp(arg, method_names[i])) {
+			a->method = (enum unwind_method)i;
+			return 0;
+		}
+	}
+	return err_set(err, EINVAL, "\"%s\" is none of cfi, libunwind, fp", arg);
+}
+
+static int set_by(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+
+	if (!strcmp(arg, "comm"))
+		a->by = BY_COMM;
+	else if (!strcmp(arg, "pid"))
+		a->by = BY_PID;
+	else
+		return err_set(err, EINVAL, "\"%s\" is none of comm, pid", arg);
+	return 0;
+}
+
+static int set_by_pid(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->by = BY_PID;
+	return 0;
+}
+
+static int set_threads(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->threads = true;
+	return 0;
+}
+
+static int set_annotate(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->annotate = true;
+	return 0;
+}
+
+static int set_include_idle(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->include_idle = true;
+	return 0;
+}
+
+static int set_report(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->report = true;
+	return 0;
+}
+
+static int set_ring_bytes(void *data, const char *arg, struct err *err)
+{
+	return opts_bytes(arg, &((struct record_args *)data)->ring_bytes, err);
+}
+
+static int set_quiet(void *data, const char *arg, struct err *err)
+{
+	log_set_level(LOG_QUIET);
+	return 0;
+}
+
+static int set_verbose(void *data, const char *arg, struct err *err)
+{
+	log_set_level(LOG_DEBUG);
+	return 0;
+}
+
+static const struct opt record_opts[] = {
+	{ 'a', "all", NULL, "every process of the machine", set_all },
+	{ 'p', "pid", "PID,..", "these processes: all threads, and what they start", set_pids },
+	{ 't', "tid", "TID,..", "these threads alone", set_tids },
+	{ 'u', "uid", "USER", "every process of a user (id or name)", set_uid },
+	{ 'C', "cpu", "LIST", "only these CPUs, such as 0-3,7", set_cpus },
+	{ 'F', "freq", "HZ", "samples per second and CPU (99)", set_freq },
+	{ 'c', "count", "N", "a sample every N events, instead of -F", set_period },
+	{ 'd', "duration", "SEC", "stop after 5, 0.5, 2m; else at Ctrl-C or when the targets end",
+	  set_duration },
+	{ 'e', "event", "NAME", "cycles, cpu-clock, page-faults, ... or SUBSYS:TRACEPOINT\n"
+	  "(default: cycles where they open, else cpu-clock)", set_event },
+	{ 'o', "output", "FILE", "repeatable; the name's end tells the format; - is stdout", set_output },
+	{ 'f', "format", "NAME", "format where the name does not tell (collapsed)", set_format },
+	{ 0, "report", NULL, "print the text report as well", set_report },
+	{ 0, "stats", "FILE", "quality of the profile as JSON", set_stats },
+	{ 0, "stack-bytes", "N", "user stack copied per sample (the largest that fits)",
+	  set_stack_bytes },
+	{ 'K', "kernel", NULL, "kernel frames only", set_kernel_only },
+	{ 'U', "user", NULL, "user frames only", set_user_only },
+	{ 0, "unwinder", "NAME", "cfi (default), libunwind, or fp: the kernel's frame pointers",
+	  set_unwinder },
+	{ 0, "by", "WHAT", "first frame: comm (default) or pid", set_by },
+	{ 0, "pids", NULL, "the same as --by pid", set_by_pid },
+	{ 0, "threads", NULL, "a frame per thread below the first", set_threads },
+	{ 0, "annotate", NULL, "_[k] and _[j] behind kernel and JIT frames", set_annotate },
+	{ 0, "include-idle", NULL, "keep the idle task", set_include_idle },
+	{ 0, "ring-bytes", "N", "most memory for all rings (256M or 1 % of memory)", set_ring_bytes },
+	{ 'q', "quiet", NULL, "nothing on stderr but errors", set_quiet },
+	{ 'v', "verbose", NULL, "more on stderr", set_verbose },
+	{ 0 },
+};
+
+/* The recording */
+
+struct recording {
+	struct record_args args;
+	struct door *door;
+	struct events events;
+	struct launch launch;
+	struct collector *collector;
+	struct session *session;
+	char targets[256];
+	uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
+};
+
+static void recording_close(struct recording *r)
+{
+	collector_close(r->collector);
+	session_free(r->session);
+	launch_deinit(&r->launch);
+	events_close(&r->events);
+	door_free(r->door);
+	vec_deinit(&r->args.pids);
+	vec_deinit(&r->args.tids);
+	vec_deinit(&r->args.outputs);
+}
+
+static int usage(struct err *err)
+{
+	log_warn(NULL, "error: %s (ringfold record --help tells more)", err->msg);
+	return EXIT_USAGE;
+}
+
+static int failed(const struct err *err)
+{
+	log_set_level(LOG_WARN); /* -q silences everything but this */
+	log_warn(NULL, "error: %s", err->msg);
+	return err->code == EPERM || err->code == EACCES ? EXIT_NOT_PERMITTED : EXIT_FAILED;
+}
+
+static int check_targets(struct record_args *a, struct err *err)
+{
+	int kinds = (a->pids.len > 0) + (a->tids.len > 0) + a->by_uid;
+
+	if (kinds > 1 || (kinds && (a->all || a->command)))
+		return err_set(err, EINVAL, "-a, -p, -t, -u and -- COMMAND exclude each other");
+	if (!kinds && !a->all && !a->command)
+		return err_set(err, EINVAL, "nothing to record: -a, -p PID, -t TID, -u USER or -- COMMAND");
+	if (a->kernel_only && a->user_only)
+		return err_set(err, EINVAL, "-K and -U exclude each other");
+	if (a->freq && a->period)
+		return err_set(err, EINVAL, "-F and -c exclude each other");
+	return 0;
+}
+
+/* A name nothing can be written to is told before recording, not after. */
+static int check_writable(const char *path, struct err *err)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	const char *dir;
+
+	if (!copy)
+		return err_oom(err);
+	if (!strcmp(path, "-"))
+		return 0;
+	dir = dirname(copy);
+	if (access(dir, W_OK | X_OK) < 0)
+		return err_set(err, errno, "cannot write %s: %s: %s", path, dir, strerror(errno));
+	return 0;
+}
+
+static int check_outputs(struct record_args *a, struct err *err)
+{
+	int r;
+
+	if (a->outputs.len == 0) {
+		const char *format = isatty(STDOUT_FILENO) ? "report" : "collapsed";
+		struct output out = { .path = "-",
+				      .format = a->format ? a->format : format_find(format) };
+
+		a->report = a->report && out.format != format_find("report");
+		return vec_push(&a->outputs, out) ? 0 : err_oom(err);
+	}
+	for (size_t i = 0; i < a->outputs.len; i++) {
+		struct output *out = &a->outputs.data[i];
+
+		out->format = format_for_path(out->path);
+		if (!out->format || !strcmp(out->path, "-"))
+			out->format = a->format;
+		if (!out->format && !strcmp(out->path, "-"))
+			out->format = format_find("collapsed");
+		if (!out->format)
+			return err_set(err, EINVAL, "-o %s: its name does not tell a format; give one with -f",
+				       out->path);
+		r = check_writable(out->path, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void describe_targets(struct recording *r)
+{
+	const struct record_args *a = &r->args;
+	size_t size = sizeof(r->targets), len = 0;
+
+	if (a->command) {
+		snprintf(r->targets, size, "%scommand %s", a->all ? "all processes during " : "",
+			 a->command[0]);
+	} else if (a->all) {
+		snprintf(r->targets, size, "all processes");
+	} else if (a->by_uid) {
+		snprintf(r->targets, size, "processes of user %u", a->uid);
+	} else {
+		bool tids = a->tids.len > 0;
+		const pid_t *ids = tids ? a->tids.data : a->pids.data;
+		size_t num = tids ? a->tids.len : a->pids.len;
+
+		len = (size_t)snprintf(r->targets, size, "%s ", tids ? "thread" : "process");
+		for (size_t i = 0; i < num && len < size - 16; i++)
+			len += (size_t)snprintf(r->targets + len, size - len, "%s%d", i ? "," : "", ids[i]);
+	}
+}
+
+static struct collector_opts collector_opts(struct recording *r)
+{
+	struct record_args *a = &r->args;
+	struct collector_opts opts = {
+		.target = TARGET_ALL,
+		.cpus = a->have_cpus ? a->cpus : NULL,
+		.num_cpu_bits = a->have_cpus ? MAX_CPUS : 0,
+		.event = a->event,
+		.freq_hz = a->freq,
+		.period = a->period,
+		.stack_bytes = (uint32_t)a->stack_bytes,
+		.no_kernel = a->user_only,
+		.max_ring_bytes = a->ring_bytes,
+		.door = r->door,
+	};
+
+	if (a->pids.len) {
+		opts.target = TARGET_PIDS;
+		opts.pids = a->pids.data;
+		opts.num_pids = a->pids.len;
+	} else if (a->tids.len) {
+		opts.target = TARGET_TIDS;
+		opts.pids = a->tids.data;
+		opts.num_pids = a->tids.len;
+	} else if (a->command && !a->all) {
+		opts.target = TARGET_COMMAND;
+		opts.pids = &r->launch.pid;
+		opts.num_pids = 1;
+	}
+	if (a->method != UNWIND_FP && !a->kernel_only)
+		opts.user_regs = arch_host()->perf_regs;
+	opts.no_user_chain = a->kernel_only;
+	return opts;
+}
+
+static int open_recording(struct recording *r, struct err *err)
+{
+	struct record_args *a = &r->args;
+	struct collector_opts collect;
+	struct session_opts session = {
+		.method = a->method,
+		.by = a->by,
+		.threads = a->threads,
+		.include_idle = a->include_idle,
+		.kernel_only = a->kernel_only,
+		.user_only = a->user_only,
+		.by_uid = a->by_uid,
+		.uid = a->uid,
+	};
+	int ret;
+
+	ret = door_new(&r->door, err);
+	if (!ret)
+		ret = events_open(&r->events, err);
+	if (!ret && a->command)
+		ret = launch_prepare(a->command, &r->launch, err);
+	if (ret < 0)
+		return ret;
+	collect = collector_opts(r);
+	ret = collector_open(&collect, &r->collector, err);
+	if (ret < 0)
+		return ret;
+	session.door = r->door;
+	session.regs_mask = collect.user_regs;
+	if (collector_info(r->collector)->filtered && collect.target == TARGET_PIDS) {
+		session.pids = a->pids.data;
+		session.num_pids = a->pids.len;
+	}
+	ret = session_new(&session, &r->session, err);
+	if (!ret && collect.target == TARGET_ALL)
+		ret = session_scan(r->session, err);
+	return ret;
+}
+
+static struct profile_view view_of(const struct record_args *a)
+{
+	return (struct profile_view){ .annotate = a->annotate, .kernel_only = a->kernel_only,
+				      .user_only = a->user_only };
+}
+
+static int write_output(const char *path, const struct profile *profile,
+			const struct profile_view *view, const struct format *format, struct err *err)
+{
+	_cleanup_(outfile_abortp) struct outfile *out = NULL;
+	int r;
+
+	r = outfile_open(path, &out, err);
+	if (r < 0)
+		return r;
+	if (format)
+		r = format->write(profile, view, outfile_stream(out), err);
+	else
+		r = stats_write_json(profile, outfile_stream(out), err);
+	if (r < 0)
+		return err_prefix(err, "writing %s", path);
+	return outfile_commit(steal_ptr(out), err);
+}
+
+/* Every output; one that fails does not keep the others from being written. */
+static int write_outputs(struct recording *r, const struct profile *profile, bool to_stdout,
+			 struct err *err)
+{
+	struct profile_view view = view_of(&r->args);
+	struct err first = { 0 };
+
+	for (size_t i = 0; i < r->args.outputs.len; i++) {
+		const struct output *out = &r->args.outputs.data[i];
+		struct err e = { 0 };
+
+		if (!to_stdout && !strcmp(out->path, "-"))
+			continue;
+		if (write_output(out->path, profile, &view, out->format, &e) < 0) {
+			first = first.code ? first : e;
+			continue;
+		}
+		if (strcmp(out->path, "-"))
+			log_info(NULL, "wrote %s", out->path);
+	}
+	if (r->args.stats_path && !first.code)
+		write_output(r->args.stats_path, profile, &view, NULL, &first);
+	if (r->args.report && to_stdout && !first.code)
+		write_output("-", profile, &view, format_find("report"), &first);
+	if (first.code)
+		*err = first;
+	return -first.code;
+}
+
+static bool naming_stopped(void *data)
+{
+	struct recording *r = data;
+
+	events_poll(&r->events);
+	return r->events.skip_names;
+}
+
+static void add_note(struct profile_stats *stats, const char *note)
+{
+	size_t num = sizeof(stats->notes) / sizeof(stats->notes[0]);
+
+	for (size_t i = 0; i + 1 < num; i++) {
+		if (!stats->notes[i]) {
+			stats->notes[i] = note;
+			return;
+		}
+	}
+}
+
+/* What the session does not know: loss, times, what was asked for. */
+static void complete_stats(struct recording *r, struct profile_stats *stats)
+{
+	const struct collector_info *info = collector_info(r->collector);
+	struct collector_counts counts = collector_counts(r->collector);
+	uint64_t end_ns = r->end_ns ? r->end_ns : clock_monotonic_ns();
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	stats->lost = counts.lost;
+	stats->throttled = counts.throttled;
+	stats->side_lost = counts.side_lost;
+	stats->malformed = counts.malformed;
+	stats->wall_s = (double)(end_ns - r->start_ns) / 1e9;
+	stats->cpu_s = (double)clock_cpu_ns() / 1e9;
+	stats->peak_rss_kib = (uint64_t)usage.ru_maxrss;
+	stats->stack_bytes = info->stack_bytes;
+	stats->freq = info->freq_hz;
+	stats->event = info->event;
+	stats->targets = r->targets;
+	for (size_t i = 0; i < sizeof(info->notes) / sizeof(info->notes[0]) && info->notes[i]; i++)
+		add_note(stats, info->notes[i]);
+}
+
+/* The profile so far, into every output. Returns how many samples it holds, or -errno. */
+static int64_t write_profile(struct recording *r, bool last, struct err *err)
+{
+	struct profile *profile;
+	int64_t samples;
+	int ret;
+
+	ret = session_profile(r->session, naming_stopped, r, &profile, err);
+	if (ret < 0)
+		return ret;
+	complete_stats(r, &profile->stats);
+	log_status(NULL);
+	ret = write_outputs(r, profile, last, err);
+	samples = (int64_t)profile->stats.samples;
+	if (last && !ret)
+		progress_end(&profile->stats);
+	profile_free(profile);
+	return ret < 0 ? ret : samples;
+}
+
+static int handle_events(struct recording *r, struct err *err)
+{
+	struct events *e = &r->events;
+	struct err write_err = { 0 };
+	int ret = 0;
+
+	events_poll(e);
+	if (e->child) {
+		e->child = false;
+		if (r->launch.pid && launch_poll(&r->launch))
+			e->stop = true;
+	}
+	if (e->tick) {
+		struct session_progress p = session_progress(r->session);
+		struct collector_counts counts = collector_counts(r->collector);
+
+		e->tick = false;
+		progress_tick(clock_monotonic_ns() - r->start_ns, &p, &counts);
+		ret = collector_rescan_cpus(r->collector, err);
+	}
+	if (e->write_now) {
+		e->write_now = false;
+		if (write_profile(r, false, &write_err) < 0)
+			log_warn(NULL, "error: %s", write_err.msg); /* the recording goes on */
+	}
+	return ret;
+}
+
+static int drain(struct recording *r, bool all, struct err *err)
+{
+	struct collector_sink sink = { .record = session_record, .data = r->session };
+
+	return collector_drain(r->collector, &sink, all, err);
+}
+
+enum { WAIT_DRAIN = 1, WAIT_EVENTS = 2, WAIT_TARGETS_ENDED = 3 };
+
+static int record(struct recording *r, struct err *err)
+{
+	bool ended = false;
+	int ret;
+
+	r->start_ns = clock_monotonic_ns();
+	ret = collector_enable(r->collector, err);
+	if (!ret && r->launch.pid)
+		ret = launch_go(&r->launch, r->args.command[0], err);
+	if (!ret)
+		ret = events_start(&r->events, (uint64_t)(r->args.duration * 1e9), TICK_NS, err);
+	while (!ret && !ended && !r->events.stop && !r->events.time_up) {
+		int what = collector_wait(r->collector, r->events.epoll_fd, err);
+
+		if (what < 0)
+			return what;
+		ret = drain(r, false, err);
+		if (!ret && what == WAIT_EVENTS)
+			ret = handle_events(r, err);
+		ended = what == WAIT_TARGETS_ENDED;
+	}
+	if (ret < 0)
+		return ret;
+	ret = collector_disable(r->collector, err);
+	r->end_ns = clock_monotonic_ns();
+	return ret < 0 ? ret : drain(r, true, err);
+}
+
+static int finish(struct recording *r)
+{
+	struct err err = { 0 };
+	int64_t samples;
+
+	samples = write_profile(r, true, &err);
+	if (samples < 0)
+		return failed(&err);
+	if (r->launch.pid) {
+		launch_end(&r->launch);
+		return r->events.time_up ? 0 : launch_exit_status(&r->launch);
+	}
+	return samples ? 0 : EXIT_NO_SAMPLES;
+}
+
+static int record_run(int argc, char **argv)
+{
+	_cleanup_(recording_close) struct recording r = {
+		.events = { .epoll_fd = -1, .signal_fd = -1, .duration_fd = -1, .tick_fd = -1 },
+		.launch = { .go_fd = -1, .fail_fd = -1 },
+	};
+	struct err err = { 0 };
+	int first;
+
+	first = opts_parse(record_opts, argc, argv, &r.args, &err);
+	if (first == -ECANCELED) {
+		puts("ringfold record [options] [-- COMMAND ARG..]\n");
+		opts_help(record_opts, stdout);
+		return fflush(stdout) ? EXIT_FAILED : 0;
+	}
+	if (first < 0)
+		return usage(&err);
+	r.args.command = first < argc ? argv + first : NULL;
+	if (check_targets(&r.args, &err) < 0)
+		return usage(&err);
+	if (check_outputs(&r.args, &err) < 0)
+		return err.code == EINVAL ? usage(&err) : failed(&err);
+	describe_targets(&r);
+	if (open_recording(&r, &err) < 0)
+		return failed(&err);
+	progress_start(collector_info(r.collector), r.targets, method_names[r.args.method]);
+	if (record(&r, &err) < 0) {
+		int status = failed(&err);
+
+		return err.code == ENOENT && r.launch.pid ? 127 : status;
+	}
+	return finish(&r);
+}
+
+const struct command command_record = {
+	.name = "record",
+	.summary = "sample running processes and write a profile",
+	.run = record_run,
+};

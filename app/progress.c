@@ -1,0 +1,46 @@
+#include "app/progress.h"
+
+#include "app/session.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "collector/collector.h"
+#include "output/profile.h"
+#include "output/quality.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { PLAIN_LINE_SECONDS = 10 };
+
+void progress_start(const struct collector_info *info, const char *targets, const char *unwinder)
+{
+	char stacks[64] = "no user stacks";
+
+	if (info->stack_bytes)
+		snprintf(stacks, sizeof(stacks), "%u bytes of stack by %s", info->stack_bytes, unwinder);
+	log_info(NULL, "%s, %s at %u Hz on %u CPU%s, %s; Ctrl-C stops and writes", targets, info->event,
+		 info->freq_hz, info->num_cpus, info->num_cpus == 1 ? "" : "s", stacks);
+	log_debug(NULL, "rings of %" PRIu64 " KiB, %" PRIu64 " KiB in all", info->ring_bytes / 1024,
+		  info->all_ring_bytes / 1024);
+	for (size_t i = 0; i < sizeof(info->notes) / sizeof(info->notes[0]) && info->notes[i]; i++)
+		log_warn(NULL, "%s", info->notes[i]);
+}
+
+void progress_tick(uint64_t elapsed_ns, const struct session_progress *p,
+		   const struct collector_counts *counts)
+{
+	uint64_t seconds = elapsed_ns / 1000000000u;
+	double whole = p->user_stacks ? 100.0 * (double)p->complete / (double)p->user_stacks : 100.0;
+	double cpu = elapsed_ns ? 100.0 * (double)clock_cpu_ns() / (double)elapsed_ns : 0.0;
+	char line[200];
+
+	snprintf(line, sizeof(line),
+		 "%" PRIu64 " s  %" PRIu64 " samples (%" PRIu64 " idle)  %" PRIu64
+		 " lost  %.1f %% whole stacks  own CPU %.1f %%",
+		 seconds, p->samples, p->idle, counts->lost, whole, cpu);
+	if (isatty(STDERR_FILENO))
+		log_status(line);
+	else if (seconds && seconds % PLAIN_LINE_SECONDS == 0)
+		log_info(NULL, "%s", line);
+}

@@ -1,0 +1,793 @@
+#include "app/session.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/htab.h"
+#include "base/intern.h"
+#include "base/strbuf.h"
+#include "collector/record.h"
+#include "output/profile.h"
+#include "output/stacks.h"
+#include "perfmap/perfmap.h"
+#include "symbols/addrspace.h"
+#include "symbols/elf_file.h"
+#include "symbols/file.h"
+#include "symbols/symbols.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	MAX_USER_FRAMES = 1024,
+	MAX_KERNEL_FRAMES = 512, /* perf_event_max_stack is 127 unless somebody raised it */
+	MAX_LABELS = 8,
+	TIMED_SAMPLES = 16,      /* one sample in so many is timed: reading the clock costs 5 % of a walk */
+};
+
+/* What a process has been seen doing while it lives; folded into session.ended when its generation ends. */
+struct live {
+	struct addrspace *space;
+	struct stacks *stacks;
+	struct live *prev, *next;
+	bool jit;                /* a frame in code without a file was sampled */
+};
+
+/* A frame that is not a place in a file or the kernel: labels, marks, JIT code of ended processes. */
+struct label_slot {
+	struct profile_frame frame;
+	uint32_t number; /* index in session.labels */
+};
+
+static inline uint64_t frame_hash(const struct profile_frame *f)
+{
+	return hash_two((uintptr_t)f->name ^ (uint64_t)f->kind << 56, (uintptr_t)f->module);
+}
+
+HTAB(label_tab, struct label_slot, const struct profile_frame *, frame_hash(key),
+     slot->frame.name == key->name && slot->frame.module == key->module && slot->frame.kind == key->kind,
+     frame_hash(&slot->frame));
+
+/* The first frames of a stack by who ran: formatted once per (comm, pid, tid). */
+struct who {
+	uint32_t comm;
+	pid_t pid, tid;
+};
+struct who_slot {
+	struct who who;
+	uint32_t process, thread; /* frame ids; thread 0 = none */
+};
+static inline uint64_t who_hash(const struct who *w)
+{
+	return hash_two((uint64_t)w->comm << 32 | (uint32_t)w->pid, (uint32_t)w->tid);
+}
+HTAB(who_tab, struct who_slot, const struct who *, who_hash(key),
+     slot->who.comm == key->comm && slot->who.pid == key->pid && slot->who.tid == key->tid,
+     who_hash(&slot->who));
+
+struct pid_slot {
+	pid_t pid;
+};
+HTAB(pid_set, struct pid_slot, pid_t, hash_u64((uint64_t)key), slot->pid == key,
+     hash_u64((uint64_t)slot->pid));
+
+struct session {
+	struct session_opts opts;
+	struct intern *strings;
+	struct files *files;
+	struct addrspaces *spaces;
+	struct symbols *symbols;
+	struct unwinder *unwinder;
+	struct stacks *ended;        /* stacks of ended generations */
+	struct live *live;           /* list of the others */
+	struct label_tab label_tab;
+	VEC(struct profile_frame) labels; /* by number */
+	struct who_tab who_tab;
+	VEC(struct profile_frame) named;  /* by frame id: file and kernel frames; kind FRAME_LABEL = not yet */
+	struct pid_set wanted;       /* with opts.pids */
+	uint32_t mark_truncated, mark_altstack, mark_broken; /* frame ids */
+	uint32_t frames[MAX_USER_FRAMES + MAX_KERNEL_FRAMES + MAX_LABELS];
+	struct profile_stats stats;
+	uint64_t broken_by[REASON_NUM];
+	bool failed;                 /* out of memory: the profile is not whole */
+	bool closing;                /* session_free: nobody will ask for a profile any more */
+};
+
+/* Labels */
+
+static uint32_t label_frame(struct session *s, const struct profile_frame *frame)
+{
+	struct label_slot *slot;
+	bool added;
+
+	slot = label_tab_add(&s->label_tab, frame, &added);
+	if (!slot)
+		return FRAME_ID_NONE;
+	if (added) {
+		slot->frame = *frame;
+		slot->number = (uint32_t)s->labels.len;
+		if (!vec_push(&s->labels, *frame)) {
+			label_tab_remove(&s->label_tab, frame);
+			return FRAME_ID_NONE;
+		}
+	}
+	return unwinder_other_frame(s->unwinder, slot->number);
+}
+
+static uint32_t text_frame(struct session *s, const char *text, enum frame_kind kind)
+{
+	struct profile_frame frame = { .name = intern_str(s->strings, text), .kind = kind };
+
+	return frame.name ? label_frame(s, &frame) : FRAME_ID_NONE;
+}
+
+static const struct who_slot *who_labels(struct session *s, uint32_t comm, pid_t pid, pid_t tid)
+{
+	struct who key = { .comm = comm, .pid = s->opts.by == BY_PID ? pid : 0,
+			   .tid = s->opts.threads ? tid : 0 };
+	struct who_slot *slot;
+	char text[96];
+	bool added;
+
+	slot = who_tab_add(&s->who_tab, &key, &added);
+	if (!slot || !added)
+		return slot;
+	slot->who = key;
+	if (key.pid)
+		snprintf(text, sizeof(text), "%s-%d", intern_get(s->strings, comm), pid);
+	else
+		snprintf(text, sizeof(text), "%s", intern_get(s->strings, comm));
+	slot->process = text_frame(s, text, FRAME_LABEL);
+	if (key.tid) {
+		snprintf(text, sizeof(text), "thread %d", tid);
+		slot->thread = text_frame(s, text, FRAME_LABEL);
+	}
+	return slot;
+}
+
+/* Names: once per distinct frame, never while a sample is handled */
+
+static void file_name_frame(struct session *s, struct file *file, uint64_t offset,
+			    struct profile_frame *ret)
+{
+	struct symbol symbol;
+	uint64_t vaddr;
+
+	ret->module = file->base;
+	ret->path = file->path;
+	ret->kind = FRAME_NATIVE;
+	if (file->kind == FILE_ELF && elf_file_vaddr(file->elf, offset, &vaddr) &&
+	    symbols_file(s->symbols, file, vaddr, &symbol))
+		ret->name = symbol.name;
+}
+
+static void kernel_name_frame(struct session *s, uint64_t addr, struct profile_frame *ret)
+{
+	struct symbol symbol;
+	const char *module = NULL;
+
+	ret->kind = FRAME_KERNEL;
+	if (symbols_kernel(s->symbols, addr, &symbol, &module))
+		ret->name = symbol.name;
+	ret->module = module ? module : intern_str(s->strings, "[kernel]");
+}
+
+/* The name of a file's or the kernel's frame, remembered by its id. */
+static const struct profile_frame *named_frame(struct session *s, uint32_t id)
+{
+	struct unwind_frame place = unwinder_frame(s->unwinder, id);
+	struct profile_frame *frame;
+
+	if (id >= s->named.len) {
+		size_t old = s->named.len;
+
+		if (!vec_reserve(&s->named, unwinder_num_frames(s->unwinder)))
+			return NULL;
+		s->named.len = unwinder_num_frames(s->unwinder);
+		memset(s->named.data + old, 0, (s->named.len - old) * sizeof(s->named.data[0]));
+	}
+	frame = &s->named.data[id];
+	if (frame->kind != FRAME_LABEL)
+		return frame;
+	frame->place = place.place;
+	if (place.where == FRAME_IN_KERNEL) {
+		kernel_name_frame(s, place.place, frame);
+	} else {
+		struct file *file = files_by_id(s->files, place.owner);
+
+		if (file)
+			file_name_frame(s, file, place.place, frame);
+		else
+			frame->kind = FRAME_UNKNOWN; /* left the table unnamed: out of memory then */
+	}
+	return frame;
+}
+
+/* A frame that lives with its process: in JIT code, or in no mapping at all. */
+static struct profile_frame space_frame(struct session *s, struct addrspace *space,
+					const struct unwind_frame *place)
+{
+	struct profile_frame frame = { .kind = FRAME_UNKNOWN };
+	struct symbol symbol;
+
+	if (place->where == FRAME_NOWHERE)
+		return frame;
+	frame.kind = FRAME_JIT;
+	frame.module = intern_str(s->strings, "[jit]");
+	if (symbols_jit(s->symbols, space, place->place, &symbol))
+		frame.name = symbol.name;
+	return frame;
+}
+
+/* Ends of generations and files */
+
+struct end_ctx {
+	struct session *s;
+	struct addrspace *space;
+};
+
+/* Frames that live with the process become labels, which live as long as the run. */
+static uint32_t end_frame(void *data, uint32_t id)
+{
+	struct end_ctx *ctx = data;
+	struct unwind_frame place = unwinder_frame(ctx->s->unwinder, id);
+	struct profile_frame frame;
+
+	if (place.where != FRAME_IN_JIT && place.where != FRAME_NOWHERE)
+		return id;
+	frame = space_frame(ctx->s, ctx->space, &place);
+	id = label_frame(ctx->s, &frame);
+	ctx->s->failed |= id == FRAME_ID_NONE;
+	return id;
+}
+
+static void live_free(struct session *s, struct live *live)
+{
+	if (live->prev)
+		live->prev->next = live->next;
+	else
+		s->live = live->next;
+	if (live->next)
+		live->next->prev = live->prev;
+	live->space->user = NULL;
+	stacks_free(live->stacks);
+	free(live);
+}
+
+static void space_gone(void *data, struct addrspace *space)
+{
+	struct session *s = data;
+	struct live *live = space->user;
+	struct end_ctx ctx = { .s = s, .space = space };
+
+	if (live) {
+		if (!s->closing && !stacks_merge(s->ended, live->stacks, end_frame, &ctx))
+			s->failed = true;
+		live_free(s, live);
+	}
+	symbols_space_gone(s->symbols, space);
+	unwinder_space_gone(s->unwinder, space);
+}
+
+static void file_evicted(void *data, struct file *file)
+{
+	struct session *s = data;
+
+	for (uint32_t id = 1; id < unwinder_num_frames(s->unwinder); id++) {
+		struct unwind_frame place = unwinder_frame(s->unwinder, id);
+
+		if (place.where == FRAME_IN_FILE && place.owner == file->id && !named_frame(s, id))
+			s->failed = true;
+	}
+	unwinder_file_gone(s->unwinder, file->id);
+}
+
+static struct live *live_get(struct session *s, struct addrspace *space)
+{
+	struct live *live = space->user;
+
+	if (live)
+		return live;
+	live = calloc(1, sizeof(*live));
+	if (!live)
+		return NULL;
+	live->stacks = stacks_new();
+	if (!live->stacks) {
+		free(live);
+		return NULL;
+	}
+	live->space = space;
+	live->next = s->live;
+	if (s->live)
+		s->live->prev = live;
+	s->live = live;
+	space->user = live;
+	return live;
+}
+
+/* Samples */
+
+static bool process_wanted(struct session *s, const struct addrspace *space)
+{
+	if (s->opts.by_uid && space->uid != s->opts.uid)
+		return false;
+	return !s->opts.num_pids || pid_set_find(&s->wanted, space->pid);
+}
+
+static size_t add_kernel_frames(struct session *s, const struct record_sample *sample, size_t num)
+{
+	const uint64_t *chain;
+	size_t len = record_kernel_chain(sample, &chain);
+
+	if (len > MAX_KERNEL_FRAMES)
+		len = MAX_KERNEL_FRAMES;
+	for (size_t i = 0; i < len; i++) {
+		/* Callers are looked up inside their call, as in user space. */
+		uint32_t id = unwinder_kernel_frame(s->unwinder, i ? chain[i] - 1 : chain[i]);
+
+		if (id != FRAME_ID_NONE)
+			s->frames[num++] = id;
+	}
+	s->stats.kernel_frames += len;
+	return num;
+}
+
+/* A sample of a task without a user side: kernel threads, tasks whose memory is gone or not there yet. */
+static bool has_no_user_side(const struct session *s, const struct record_sample *sample,
+			     const struct addrspace *space)
+{
+	const uint64_t *chain;
+
+	if (sample->mode == MODE_USER)
+		return false;
+	if (!s->opts.regs_mask)
+		return record_user_chain(sample, &chain) == 0;
+	return sample->regs_abi == 0 || sample->stack_bytes == 0 || space->maps.len == 0;
+}
+
+static size_t add_user_frames(struct session *s, const struct record_sample *sample,
+			      struct live *live, size_t num)
+{
+	struct unwind_input in = {
+		.space = live->space,
+		.perf_regs = sample->regs,
+		.perf_mask = s->opts.regs_mask,
+		.compat = sample->regs_abi == 1, /* PERF_SAMPLE_REGS_ABI_32 */
+		.stack = sample->stack,
+		.stack_bytes = sample->stack_bytes,
+		.stack_full = sample->stack_bytes == sample->stack_size,
+	};
+	struct unwind_result result;
+
+	in.num_chain = record_user_chain(sample, &in.chain);
+	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
+	num += result.num_frames;
+	s->stats.user_stacks++;
+	s->stats.frames += result.num_frames;
+	s->stats.jit_frames += result.num_jit;
+	s->stats.unknown_frames += result.num_unknown;
+	s->stats.spliced += result.spliced;
+	if (result.num_jit && !live->jit) {
+		live->jit = true;
+		symbols_jit_first_seen(s->symbols, live->space);
+	}
+	switch (result.class) {
+	case UNWIND_COMPLETE:
+		s->stats.complete++;
+		break;
+	case UNWIND_TRUNCATED:
+		s->stats.truncated++;
+		s->frames[num++] = s->mark_truncated;
+		break;
+	case UNWIND_BROKEN:
+	case UNWIND_NUM_CLASSES:
+		s->stats.broken++;
+		s->broken_by[result.reason]++;
+		s->frames[num++] = result.reason == REASON_ALTSTACK ? s->mark_altstack : s->mark_broken;
+		break;
+	}
+	return num;
+}
+
+static void take_sample(struct session *s, const struct record *rec)
+{
+	const struct record_sample *sample = &rec->sample;
+	bool idle = rec->pid == 0 && rec->tid == 0;
+	const struct who_slot *who;
+	struct addrspace *space;
+	struct live *live;
+	size_t num = 0;
+
+	space = addrspaces_get(s->spaces, rec->pid);
+	if (!space || !(live = live_get(s, space))) {
+		s->failed = true;
+		return;
+	}
+	if (!process_wanted(s, space))
+		return;
+	s->stats.samples++;
+	if (idle) {
+		s->stats.idle++;
+		if (!s->opts.include_idle)
+			return;
+	}
+	if (!s->opts.user_only)
+		num = add_kernel_frames(s, sample, num);
+	if (!idle) {
+		if (s->opts.kernel_only || has_no_user_side(s, sample, space))
+			s->stats.kernel_only++;
+		else
+			num = add_user_frames(s, sample, live, num);
+	}
+	who = who_labels(s, addrspaces_comm(s->spaces, rec->pid, rec->tid), rec->pid, rec->tid);
+	if (!who) {
+		s->failed = true;
+		return;
+	}
+	if (who->thread)
+		s->frames[num++] = who->thread;
+	s->frames[num++] = who->process;
+	if (!stacks_add(live->stacks, s->frames, num, 1))
+		s->failed = true;
+}
+
+static void take_sample_timed(struct session *s, const struct record *rec)
+{
+	uint64_t start;
+
+	if (s->stats.samples % TIMED_SAMPLES) {
+		take_sample(s, rec);
+		return;
+	}
+	start = clock_monotonic_ns();
+	take_sample(s, rec);
+	s->stats.unwind_ns += (clock_monotonic_ns() - start) * TIMED_SAMPLES;
+}
+
+static void take_mmap(struct session *s, const struct record *rec)
+{
+	struct mmap_record m = {
+		.pid = rec->pid,
+		.tid = rec->tid,
+		.start = rec->mmap.start,
+		.len = rec->mmap.len,
+		.pgoff = rec->mmap.pgoff,
+		.maj = rec->mmap.maj,
+		.min = rec->mmap.min,
+		.ino = rec->mmap.ino,
+		.ino_generation = rec->mmap.ino_generation,
+		.executable = rec->mmap.executable,
+		.path = rec->mmap.path,
+		.path_len = rec->mmap.path_len,
+	};
+
+	if (rec->pid > 0) /* -1 is the kernel itself */
+		addrspaces_mmap(s->spaces, &m, rec->time_ns);
+}
+
+static void take_fork(struct session *s, const struct record *rec)
+{
+	if (s->opts.num_pids && rec->pid != rec->task.ppid && pid_set_find(&s->wanted, rec->task.ppid)) {
+		struct pid_slot *slot = pid_set_add(&s->wanted, rec->pid, NULL);
+
+		if (slot)
+			slot->pid = rec->pid;
+		else
+			s->failed = true;
+	}
+	addrspaces_fork(s->spaces, rec->pid, rec->task.ppid, rec->tid, rec->task.ptid, rec->time_ns);
+}
+
+static void take_exit(struct session *s, const struct record *rec)
+{
+	addrspaces_exit(s->spaces, rec->pid, rec->tid, rec->time_ns);
+	if (s->opts.num_pids && !addrspaces_peek(s->spaces, rec->pid))
+		pid_set_remove(&s->wanted, rec->pid);
+}
+
+void session_record(void *session, const struct record *rec)
+{
+	struct session *s = session;
+
+	switch (rec->type) {
+	case RECORD_SAMPLE:
+		take_sample_timed(s, rec);
+		break;
+	case RECORD_MMAP:
+		take_mmap(s, rec);
+		break;
+	case RECORD_COMM:
+		addrspaces_comm_changed(s->spaces, rec->pid, rec->tid, rec->comm.comm, rec->comm.len,
+					rec->comm.exec, rec->time_ns);
+		break;
+	case RECORD_FORK:
+		take_fork(s, rec);
+		break;
+	case RECORD_EXIT:
+		take_exit(s, rec);
+		break;
+	case RECORD_LOST:
+	case RECORD_THROTTLE:
+	case RECORD_UNTHROTTLE:
+	case RECORD_SWITCH:
+	case RECORD_OTHER:
+		break; /* counted by the collector */
+	}
+}
+
+/* The profile */
+
+struct build {
+	struct session *s;
+	struct profile *profile;
+	struct addrspace *space;    /* of the stacks being merged; NULL for ended ones */
+	VEC(uint32_t) index;        /* frame id -> index in profile->frames; 0 = not yet */
+	bool (*stop)(void *data);
+	void *data;
+	bool stopped;
+	bool failed;
+};
+
+static struct profile_frame frame_of(struct build *b, uint32_t id)
+{
+	struct unwind_frame place = unwinder_frame(b->s->unwinder, id);
+	const struct profile_frame *named;
+
+	switch (place.where) {
+	case FRAME_OTHER:
+		return b->s->labels.data[place.owner];
+	case FRAME_IN_JIT:
+	case FRAME_NOWHERE:
+		return space_frame(b->s, b->space, &place);
+	case FRAME_IN_FILE:
+	case FRAME_IN_KERNEL:
+		break;
+	}
+	if (b->stopped || (b->stopped = b->stop && b->stop(b->data))) {
+		struct file *file = place.where == FRAME_IN_FILE ?
+			files_by_id(b->s->files, place.owner) : NULL;
+
+		return (struct profile_frame){
+			.module = file ? file->base : place.where == FRAME_IN_KERNEL ? "[kernel]" : NULL,
+			.place = place.place,
+			.kind = place.where == FRAME_IN_KERNEL ? FRAME_KERNEL : FRAME_NATIVE,
+		};
+	}
+	named = named_frame(b->s, id);
+	b->failed |= !named;
+	return named ? *named : (struct profile_frame){ .kind = FRAME_UNKNOWN };
+}
+
+static const char *copy_text(struct build *b, const char *text)
+{
+	const char *copy = text ? intern_str(b->profile->strings, text) : NULL;
+
+	b->failed |= text && !copy;
+	return copy;
+}
+
+static uint32_t build_frame(void *data, uint32_t id)
+{
+	struct build *b = data;
+	struct profile_frame frame;
+
+	if (id < b->index.len && b->index.data[id])
+		return b->index.data[id];
+	frame = frame_of(b, id);
+	frame.name = copy_text(b, frame.name);
+	frame.module = copy_text(b, frame.module);
+	frame.path = copy_text(b, frame.path);
+	if (!vec_push(&b->profile->frames, frame)) {
+		b->failed = true;
+		return 0;
+	}
+	if (id >= b->index.len) { /* naming made a new label */
+		size_t old = b->index.len, len = (size_t)id + 256;
+
+		if (!vec_reserve(&b->index, len)) {
+			b->failed = true;
+			return 0;
+		}
+		memset(b->index.data + old, 0, (len - old) * sizeof(uint32_t));
+		b->index.len = len;
+	}
+	b->index.data[id] = (uint32_t)(b->profile->frames.len - 1);
+	return b->index.data[id];
+}
+
+/* Named JIT frames are known only now: every occurrence counts, as jit_frames does. */
+static int count_jit_named(struct profile *p)
+{
+	size_t num = stacks_num_nodes(p->stacks);
+	_cleanup_free_ uint64_t *total = calloc(num + 1, sizeof(*total));
+
+	if (!total)
+		return -1;
+	p->stats.jit_named = 0;
+	for (size_t i = num; i > 0; i--) { /* children come after their parents */
+		const struct stacks_node *node = stacks_node(p->stacks, (uint32_t)i);
+		const struct profile_frame *frame = &p->frames.data[node->frame];
+
+		total[i] += node->self;
+		total[node->parent] += total[i];
+		if (frame->kind == FRAME_JIT && frame->name)
+			p->stats.jit_named += total[i];
+	}
+	return 0;
+}
+
+static void fill_counts(struct session *s, struct profile_stats *stats)
+{
+	const uint64_t *refused = files_refused(s->files);
+	size_t num = 0;
+
+	for (int i = 0; i < REASON_NUM; i++) {
+		if (!s->broken_by[i])
+			continue;
+		stats->broken_by[num].name = unwind_reason_name(i);
+		stats->broken_by[num++].count = s->broken_by[i];
+	}
+	num = 0;
+	for (int i = DOOR_OK + 1; i < DOOR_NUM_REFUSALS; i++) {
+		if (!refused[i])
+			continue;
+		stats->refused_by[num].name = door_refusal_name(i);
+		stats->refused_by[num++].count = refused[i];
+	}
+}
+
+static int build_profile(struct build *b, struct err *err)
+{
+	struct session *s = b->s;
+	struct profile *p = b->profile;
+	bool ok;
+
+	b->failed |= !vec_push(&p->frames, (struct profile_frame){ 0 }); /* index 0 is unused */
+	ok = stacks_merge(p->stacks, s->ended, build_frame, b);
+	for (struct live *live = s->live; ok && live; live = live->next) {
+		/* Frame ids of JIT code mean something only within their process. */
+		b->space = live->space;
+		ok = stacks_merge(p->stacks, live->stacks, build_frame, b);
+	}
+	if (!ok || b->failed || s->failed)
+		return err_oom(err);
+	p->stats = s->stats;
+	p->stats.distinct_stacks = stacks_distinct(p->stacks);
+	fill_counts(s, &p->stats);
+	return count_jit_named(p) < 0 ? err_oom(err) : 0;
+}
+
+int session_profile(struct session *s, bool (*stop)(void *data), void *data, struct profile **ret,
+		    struct err *err)
+{
+	struct build b = { .s = s, .stop = stop, .data = data };
+	uint64_t start = clock_monotonic_ns();
+	const char *note;
+	int r;
+
+	r = profile_new(&b.profile, err);
+	if (r < 0)
+		return r;
+	r = build_profile(&b, err);
+	vec_deinit(&b.index);
+	if (r < 0) {
+		profile_free(b.profile);
+		return r;
+	}
+	s->stats.symbolize_ns += clock_monotonic_ns() - start;
+	b.profile->stats.symbolize_ns = s->stats.symbolize_ns;
+	note = b.profile->stats.kernel_frames ? symbols_kernel_note(s->symbols) : NULL;
+	if (note)
+		b.profile->stats.notes[0] = intern_str(b.profile->strings, note);
+	*ret = b.profile;
+	return 0;
+}
+
+/* Lifetime */
+
+static int open_parts(struct session *s, struct err *err)
+{
+	struct files_opts files = { .door = s->opts.door, .strings = s->strings,
+				    .evict = file_evicted, .data = s };
+	struct addrspaces_opts spaces = { .door = s->opts.door, .strings = s->strings,
+					  .space_gone = space_gone, .data = s };
+	struct symbols_opts symbols = { .door = s->opts.door, .strings = s->strings };
+	struct unwind_opts unwind = { .arch = arch_host(), .method = s->opts.method,
+				      .max_frames = MAX_USER_FRAMES };
+	struct symbol_source perfmaps;
+	int r;
+
+	r = unwinder_new(&unwind, &s->unwinder, err);
+	if (!r)
+		r = files_new(&files, &s->files, err);
+	symbols.files = spaces.files = s->files;
+	if (!r)
+		r = symbols_new(&symbols, &s->symbols, err);
+	if (!r)
+		r = addrspaces_new(&spaces, &s->spaces, err);
+	if (!r)
+		r = perfmap_source_new(s->opts.door, s->strings, &perfmaps, err);
+	if (!r) {
+		r = symbols_add_source(s->symbols, &perfmaps, err);
+		if (r < 0)
+			perfmaps.free(perfmaps.data);
+	}
+	return r;
+}
+
+static int add_wanted(struct session *s, struct err *err)
+{
+	for (size_t i = 0; i < s->opts.num_pids; i++) {
+		struct pid_slot *slot = pid_set_add(&s->wanted, s->opts.pids[i], NULL);
+
+		if (!slot)
+			return err_oom(err);
+		slot->pid = s->opts.pids[i];
+	}
+	return 0;
+}
+
+int session_new(const struct session_opts *opts, struct session **ret, struct err *err)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return err_oom(err);
+	s->opts = *opts;
+	s->strings = intern_new();
+	s->ended = stacks_new();
+	r = s->strings && s->ended ? open_parts(s, err) : err_oom(err);
+	if (!r)
+		r = add_wanted(s, err);
+	if (!r) {
+		s->mark_truncated = text_frame(s, "[truncated]", FRAME_MARK);
+		s->mark_altstack = text_frame(s, "[altstack]", FRAME_MARK);
+		s->mark_broken = text_frame(s, "[broken]", FRAME_MARK);
+		if (!s->mark_truncated || !s->mark_altstack || !s->mark_broken)
+			r = err_oom(err);
+	}
+	if (r < 0) {
+		session_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void session_free(struct session *s)
+{
+	if (!s)
+		return;
+	s->closing = true;
+	addrspaces_free(s->spaces); /* ends every generation, so before what that needs */
+	symbols_free(s->symbols);
+	files_free(s->files);
+	unwinder_free(s->unwinder);
+	while (s->live)
+		live_free(s, s->live);
+	stacks_free(s->ended);
+	label_tab_deinit(&s->label_tab);
+	vec_deinit(&s->labels);
+	who_tab_deinit(&s->who_tab);
+	vec_deinit(&s->named);
+	pid_set_deinit(&s->wanted);
+	intern_free(s->strings);
+	free(s);
+}
+
+int session_scan(struct session *s, struct err *err)
+{
+	return addrspaces_scan(s->spaces, err);
+}
+
+struct session_progress session_progress(const struct session *s)
+{
+	return (struct session_progress){
+		.samples = s->stats.samples,
+		.idle = s->stats.idle,
+		.user_stacks = s->stats.user_stacks,
+		.complete = s->stats.complete,
+	};
+}

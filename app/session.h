@@ -1,0 +1,58 @@
+/*
+ * The pipeline: records in, a profile out. Joins address spaces, unwinder, names and stacks; the same for a
+ * live machine and for a file. Records must come in time order.
+ */
+#pragma once
+
+#include "unwinder/unwinder.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct door;
+struct err;
+struct profile;
+struct record;
+struct session;
+
+enum session_by { BY_COMM, BY_PID };
+
+struct session_opts {
+	struct door *door;          /* borrowed */
+	enum unwind_method method;
+	uint64_t regs_mask;         /* order of a sample's registers; 0 = samples carry no user registers */
+	enum session_by by;         /* what the first frame is */
+	bool threads;               /* a frame per thread below it */
+	bool include_idle;
+	bool kernel_only;           /* -K: user stacks are not even walked */
+	bool user_only;             /* -U */
+	bool by_uid;                /* only processes of `uid` */
+	uid_t uid;
+	const pid_t *pids;          /* only these and what they start (where everything is recorded) */
+	size_t num_pids;            /* 0 = all */
+};
+
+/* Counters for the progress line. */
+struct session_progress {
+	uint64_t samples, idle, user_stacks, complete;
+};
+
+int session_new(const struct session_opts *opts, struct session **ret, struct err *err);
+void session_free(struct session *s); /* NULL is fine */
+
+/* Maps of the processes already there. Call between opening the events and enabling them. */
+int session_scan(struct session *s, struct err *err);
+
+/* One record; fits struct collector_sink. */
+void session_record(void *session, const struct record *record);
+
+struct session_progress session_progress(const struct session *s);
+
+/*
+ * The profile of everything since the start, every frame named; the session goes on. Naming stops when
+ * stop(data) says so (frames then show as [module]). The caller fills in what it alone knows (loss, times).
+ */
+int session_profile(struct session *s, bool (*stop)(void *data), void *data, struct profile **ret,
+		    struct err *err);
