@@ -22,7 +22,8 @@ enum door_want {
 	DOOR_ELF,     /* an executable or library: regular, <= 4 GiB */
 	DOOR_DEBUG,   /* separate debug file: the same */
 	DOOR_PERFMAP, /* JIT symbols: regular, one link, <= 256 MiB, owned by the target's uid or root of its
-		       * user namespace, modified no earlier than the target started */
+		       * user namespace, modified no earlier than the target started; the name is no symbolic
+		       * link. For pid 0: owned by us or root, of any age. Only this one may be empty. */
 	DOOR_NUM_WANTS,
 };
 
@@ -31,7 +32,7 @@ enum door_refusal {
 	DOOR_OK,
 	DOOR_GONE,        /* no such file or process any more */
 	DOOR_DENIED,      /* the kernel said EACCES or EPERM */
-	DOOR_NOT_REGULAR, /* FIFO, device, directory, socket */
+	DOOR_NOT_REGULAR, /* FIFO, device, directory, socket; file of procfs, sysfs and the like */
 	DOOR_TOO_BIG,
 	DOOR_FOREIGN,     /* wrong owner or more than one link */
 	DOOR_STALE,       /* older than the process it would name */
@@ -68,6 +69,9 @@ void door_free(struct door *door); /* NULL is fine */
  * The file mapped there: /proc/PID/map_files/START-END first (works for deleted and replaced files), else
  * the path inside the process's root if device and inode are equal, else through another live process of
  * `also_pids` (num_also of them, may be 0: for a short-lived process its parent's root serves).
+ *
+ * This and the two below write `ret` only with DOOR_OK. The sentence in `err` never holds a path that a
+ * target has chosen.
  */
 enum door_refusal door_open_mapping(struct door *door, const struct door_mapping *mapping,
 				    const pid_t *also_pids, size_t num_also,
@@ -84,7 +88,8 @@ enum door_refusal door_open_perfmap(struct door *door, pid_t pid, struct door_fi
 /*
  * /proc/PID/NAME ("maps", "status", "cgroup", "comm", "stat"; "task/TID/comm"…) appended to `ret`, at most
  * `cap` bytes (longer text is cut at the last whole line and *cut set, when cut is not NULL).
- * 0 or -errno (-ESRCH when the process is gone).
+ * 0 or -errno (-ESRCH when the process is gone, -EINVAL for a name with other bytes than [a-z0-9_] or with
+ * another directory than task/TID).
  */
 int door_read_proc(struct door *door, pid_t pid, const char *name, size_t cap, struct strbuf *ret,
 		   bool *cut, struct err *err);

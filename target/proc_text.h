@@ -15,7 +15,8 @@ struct proc_map {
 	bool readable, writable, executable, shared;
 	char path[4096];     /* unescaped (\012 becomes a newline); "" = anonymous; cut when longer */
 };
-/* Calls each() per good line until it returns non-zero (returned); *bad counts lines that did not parse. */
+/* Calls each() per good line until it returns non-zero (returned); *bad counts lines that did not parse
+ * (bad may be NULL). The map is borrowed until each() returns. */
 int proc_maps_parse(const char *text, size_t len, int (*each)(void *data, const struct proc_map *map),
 		    void *data, size_t *bad);
 
@@ -27,7 +28,7 @@ struct proc_status {
 	pid_t nspid;  /* innermost pid: last field of NSpid; tgid when the line is missing */
 	uid_t uid;    /* real */
 	uid_t euid;
-	char name[64];
+	char name[64]; /* as the task set it: \n and \\ are turned back; cut when longer */
 };
 int proc_status_parse(const char *text, size_t len, struct proc_status *ret);
 
@@ -39,5 +40,10 @@ int proc_stat_start_time(const char *text, size_t len, uint64_t *ret_ticks);
  * `ret` (NUL-terminated, cut at size). -EBADMSG when there is none. */
 int proc_cgroup_parse(const char *text, size_t len, char *ret, size_t size);
 
-/* "0-3,7" as set bits; CPUs >= max are ignored. Number of CPUs seen, or -EBADMSG. */
+/* First line of /proc/PID/uid_map that maps 0: what root of that user namespace is called outside.
+ * -EBADMSG when 0 is not mapped. */
+int proc_uidmap_root(const char *text, size_t len, uid_t *ret);
+
+/* "0-3,7" as set bits: CPU n is bit n % 8 of bits[n / 8], (max + 7) / 8 bytes, cleared first. CPUs >= max are
+ * ignored. Number of bits set (0 for an empty list), or -EBADMSG. */
 int cpulist_parse(const char *text, size_t len, uint8_t *bits, size_t max);

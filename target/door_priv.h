@@ -1,0 +1,28 @@
+/* What door.c and door_open.c share. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct err;
+struct strbuf;
+
+struct door {
+	int proc_fd; /* O_PATH of /proc */
+	int root_fd; /* O_PATH of our own root: the host's for an agent on the host */
+	bool have_openat2; /* Linux 5.6; also false where a seccomp filter forbids it */
+};
+
+/*
+ * O_PATH descriptor of /proc/PID, or -errno (-ESRCH when there is no such process). It stays bound to that
+ * very process: when the pid is used again, what is looked up below it fails instead of telling of the new
+ * one. This is why nothing here has to compare start times.
+ */
+int door_process(const struct door *door, pid_t pid);
+
+/* Reads fd to its end or to `cap` bytes, see door_read_proc. 0 or -errno. */
+int door_read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut);
+
+/* The text of one file below a directory descriptor. 0 or -errno. */
+int door_read_at(int dir, const char *name, size_t cap, struct strbuf *ret, bool *cut);
