@@ -610,6 +610,17 @@ static void complete_stats(struct recording *r, struct profile_stats *stats)
 		add_note(stats, info->notes[i]);
 }
 
+/* The report says it all already. */
+static bool shows_report(const struct recording *r)
+{
+	const struct format *report = format_find("report");
+	bool shown = r->args.report;
+
+	for (size_t i = 0; i < r->args.outputs.len; i++)
+		shown |= r->args.outputs.data[i].format == report && !strcmp(r->args.outputs.data[i].path, "-");
+	return shown && isatty(STDOUT_FILENO);
+}
+
 /* The profile so far, into every output. Returns how many samples it holds, or -errno. */
 static int64_t write_profile(struct recording *r, bool last, struct err *err)
 {
@@ -624,7 +635,7 @@ static int64_t write_profile(struct recording *r, bool last, struct err *err)
 	log_status(NULL);
 	ret = write_outputs(r, profile, last, err);
 	samples = (int64_t)profile->stats.samples;
-	if (last && !ret)
+	if (last && !ret && !shows_report(r))
 		progress_end(&profile->stats);
 	profile_free(profile);
 	return ret < 0 ? ret : samples;

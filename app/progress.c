@@ -1,8 +1,11 @@
 #include "app/progress.h"
 
 #include "app/session.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/reader.h"
+#include "base/strbuf.h"
 #include "collector/collector.h"
 #include "output/profile.h"
 #include "output/quality.h"
@@ -43,4 +46,17 @@ void progress_tick(uint64_t elapsed_ns, const struct session_progress *p,
 		log_status(line);
 	else if (seconds && seconds % PLAIN_LINE_SECONDS == 0)
 		log_info(NULL, "%s", line);
+}
+
+void progress_end(const struct profile_stats *stats)
+{
+	_cleanup_(strbuf_deinit) struct strbuf lines = { 0 };
+	struct reader r;
+	const char *line;
+	size_t len;
+
+	quality_lines(stats, &lines);
+	r = reader_init(lines.data, lines.len);
+	while (reader_line(&r, &line, &len))
+		log_info(NULL, "%.*s", (int)len, line);
 }
