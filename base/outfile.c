@@ -141,6 +141,8 @@ static int open_path(struct outfile *f, struct err *err)
 	struct stat link, st;
 	int r;
 
+	if (!*f->path)
+		return err_set(err, ENOENT, "the name of the output is empty");
 	if (lstat(f->path, &link) < 0)
 		return errno == ENOENT ? open_temporary(f, err)
 				       : fail(err, errno, f->path, "cannot create");

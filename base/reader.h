@@ -18,7 +18,10 @@ struct reader {
 
 static inline struct reader reader_init(const void *buf, size_t size)
 {
-	return (struct reader){ .pos = buf, .end = (const uint8_t *)buf + size };
+	/* NULL (then size is 0) becomes an address, as arithmetic on NULL is undefined. */
+	const uint8_t *bytes = buf ? buf : (const void *)"";
+
+	return (struct reader){ .pos = bytes, .end = bytes + size };
 }
 
 static inline size_t reader_left(const struct reader *r)

@@ -32,7 +32,7 @@
 	(vec_reserve((v), (v)->len + 1)                                               \
 		 ? (memmove(&(v)->data[(at) + 1], &(v)->data[(at)],                    \
 			    ((v)->len - (at)) * sizeof(*(v)->data)),                   \
-		    (v)->len++, (v)->data[(at)] = (value), true)                       \
+		    (v)->data[(at)] = (value), (v)->len++, true)                       \
 		 : false)
 
 /* Removes `count` elements from index `at`. */

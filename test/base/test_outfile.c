@@ -1,0 +1,269 @@
+/* An output appears whole or not at all. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/outfile.h"
+#include "test/check.h"
+
+static const char *contents(const char *path)
+{
+	static char text[4096];
+	FILE *file = fopen(path, "r");
+	size_t n;
+
+	if (!file)
+		return NULL;
+	n = fread(text, 1, sizeof(text) - 1, file);
+	text[n] = '\0';
+	fclose(file);
+	return text;
+}
+
+static void put(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	CHECK(file && fputs(text, file) >= 0);
+	if (file)
+		fclose(file);
+}
+
+static size_t entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	size_t num = 0;
+
+	while (dir && readdir(dir))
+		num++;
+	if (dir)
+		closedir(dir);
+	return num - 2; /* "." and ".." */
+}
+
+static mode_t mode_of(const char *path)
+{
+	struct stat st = { 0 };
+
+	CHECK(!lstat(path, &st));
+	return st.st_mode & 07777;
+}
+
+static int write_all(const char *path, const char *text, struct err *err)
+{
+	struct outfile *f;
+	int r = outfile_open(path, &f, err);
+
+	if (r < 0)
+		return r;
+	fputs(text, outfile_stream(f));
+	return outfile_commit(f, err);
+}
+
+static void test_commit(void)
+{
+	struct outfile *f;
+	struct err err = { 0 };
+
+	umask(027);
+	CHECK(outfile_open("new", &f, &err) == 0);
+	fputs("first\n", outfile_stream(f));
+	fflush(outfile_stream(f));
+	CHECK(access("new", F_OK) < 0 && entries(".") == 1); /* nothing to see before commit */
+	CHECK(outfile_commit(f, &err) == 0);
+	CHECK_STR(contents("new"), "first\n");
+	CHECK(mode_of("new") == 0640 && entries(".") == 1);
+
+	CHECK(write_all("new", "second\n", &err) == 0);
+	CHECK_STR(contents("new"), "second\n");
+
+	CHECK(outfile_open("new", &f, &err) == 0);
+	fputs("third\n", outfile_stream(f));
+	outfile_abortp(&f);
+	CHECK(!f);
+	outfile_abortp(&f);
+	CHECK_STR(contents("new"), "second\n");
+	CHECK(entries(".") == 1);
+	CHECK(umask(022) == 027); /* put back */
+	unlink("new");
+}
+
+static void test_directory(void)
+{
+	char name[300];
+	struct outfile *f;
+	struct err err = { 0 };
+
+	CHECK(outfile_open("missing/x", &f, &err) == -ENOENT);
+	CHECK_STR(err.msg, "cannot create missing/x: No such file or directory");
+	CHECK(outfile_open("", &f, &err) == -ENOENT);
+	mkdir("dir", 0755);
+	CHECK(outfile_open("dir", &f, &err) == -EISDIR);
+	CHECK_STR(err.msg, "cannot write to dir: Is a directory");
+	CHECK(write_all("dir/x", "in\n", &err) == 0);
+	CHECK_STR(contents("dir/x"), "in\n");
+
+	/* The longest name a directory takes still has room for its temporary sibling. */
+	memset(name, 'n', 255);
+	name[255] = '\0';
+	CHECK(write_all(name, "long\n", &err) == 0);
+	CHECK_STR(contents(name), "long\n");
+	unlink(name);
+
+	/* The directory goes away meanwhile. */
+	CHECK(outfile_open("dir/y", &f, &err) == 0);
+	rename("dir", "moved");
+	CHECK(outfile_commit(f, &err) == -ENOENT);
+	CHECK_STR(err.msg, "cannot replace dir/y: No such file or directory");
+	CHECK(entries("moved") == 2); /* the temporary file moved along: nothing can be done */
+	CHECK(!system("rm -r moved"));
+}
+
+/* A full disk, played by the file size limit: EFBIG instead of ENOSPC. */
+static void test_full(void)
+{
+	static char block[8192];
+	struct rlimit old, limit;
+	struct outfile *f;
+	struct err err = { 0 };
+
+	memset(block, 'x', sizeof(block));
+	put("kept", "what was there before\n");
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &old);
+	limit = old;
+	limit.rlim_cur = 10000;
+
+	CHECK(outfile_open("kept", &f, &err) == 0);
+	setrlimit(RLIMIT_FSIZE, &limit);
+	for (int i = 0; i < 4; i++)
+		fwrite(block, 1, sizeof(block), outfile_stream(f));
+	/* The stream's buffer may be empty again by now; the failure is remembered with its cause. */
+	clearerr(outfile_stream(f));
+	CHECK(outfile_commit(f, &err) == -EFBIG);
+	setrlimit(RLIMIT_FSIZE, &old);
+	CHECK_STR(err.msg, "cannot write kept: File too large");
+	CHECK_STR(contents("kept"), "what was there before\n");
+	CHECK(entries(".") == 1);
+	unlink("kept");
+}
+
+/* A mode stops nobody but an ordinary user. */
+static void test_read_only(void)
+{
+	struct outfile *f;
+	struct err err = { 0 };
+	bool root = geteuid() == 0;
+
+	CHECK(!mkdir("ro", 0555));
+	if (root && seteuid(65534))
+		return;
+	CHECK(outfile_open("ro/x", &f, &err) == -EACCES);
+	CHECK_STR(err.msg, "cannot create ro/x: Permission denied");
+	if (root)
+		CHECK(!seteuid(0));
+	rmdir("ro");
+}
+
+/* Not a regular file: written in place, never renamed over. */
+static void test_special(void)
+{
+	struct outfile *f;
+	struct stat st;
+	struct err err = { 0 };
+	char text[16] = "";
+	int fd;
+
+	CHECK(write_all("/dev/null", "gone\n", &err) == 0);
+	CHECK(!stat("/dev/null", &st) && S_ISCHR(st.st_mode));
+	CHECK(write_all("/dev/full", "x\n", &err) == -ENOSPC);
+	CHECK_STR(err.msg, "cannot write /dev/full: No space left on device");
+	CHECK(!stat("/dev/full", &st) && S_ISCHR(st.st_mode));
+
+	CHECK(!mkfifo("fifo", 0600));
+	fd = open("fifo", O_RDWR | O_NONBLOCK);
+	CHECK(outfile_open("fifo", &f, &err) == 0);
+	fputs("kept back", outfile_stream(f));
+	outfile_abort(f); /* what was buffered must not come out */
+	CHECK(read(fd, text, sizeof(text)) < 0);
+	CHECK(write_all("fifo", "through\n", &err) == 0);
+	CHECK(read(fd, text, sizeof(text) - 1) == 8);
+	CHECK_STR(text, "through\n");
+	close(fd);
+	CHECK(!lstat("fifo", &st) && S_ISFIFO(st.st_mode) && entries(".") == 1);
+	unlink("fifo");
+}
+
+static void test_links(void)
+{
+	struct outfile *f;
+	struct stat st;
+	struct err err = { 0 };
+
+	mkdir("sub", 0755);
+	put("sub/real", "old\n");
+	CHECK(!symlink("sub/real", "link"));
+	CHECK(write_all("link", "new\n", &err) == 0);
+	CHECK(!lstat("link", &st) && S_ISLNK(st.st_mode));
+	CHECK_STR(contents("sub/real"), "new\n");
+	CHECK(entries("sub") == 1);
+	unlink("sub/real");
+	CHECK(outfile_open("link", &f, &err) == -ENOENT);
+	CHECK_STR(err.msg, "cannot follow link: No such file or directory");
+	CHECK(entries("sub") == 0);
+	unlink("link");
+	rmdir("sub");
+}
+
+static void test_stdout(void)
+{
+	struct err err = { 0 };
+	int saved, fd;
+
+	fflush(stdout);
+	saved = dup(STDOUT_FILENO);
+	fd = open("captured", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	dup2(fd, STDOUT_FILENO);
+	printf("before\n");
+	CHECK(write_all("-", "data\n", &err) == 0);
+	CHECK(fcntl(STDOUT_FILENO, F_GETFD) >= 0); /* still open */
+	CHECK_STR(contents("captured"), "before\ndata\n");
+
+	close(fd);
+	fd = open("/dev/full", O_WRONLY);
+	dup2(fd, STDOUT_FILENO);
+	CHECK(write_all("-", "data\n", &err) == -ENOSPC);
+	CHECK_STR(err.msg, "cannot write standard output: No space left on device");
+	dup2(saved, STDOUT_FILENO);
+	close(saved);
+	close(fd);
+	unlink("captured");
+}
+
+int main(void)
+{
+	char dir[] = "/tmp/test-outfile-XXXXXX";
+	char command[64];
+
+	if (!mkdtemp(dir) || chdir(dir))
+		SKIP("no temporary directory");
+	umask(022);
+	test_commit();
+	test_directory();
+	test_full();
+	test_special();
+	test_links();
+	test_stdout();
+	CHECK(!chmod(".", 0755)); /* for the ordinary user */
+	test_read_only();
+	CHECK(entries(".") == 0);
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	CHECK(!chdir("/") && !system(command));
+	return check_done();
+}
