@@ -1,0 +1,65 @@
+#!/bin/bash
+# usage: scripts/test.sh [MESON-OPTION...]
+# Installs what is missing, builds with the address and undefined-behaviour sanitizers and runs every suite.
+# The last line counts: "N passed, N failed, N skipped". Exits non-zero when a test failed or none ran.
+#   -Dlive_tests=enabled   what cannot be recorded here is a failure, not a skip
+#   CI=1 scripts/test.sh   warnings are errors
+#   CC=clang scripts/test.sh   has its own build directory
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/deps.sh test
+
+build=build/test
+if [[ ${CC:-cc} != cc && ${CC:-} != gcc ]]; then
+	build+=-${CC##*/}
+fi
+options=(-Dwerror=false -Dlive_tests=auto)
+if [[ -n ${CI:-} ]]; then
+	options[0]=-Dwerror=true
+fi
+options+=("$@")
+if [[ -f $build/build.ninja ]]; then
+	meson configure "$build" "${options[@]}"
+else
+	rm -rf "$build" # left by a set-up that failed
+	meson setup --native-file scripts/dev.ini "$build" "${options[@]}"
+fi
+meson compile -C "$build"
+
+# A sanitizer's finding ends the test it was found in.
+export ASAN_OPTIONS=${ASAN_OPTIONS:-halt_on_error=1:detect_leaks=1:detect_stack_use_after_return=1:print_summary=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1:print_summary=1}
+
+logs=$build/meson-logs
+rm -f "$logs/testlog.json" "$logs/livelog.json"
+status=0
+meson test -C "$build" --no-rebuild --print-errorlogs --logbase testlog \
+	--suite unit --suite golden --suite fuzz || status=$?
+# Live tests count CPU time and samples: nothing else may run beside them, and only one at a time.
+meson test -C "$build" --no-rebuild --print-errorlogs --logbase livelog \
+	--num-processes 1 --suite live || status=$?
+
+python3 - "$status" "$logs/testlog.json" "$logs/livelog.json" <<'PYTHON'
+import json, os, sys
+
+status = int(sys.argv[1])
+passed, failed, skipped = [], [], []
+kinds = {"OK": passed, "EXPECTEDFAIL": passed, "SKIP": skipped}  # whatever else there is, it failed
+for path in sys.argv[2:]:
+    if os.path.exists(path):
+        for line in open(path):
+            result = json.loads(line)
+            kinds.get(result["result"], failed).append(result["name"])
+
+print()
+for title, names in ("skipped", skipped), ("failed", failed):
+    for name in names:
+        print(f"{title}: {name}")
+if not passed and not failed:
+    print("no test ran")
+elif status and not failed:
+    print(f"meson test itself failed (exit status {status})")
+print(f"{len(passed)} passed, {len(failed)} failed, {len(skipped)} skipped")
+sys.exit(1 if failed or status or not passed else 0)
+PYTHON
