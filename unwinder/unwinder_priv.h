@@ -201,16 +201,35 @@ struct unwinder {
  */
 uint32_t unwinder_intern(struct unwinder *u, const struct addrspace *space, uint64_t pc,
 			 struct unwind_result *ret);
-/* The rule at `pc` by CFI and root functions alone (no givers): RULE_END or RULE_ROOT prove that a stack is
- * complete there. RULE_FP when there is no CFI or no file. */
+/* The rule at `pc` by CFI and root functions alone (no givers), remembered: RULE_END or RULE_ROOT prove that a
+ * stack is complete there. RULE_FP when there is no CFI or no file; RULE_UNSET when memory is out. */
 struct rule unwinder_native_rule(struct unwinder *u, const struct addrspace *space, uint64_t pc);
+/* The same for a place known to be in `m`. */
+struct rule unwinder_native_rule_in(struct unwinder *u, const struct mapping *m, uint64_t pc);
+
+/* ---- walk.c ---- */
+
+void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *frames,
+		   struct unwind_result *ret);
+
+/* ---- chain.c ---- */
+
+/* The whole stack as the kernel walked it. */
+void unwind_by_chain(struct unwinder *u, const struct unwind_input *in, uint32_t *frames,
+		     struct unwind_result *ret);
+/*
+ * Appends entries of in->chain from `first` on to the ret->num_frames frames; class and reason tell how that
+ * ended: complete at a root function, broken otherwise.
+ */
+void chain_append(struct unwinder *u, const struct unwind_input *in, size_t first, uint32_t *frames,
+		  struct unwind_result *ret);
 
 /* ---- fp.c ---- */
 
 enum fp_status {
 	FP_OK,
-	FP_OUTSIDE,  /* the frame pointer leaves the copy upwards: *bad_addr */
-	FP_END,      /* a null saved frame pointer and no caller */
+	FP_OUTSIDE,  /* the frame pointer leads out of the copy at its upper end */
+	FP_END,      /* the frame pointer is null */
 	FP_NOT,      /* the register is no frame pointer */
 };
 
@@ -223,9 +242,11 @@ struct fp_frame {
 };
 
 /* Reads the frame record {saved fp, return address} that the frame pointer points to; x86-64 psABI 3.2.2 and
- * AAPCS64 6.4.6 lay it out alike. Checks everything but where `ra` leads. */
-enum fp_status fp_read(const struct arch *arch, const struct regs *regs, const uint8_t *stack,
-		       size_t stack_bytes, uint64_t stack_base, struct fp_frame *ret);
+ * AAPCS64 6.4.6 lay it out alike. Checks everything but where `ra` leads. The frame pointer cannot lie below
+ * `sp`. ret->ra_at is also set with FP_OUTSIDE. */
+enum fp_status fp_read(const struct arch *arch, const struct regs *regs, uint64_t sp,
+		       const uint8_t *stack, size_t stack_bytes, uint64_t stack_base,
+		       struct fp_frame *ret);
 
 /* ---- splice.c ---- */
 

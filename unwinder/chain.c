@@ -1,0 +1,53 @@
+/* Stacks, or their outer parts, as the kernel walked them by frame pointers. */
+#include "unwinder/unwinder_priv.h"
+
+static bool chain_is_full(const struct unwind_input *in)
+{
+	return in->num_chain >= KERNEL_MAX_STACK;
+}
+
+void chain_append(struct unwinder *u, const struct unwind_input *in, size_t first, uint32_t *frames,
+		  struct unwind_result *ret)
+{
+	uint64_t pc = 0;
+	struct rule rule;
+
+	ret->class = UNWIND_BROKEN;
+	ret->reason = REASON_NO_FP;
+	for (size_t i = first; i < in->num_chain; i++) {
+		uint32_t id;
+
+		if (ret->num_frames == u->max_frames) {
+			ret->reason = REASON_TOO_DEEP;
+			return;
+		}
+		/* Only the sampled pc is exact; the kernel masked the return addresses already. */
+		pc = (in->chain[i] & u->arch->ra_mask) - (i != 0);
+		if (i && !addrspace_find(in->space, pc)) {
+			ret->reason = REASON_NO_MAPPING;
+			return;
+		}
+		id = unwinder_intern(u, in->space, pc, ret);
+		if (id == FRAME_ID_NONE)
+			return;
+		frames[ret->num_frames++] = id;
+	}
+	if (first >= in->num_chain)
+		return;
+	rule = unwinder_native_rule(u, in->space, pc);
+	if (rule.kind == RULE_END || rule.kind == RULE_ROOT) {
+		ret->class = UNWIND_COMPLETE;
+		ret->reason = REASON_NONE;
+	} else if (chain_is_full(in)) {
+		ret->class = UNWIND_TRUNCATED;
+		ret->reason = REASON_NONE;
+	}
+}
+
+void unwind_by_chain(struct unwinder *u, const struct unwind_input *in, uint32_t *frames,
+		     struct unwind_result *ret)
+{
+	chain_append(u, in, 0, frames, ret);
+	if (!ret->num_frames && !in->perf_regs)
+		ret->reason = REASON_NO_REGS;
+}

@@ -1,0 +1,264 @@
+/* Places of frames, their ids and their rules. */
+#include "unwinder/unwinder_priv.h"
+
+enum { TABLE_MIN_BITS = 6 };
+
+static bool table_alloc(struct frame_table *t, unsigned int bits)
+{
+	size_t bytes = sizeof(*t->entries) << bits;
+
+	t->entries = aligned_alloc(64, bytes);
+	if (!t->entries)
+		return false;
+	memset(t->entries, 0, bytes);
+	t->mask = ((size_t)1 << bits) - 1;
+	t->shift = 64 - bits;
+	t->len = 0;
+	return true;
+}
+
+/* The free slot for a place that is not there yet; there is room. */
+static struct frame_entry *table_slot(struct frame_table *t, uint32_t owner, uint64_t place)
+{
+	size_t i = frame_table_home(t, owner, place);
+
+	while (t->entries[i].id)
+		i = (i + 1) & t->mask;
+	return &t->entries[i];
+}
+
+static bool file_is_gone(const struct frames *f, uint32_t file_id)
+{
+	return file_id / 64 < f->gone_files.len &&
+	       (f->gone_files.data[file_id / 64] >> file_id % 64 & 1);
+}
+
+/* Entries of files that left, to be forgotten; only the table of files knows such. */
+static bool is_garbage(const struct frames *f, const struct frame_table *t,
+		       const struct frame_entry *e)
+{
+	return t == &f->files && file_is_gone(f, e->owner);
+}
+
+static size_t count_live(const struct frames *f, const struct frame_table *t)
+{
+	size_t live = t->len;
+
+	if (t != &f->files || !f->gone_files.len)
+		return live;
+	for (size_t i = 0; i <= t->mask; i++)
+		live -= t->entries[i].id && is_garbage(f, t, &t->entries[i]);
+	return live;
+}
+
+/* Makes room: rebuilds the table at most a quarter full, without what is garbage. */
+static bool table_rebuild(struct frames *f, struct rule_exts *exts, struct frame_table *t)
+{
+	struct frame_table fresh = { 0 };
+	unsigned int bits = TABLE_MIN_BITS;
+	size_t live = t->mask ? count_live(f, t) : 0;
+
+	while (((size_t)1 << bits) / 4 < live + 1)
+		bits++;
+	if (!table_alloc(&fresh, bits))
+		return false;
+	for (size_t i = 0; t->mask && i <= t->mask; i++) {
+		const struct frame_entry *e = &t->entries[i];
+
+		if (!e->id)
+			continue;
+		if (is_garbage(f, t, e)) {
+			if (e->rule.kind == RULE_EXT)
+				exts_unref(exts, e->rule.ext);
+			continue;
+		}
+		*table_slot(&fresh, e->owner, e->place) = *e;
+		fresh.len++;
+	}
+	free(t->entries);
+	*t = fresh;
+	return true;
+}
+
+/* The next id, meaning `frame`; FRAME_ID_NONE when out of memory. */
+static uint32_t new_id(struct frames *f, struct unwind_frame frame)
+{
+	uint32_t id;
+
+	if (f->free_ids.len) {
+		id = f->free_ids.data[--f->free_ids.len];
+		f->by_id.data[id] = frame;
+		return id;
+	}
+	id = (uint32_t)f->by_id.len;
+	if (id == UINT32_MAX || !vec_push(&f->by_id, frame))
+		return FRAME_ID_NONE;
+	return id;
+}
+
+static struct frame_entry *table_add(struct frames *f, struct rule_exts *exts,
+				     struct frame_table *t, uint32_t owner, uint64_t place,
+				     struct unwind_frame frame)
+{
+	struct frame_entry *e;
+	uint32_t id;
+
+	if ((t->len + 1) * 2 > t->mask + (t->mask != 0) && !table_rebuild(f, exts, t))
+		return NULL;
+	id = new_id(f, frame);
+	if (!id)
+		return NULL;
+	e = table_slot(t, owner, place);
+	*e = (struct frame_entry){ .place = place, .owner = owner, .id = id };
+	t->len++;
+	return e;
+}
+
+static void table_remove(struct frame_table *t, size_t hole)
+{
+	for (size_t i = (hole + 1) & t->mask; t->entries[i].id; i = (i + 1) & t->mask) {
+		const struct frame_entry *e = &t->entries[i];
+		size_t home = frame_table_home(t, e->owner, e->place);
+
+		/* Stays where it is when its home lies behind the hole. */
+		if (((i - home) & t->mask) < ((i - hole) & t->mask))
+			continue;
+		t->entries[hole] = *e;
+		hole = i;
+	}
+	t->entries[hole].id = 0;
+	t->len--;
+}
+
+bool frames_init(struct frames *f)
+{
+	memset(f, 0, sizeof(*f));
+	return vec_push(&f->by_id, ((struct unwind_frame){ .where = FRAME_OTHER }));
+}
+
+static void space_free(struct space_frames *s)
+{
+	free(s->table.entries);
+	vec_deinit(&s->retired);
+	free(s);
+}
+
+void frames_deinit(struct frames *f)
+{
+	const struct space_slot *slot;
+	size_t cursor = 0;
+
+	while ((slot = space_map_next(&f->spaces, &cursor)))
+		space_free(slot->frames);
+	space_map_deinit(&f->spaces);
+	free(f->files.entries);
+	free(f->global.entries);
+	vec_deinit(&f->by_id);
+	vec_deinit(&f->free_ids);
+	vec_deinit(&f->gone_files);
+}
+
+struct frame_entry *frames_in_file(struct frames *f, struct rule_exts *exts, uint32_t file_id,
+				   uint64_t offset)
+{
+	struct frame_entry *e = frame_table_find(&f->files, file_id, offset);
+
+	if (e)
+		return e;
+	return table_add(f, exts, &f->files, file_id, offset,
+			 (struct unwind_frame){ FRAME_IN_FILE, file_id, offset });
+}
+
+struct frame_entry *frames_in_space(struct frames *f, struct space_frames *s, uint32_t owner,
+				    uint64_t addr)
+{
+	struct frame_entry *e = frame_table_find(&s->table, owner, addr);
+	enum frame_where where = owner == OWNER_JIT ? FRAME_IN_JIT : FRAME_NOWHERE;
+
+	if (e)
+		return e;
+	return table_add(f, NULL, &s->table, owner, addr,
+			 (struct unwind_frame){ where, s->space_id, addr });
+}
+
+uint32_t frames_global(struct frames *f, uint32_t owner, uint64_t place)
+{
+	const struct frame_entry *e = frame_table_find(&f->global, owner, place);
+	struct unwind_frame frame = { FRAME_IN_KERNEL, 0, place };
+
+	if (e)
+		return e->id;
+	if (owner == OWNER_OTHER)
+		frame = (struct unwind_frame){ FRAME_OTHER, (uint32_t)place, 0 };
+	e = table_add(f, NULL, &f->global, owner, place, frame);
+	return e ? e->id : FRAME_ID_NONE;
+}
+
+struct space_frames *frames_space(struct frames *f, uint32_t space_id)
+{
+	bool added;
+	struct space_slot *slot = space_map_add(&f->spaces, space_id, &added);
+	struct space_frames *s;
+
+	if (!slot)
+		return NULL;
+	if (!added)
+		return slot->frames;
+	slot->space_id = space_id;
+	s = calloc(1, sizeof(*s));
+	if (!s) {
+		space_map_remove(&f->spaces, space_id);
+		return NULL;
+	}
+	s->space_id = space_id;
+	slot->frames = s;
+	return s;
+}
+
+void frames_drop_code(struct frames *f, uint32_t space_id, uint64_t start, uint64_t end)
+{
+	const struct space_slot *slot = space_map_find(&f->spaces, space_id);
+	struct space_frames *s = slot ? slot->frames : NULL;
+
+	if (!s || !s->table.mask)
+		return;
+	for (size_t i = 0; i <= s->table.mask;) {
+		const struct frame_entry *e = &s->table.entries[i];
+
+		if (!e->id || e->place < start || e->place >= end || e->owner != OWNER_JIT) {
+			i++;
+			continue;
+		}
+		/* Stacks that were counted still mean this id: it rests until the generation ends. */
+		(void)vec_push(&s->retired, e->id);
+		table_remove(&s->table, i); /* another may have moved here: look again */
+	}
+}
+
+void frames_space_gone(struct frames *f, uint32_t space_id)
+{
+	const struct space_slot *slot = space_map_find(&f->spaces, space_id);
+	struct space_frames *s = slot ? slot->frames : NULL;
+
+	if (!s)
+		return;
+	/* An id that cannot be noted down is merely never given out again. */
+	for (size_t i = 0; i < s->retired.len; i++)
+		(void)vec_push(&f->free_ids, s->retired.data[i]);
+	for (size_t i = 0; s->table.mask && i <= s->table.mask; i++) {
+		if (s->table.entries[i].id)
+			(void)vec_push(&f->free_ids, s->table.entries[i].id);
+	}
+	space_free(s);
+	space_map_remove(&f->spaces, space_id);
+}
+
+void frames_file_gone(struct frames *f, uint32_t file_id)
+{
+	/* Ids of files are never used again, so a late removal is only a matter of memory. */
+	while (f->gone_files.len <= file_id / 64) {
+		if (!vec_push(&f->gone_files, 0))
+			return;
+	}
+	f->gone_files.data[file_id / 64] |= 1ull << file_id % 64;
+}

@@ -1,0 +1,219 @@
+#include "unwinder/unwinder.h"
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "symbols/elf_file.h"
+#include "symbols/file.h"
+#include "unwinder/unwinder_priv.h"
+
+#include <errno.h>
+
+static const char *const reason_names[REASON_NUM] = {
+	[REASON_NONE] = "none",
+	[REASON_NO_REGS] = "no_regs",
+	[REASON_COMPAT] = "compat",
+	[REASON_NO_MAPPING] = "no_mapping",
+	[REASON_NO_FILE] = "no_file",
+	[REASON_NO_CFI] = "no_cfi",
+	[REASON_NO_FP] = "no_fp",
+	[REASON_BAD_CFI] = "bad_cfi",
+	[REASON_UNKNOWN_REG] = "unknown_reg",
+	[REASON_OUTSIDE] = "outside",
+	[REASON_ALTSTACK] = "altstack",
+	[REASON_NO_PROGRESS] = "no_progress",
+	[REASON_TOO_DEEP] = "too_deep",
+	[REASON_NOT_NOW] = "not_now",
+	[REASON_GIVER] = "giver",
+};
+
+const char *unwind_reason_name(enum unwind_reason reason)
+{
+	return (unsigned int)reason < REASON_NUM ? reason_names[reason] : "none";
+}
+
+static enum memory_answer read_never(void *data, const struct addrspace *space, uint64_t addr,
+				     void *buf, size_t len)
+{
+	return MEMORY_NEVER;
+}
+
+static void unwinder_freep(struct unwinder **u)
+{
+	unwinder_free(*u);
+}
+
+int unwinder_new(const struct unwind_opts *opts, struct unwinder **ret, struct err *err)
+{
+	_cleanup_(unwinder_freep) struct unwinder *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return err_oom(err);
+	u->arch = opts->arch;
+	u->method = opts->method;
+	u->memory = opts->memory;
+	if (!u->memory.read)
+		u->memory.read = read_never;
+	u->max_frames = opts->max_frames ? opts->max_frames : DEFAULT_MAX_FRAMES;
+	u->trace = calloc(u->max_frames, sizeof(*u->trace));
+	if (!frames_init(&u->frames) || !u->trace)
+		return err_oom(err);
+	*ret = steal_ptr(u);
+	return 0;
+}
+
+void unwinder_free(struct unwinder *u)
+{
+	if (!u)
+		return;
+	libunwind_free(u);
+	frames_deinit(&u->frames);
+	exts_deinit(&u->exts);
+	vec_deinit(&u->givers);
+	free(u->trace);
+	free(u);
+}
+
+int unwinder_add_giver(struct unwinder *u, const struct unwind_giver *giver, struct err *err)
+{
+	return vec_push(&u->givers, *giver) ? 0 : err_oom(err);
+}
+
+/* ---- rules of native code ---- */
+
+static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t pc)
+{
+	struct elf_file *elf = m->file->elf;
+	uint64_t vaddr = pc - m->bias;
+	uint64_t start, end;
+	struct rule_ext ext;
+	struct rule rule;
+
+	if (elf_file_is_root(elf, vaddr))
+		return (struct rule){ .kind = RULE_ROOT };
+	rule = rule_from_cfi(u->arch, elf, vaddr, &start, &end, &ext);
+	if (rule.kind != RULE_EXT)
+		return rule;
+	rule.ext = exts_add(&u->exts, &ext);
+	if (rule.ext == UINT32_MAX)
+		return (struct rule){ .kind = RULE_UNSET };
+	return rule;
+}
+
+struct rule unwinder_native_rule_in(struct unwinder *u, const struct mapping *m, uint64_t pc)
+{
+	struct rule rule = { .kind = RULE_FP };
+	struct frame_entry *e;
+
+	if (!m->file)
+		return rule;
+	e = frames_in_file(&u->frames, &u->exts, m->file->id, pc - m->start + m->pgoff);
+	if (!e)
+		return (struct rule){ .kind = RULE_UNSET };
+	if (e->rule.kind != RULE_UNSET)
+		return e->rule;
+	u->counts.rule_misses++;
+	if (m->file->kind == FILE_ELF && m->file->elf)
+		rule = compile(u, m, pc);
+	e->rule = rule;
+	u->counts.rules_cached += rule.kind != RULE_UNSET;
+	return rule;
+}
+
+struct rule unwinder_native_rule(struct unwinder *u, const struct addrspace *space, uint64_t pc)
+{
+	const struct mapping *m = addrspace_find(space, pc);
+
+	return m ? unwinder_native_rule_in(u, m, pc) : (struct rule){ .kind = RULE_FP };
+}
+
+/* ---- frames ---- */
+
+uint32_t unwinder_intern(struct unwinder *u, const struct addrspace *space, uint64_t pc,
+			 struct unwind_result *ret)
+{
+	const struct mapping *m = addrspace_find(space, pc);
+	struct space_frames *own;
+	const struct frame_entry *e;
+
+	if (m && m->file) {
+		e = frames_in_file(&u->frames, &u->exts, m->file->id, pc - m->start + m->pgoff);
+		return e ? e->id : FRAME_ID_NONE;
+	}
+	own = frames_space(&u->frames, space->id);
+	e = own ? frames_in_space(&u->frames, own, m ? OWNER_JIT : OWNER_NOWHERE, pc) : NULL;
+	if (!e)
+		return FRAME_ID_NONE;
+	ret->num_jit += m != NULL;
+	ret->num_unknown += m == NULL;
+	return e->id;
+}
+
+struct unwind_frame unwinder_frame(const struct unwinder *u, uint32_t id)
+{
+	return u->frames.by_id.data[id < u->frames.by_id.len ? id : FRAME_ID_NONE];
+}
+
+uint32_t unwinder_num_frames(const struct unwinder *u)
+{
+	return (uint32_t)u->frames.by_id.len;
+}
+
+uint32_t unwinder_kernel_frame(struct unwinder *u, uint64_t addr)
+{
+	return frames_global(&u->frames, OWNER_KERNEL, addr);
+}
+
+uint32_t unwinder_other_frame(struct unwinder *u, uint32_t number)
+{
+	return frames_global(&u->frames, OWNER_OTHER, number);
+}
+
+void unwinder_drop_code(struct unwinder *u, const struct addrspace *space, uint64_t start,
+			uint64_t end)
+{
+	frames_drop_code(&u->frames, space->id, start, end);
+}
+
+void unwinder_space_gone(struct unwinder *u, const struct addrspace *space)
+{
+	frames_space_gone(&u->frames, space->id);
+	libunwind_space_gone(u, space);
+}
+
+void unwinder_file_gone(struct unwinder *u, uint32_t file_id)
+{
+	frames_file_gone(&u->frames, file_id);
+	libunwind_file_gone(u, file_id);
+}
+
+struct unwind_counts unwinder_counts(const struct unwinder *u)
+{
+	struct unwind_counts counts = u->counts;
+
+	counts.ext_records = u->exts.len;
+	return counts;
+}
+
+/* ---- one sample ---- */
+
+void unwinder_walk(struct unwinder *u, const struct unwind_input *in, uint32_t *frames,
+		   struct unwind_result *ret)
+{
+	*ret = (struct unwind_result){ .class = UNWIND_BROKEN };
+	u->counts.walks++;
+	if (in->compat) {
+		ret->reason = REASON_COMPAT;
+		return;
+	}
+	if (u->method == UNWIND_FP) {
+		unwind_by_chain(u, in, frames, ret);
+	} else if (!in->perf_regs) {
+		ret->reason = REASON_NO_REGS;
+		return;
+	} else if (u->method == UNWIND_LIBUNWIND) {
+		unwind_by_libunwind(u, in, frames, ret);
+	} else {
+		unwind_by_cfi(u, in, frames, ret);
+	}
+	u->counts.frames += ret->num_frames;
+}

@@ -1,0 +1,732 @@
+/* The walk: one sample's registers and stack bytes to frames, by remembered rules. */
+#include "symbols/file.h"
+#include "unwinder/unwinder_priv.h"
+
+/* A read further above the copy than this is no cut-off stack but a wrong address. */
+static const uint64_t max_stack_bytes = 1ull << 30;
+/* Room the kernel needs for a signal frame (AT_MINSIGSTKSZ; AMX state makes it 11 KiB) and then some. */
+static const uint64_t max_signal_bytes = 64 << 10;
+
+struct walk {
+	struct unwinder *u;
+	const struct arch *arch;
+	const struct unwind_input *in;
+	const uint8_t *stack;
+	size_t stack_bytes;
+	uint64_t base;        /* address of stack[0]: the sampled stack pointer */
+	uint64_t sp;          /* of this frame; a lower bound when the register itself is not known */
+	struct regs regs;
+	uint64_t ra_at;       /* where this frame's return address into it lay; 0 = nowhere */
+	uint64_t wanted_at;   /* where the one lies that could not be read */
+	const struct mapping *map;  /* the last two looked up; never NULL */
+	const struct mapping *map2;
+	struct space_frames *own;   /* the generation's; NULL until needed */
+	bool activation;      /* the pc is exact: the sampled frame, or one a signal interrupted */
+	bool first;           /* the sampled frame */
+	bool altstack;        /* a signal frame led to a stack that is not in the copy */
+	uint32_t *frames;
+	struct unwind_result *ret;
+};
+
+/* ---- ways to end; all return false, as nothing follows ---- */
+
+static bool stop(struct walk *w, enum unwind_reason reason)
+{
+	w->ret->class = UNWIND_BROKEN;
+	w->ret->reason = reason;
+	return false;
+}
+
+static bool complete(struct walk *w)
+{
+	w->ret->class = UNWIND_COMPLETE;
+	w->ret->reason = REASON_NONE;
+	return false;
+}
+
+/* The stack would have to be read at addr, which is not in the copy. */
+static bool stop_outside(struct walk *w, uint64_t addr)
+{
+	if (w->altstack)
+		return stop(w, REASON_ALTSTACK);
+	if (!w->in->stack_full || addr < w->base || addr - w->base - w->stack_bytes + 8 > max_stack_bytes)
+		return stop(w, REASON_OUTSIDE);
+	w->ret->class = UNWIND_TRUNCATED;
+	w->ret->reason = REASON_NONE;
+	return false;
+}
+
+/* The copy holds the stack's end and this frame is next to it: what ends here ends rightly. */
+static bool at_stack_end(const struct walk *w)
+{
+	uint64_t left = w->base + w->stack_bytes - w->sp;
+
+	return !w->in->stack_full && left <= STACK_PAGE;
+}
+
+/* ---- places ---- */
+
+static bool map_holds(const struct mapping *m, uint64_t addr)
+{
+	return addr - m->start < m->end - m->start;
+}
+
+/* The executable mapping that holds addr. Successive frames mostly alternate between two. */
+static inline const struct mapping *map_at(struct walk *w, uint64_t addr)
+{
+	const struct mapping *m = w->map;
+
+	if (map_holds(m, addr))
+		return m;
+	m = w->map2;
+	if (!map_holds(m, addr))
+		m = addrspace_find(w->in->space, addr);
+	if (!m)
+		return NULL;
+	w->map2 = w->map;
+	w->map = m;
+	return m;
+}
+
+static struct frame_entry *own_entry(struct walk *w, uint32_t owner, uint64_t pc)
+{
+	if (!w->own)
+		w->own = frames_space(&w->u->frames, w->in->space->id);
+	return w->own ? frames_in_space(&w->u->frames, w->own, owner, pc) : NULL;
+}
+
+static inline struct frame_entry *entry_at(struct walk *w, const struct mapping *m, uint64_t pc)
+{
+	uint64_t offset = pc - m->start + m->pgoff;
+	struct frame_entry *e;
+
+	if (!m->file)
+		return own_entry(w, OWNER_JIT, pc);
+	e = frame_table_find(&w->u->frames.files, m->file->id, offset);
+	if (e)
+		return e;
+	return frames_in_file(&w->u->frames, &w->u->exts, m->file->id, offset);
+}
+
+/* ---- steps: true when w stands at the caller ---- */
+
+static inline bool word_at(const struct walk *w, uint64_t addr, uint64_t *ret)
+{
+	return stack_word(w->stack, w->stack_bytes, w->base, addr, ret);
+}
+
+/* Stands at the caller; its registers are set already, but for these. */
+static inline void enter_caller(struct walk *w, uint64_t pc, uint64_t sp, uint64_t ra_at, bool activation)
+{
+	w->regs.pc = pc & w->arch->ra_mask;
+	w->regs.v[w->arch->sp] = sp;
+	w->regs.valid |= 1ull << w->arch->sp;
+	w->sp = sp;
+	w->ra_at = ra_at;
+	w->activation = activation;
+	w->first = false;
+}
+
+/* A CFA must lie above the frame. Only at a frame's first or last instruction may it lie at its sp: nothing is
+ * pushed there (aarch64 leaf functions; x86 when the return address is in a register, as in vfork). */
+static inline bool cfa_is_progress(const struct walk *w, uint64_t cfa)
+{
+	return cfa > w->sp || (cfa == w->sp && w->activation);
+}
+
+/* Behind a signal frame lies what it interrupted: often another stack, which the copy does not hold. */
+static void enter_interrupted(struct walk *w)
+{
+	uint64_t at = w->sp - w->base;
+
+	if (at < w->stack_bytes)
+		w->altstack = false;
+	else if (!w->in->stack_full || w->sp < w->base || at - w->stack_bytes > max_signal_bytes)
+		w->altstack = true;
+}
+
+/* The return address by slot; false when the walk ended. */
+static inline bool slot_ra(struct walk *w, const struct rule *rule, uint64_t cfa, uint64_t *ret,
+			   uint64_t *ret_at)
+{
+	const struct arch *arch = w->arch;
+	uint64_t at = cfa - 8 * (uint64_t)rule->slot[0];
+
+	if (__builtin_expect(rule->slot[0] == SLOT_SAME, 0)) {
+		if (arch->call_pushes_ra)
+			return stop(w, REASON_BAD_CFI);
+		if (!(w->regs.valid >> arch->ra & 1))
+			return stop(w, REASON_UNKNOWN_REG);
+		*ret = w->regs.v[arch->ra];
+		*ret_at = 0;
+		return true;
+	}
+	if (at < w->sp && !(rule->flags & RULE_SIGNAL))
+		return stop(w, REASON_BAD_CFI);
+	if (!word_at(w, at, ret)) {
+		w->wanted_at = at;
+		return stop_outside(w, at);
+	}
+	*ret_at = at;
+	return true;
+}
+
+/*
+ * Registers that were saved. A slot below the stack pointer of an exact frame is one that an epilogue popped
+ * already (or one in the red zone, if a signal came): where the copy does not hold it, the register has its
+ * value back. Elsewhere such a slot belongs to the callee.
+ */
+static inline void load_slots(struct walk *w, const struct rule *rule, uint64_t cfa)
+{
+	const struct arch *arch = w->arch;
+	uint64_t cfa_at = cfa - w->base;
+	bool exact = w->activation || rule->flags & RULE_SIGNAL;
+	uint64_t depth = exact || w->sp < w->base ? cfa_at : cfa - w->sp;
+	uint64_t valid = w->regs.valid & arch->callee_saved;
+
+	for (size_t i = 1; i < arch->num_tracked; i++) {
+		uint64_t below = 8 * (uint64_t)rule->slot[i];
+		unsigned int reg = arch->tracked[i];
+
+		if (!below)
+			continue;
+		if (below <= depth && rule->slot[i] != SLOT_UNDEFINED && cfa_at - below + 8 <= w->stack_bytes) {
+			memcpy(&w->regs.v[reg], w->stack + (cfa_at - below), 8);
+			valid |= 1ull << reg;
+		} else if (!exact || rule->slot[i] == SLOT_UNDEFINED || cfa_at - below < w->stack_bytes) {
+			valid &= ~(1ull << reg);
+		}
+	}
+	w->regs.valid = valid;
+}
+
+static inline bool step_cfa(struct walk *w, const struct rule *rule)
+{
+	bool signal = rule->flags & RULE_SIGNAL;
+	uint64_t cfa, ra = 0, ra_at = 0;
+
+	if (!(w->regs.valid >> rule->cfa_reg & 1))
+		return stop(w, REASON_UNKNOWN_REG);
+	cfa = w->regs.v[rule->cfa_reg] + (uint64_t)((int64_t)rule->cfa_off8 * 8);
+	if (!signal && !cfa_is_progress(w, cfa))
+		return stop(w, REASON_NO_PROGRESS);
+	if (!slot_ra(w, rule, cfa, &ra, &ra_at))
+		return false;
+	load_slots(w, rule, cfa);
+	enter_caller(w, ra, cfa, ra_at, signal);
+	if (signal)
+		enter_interrupted(w);
+	return true;
+}
+
+static bool stop_expr(struct walk *w, const struct expr_env *env, enum expr_status status)
+{
+	switch (status) {
+	case EXPR_UNKNOWN_REG:
+		return stop(w, REASON_UNKNOWN_REG);
+	case EXPR_OUTSIDE:
+		return stop_outside(w, env->bad_addr);
+	case EXPR_OK:
+	case EXPR_BAD:
+		break;
+	}
+	return stop(w, REASON_BAD_CFI);
+}
+
+/* What the row says of one register. On EXPR_OUTSIDE env->bad_addr tells where. *at: where it was read, 0 = not
+ * from the stack. */
+static enum expr_status where_value(const struct walk *w, const struct rule_ext *ext,
+				    const struct rule_where *where, unsigned int reg,
+				    struct expr_env *env, uint64_t *ret, uint64_t *at)
+{
+	const struct rule_op *ops = ext->ops ? &ext->ops[where->first_op] : NULL;
+	enum expr_status status = EXPR_OK;
+	uint64_t from = reg;
+
+	*at = 0;
+	switch ((enum rule_how)where->how) {
+	case HOW_UNDEFINED:
+		return EXPR_UNKNOWN_REG;
+	case HOW_REGISTER:
+		from = (uint64_t)where->value;
+		/* fall through */
+	case HOW_SAME:
+		if (!(w->regs.valid >> from & 1))
+			return EXPR_UNKNOWN_REG;
+		*ret = w->regs.v[from];
+		return EXPR_OK;
+	case HOW_CFA_PLUS:
+		*ret = env->cfa + (uint64_t)where->value;
+		return EXPR_OK;
+	case HOW_EXPR:
+		return expr_eval(env, ops, where->num_ops, ret);
+	case HOW_AT_CFA:
+		*at = env->cfa + (uint64_t)where->value;
+		break;
+	case HOW_AT_EXPR:
+		status = expr_eval(env, ops, where->num_ops, at);
+		break;
+	}
+	if (status == EXPR_OK && !word_at(w, *at, ret)) {
+		env->bad_addr = *at;
+		status = EXPR_OUTSIDE;
+	}
+	return status;
+}
+
+static bool ext_cfa(struct walk *w, const struct rule_ext *ext, struct expr_env *env)
+{
+	enum expr_status status;
+	uint64_t cfa;
+
+	if (ext->cfa.how == HOW_REGISTER) {
+		if (!(w->regs.valid >> ext->cfa_reg & 1))
+			return stop(w, REASON_UNKNOWN_REG);
+		cfa = w->regs.v[ext->cfa_reg] + (uint64_t)ext->cfa.value;
+	} else {
+		status = expr_eval(env, &ext->ops[ext->cfa.first_op], ext->cfa.num_ops, &cfa);
+		if (status != EXPR_OK)
+			return stop_expr(w, env, status);
+	}
+	if (!ext->signal && !cfa_is_progress(w, cfa))
+		return stop(w, REASON_NO_PROGRESS);
+	env->cfa = cfa;
+	env->has_cfa = true;
+	return true;
+}
+
+/* True when a register that no rule mentions keeps its value. */
+static bool is_kept(const struct walk *w, unsigned int reg)
+{
+	return w->arch->callee_saved >> reg & 1;
+}
+
+static void ext_regs(struct walk *w, const struct rule_ext *ext, struct expr_env *env,
+		     struct regs *caller)
+{
+	for (unsigned int reg = 0; reg < w->arch->num_regs; reg++) {
+		const struct rule_where *where = &ext->reg[reg];
+		enum expr_status status;
+		uint64_t value, at;
+
+		if (reg == w->arch->sp || reg == w->arch->ra)
+			continue;
+		if (where->how == HOW_SAME && !is_kept(w, reg))
+			continue;
+		status = where_value(w, ext, where, reg, env, &value, &at);
+		if (status == EXPR_OUTSIDE && w->activation && at && at < w->base &&
+		    (w->regs.valid >> reg & 1)) {
+			value = w->regs.v[reg]; /* popped already, see load_slots */
+			status = EXPR_OK;
+		}
+		if (status != EXPR_OK)
+			continue;
+		caller->v[reg] = value;
+		caller->valid |= 1ull << reg;
+	}
+}
+
+/* The stack pointer of the caller: the CFA, unless the row says otherwise (signal frames do). */
+static bool ext_sp(struct walk *w, const struct rule_ext *ext, struct expr_env *env, uint64_t *ret)
+{
+	const struct rule_where *where = &ext->reg[w->arch->sp];
+	enum expr_status status;
+	uint64_t at;
+
+	*ret = env->cfa;
+	if (where->how == HOW_SAME || where->how == HOW_UNDEFINED)
+		return true;
+	status = where_value(w, ext, where, w->arch->sp, env, ret, &at);
+	if (status != EXPR_OK)
+		return stop_expr(w, env, status);
+	if (!ext->signal && !cfa_is_progress(w, *ret))
+		return stop(w, REASON_NO_PROGRESS);
+	return true;
+}
+
+static bool ext_ra(struct walk *w, const struct rule_ext *ext, struct expr_env *env, uint64_t *ret,
+		   uint64_t *ret_at)
+{
+	const struct rule_where *where = &ext->reg[w->arch->ra];
+	enum expr_status status;
+
+	if (where->how == HOW_SAME && w->arch->call_pushes_ra)
+		return stop(w, REASON_BAD_CFI);
+	status = where_value(w, ext, where, w->arch->ra, env, ret, ret_at);
+	if (status == EXPR_OK)
+		return true;
+	if (status == EXPR_OUTSIDE)
+		w->wanted_at = *ret_at;
+	return stop_expr(w, env, status);
+}
+
+static bool step_ext(struct walk *w, const struct rule_ext *ext)
+{
+	struct expr_env env = {
+		.arch = w->arch,
+		.regs = &w->regs,
+		.stack = w->stack,
+		.stack_bytes = w->stack_bytes,
+		.stack_base = w->base,
+	};
+	struct regs caller;
+	uint64_t sp = 0, ra = 0, ra_at = 0;
+
+	caller.valid = 0;
+	if (!ext_cfa(w, ext, &env) || !ext_ra(w, ext, &env, &ra, &ra_at) ||
+	    !ext_sp(w, ext, &env, &sp))
+		return false;
+	ext_regs(w, ext, &env, &caller);
+	w->regs = caller;
+	enter_caller(w, ra, sp, ra_at, ext->signal);
+	if (ext->signal)
+		enter_interrupted(w);
+	return true;
+}
+
+/*
+ * The caller of code that has pushed nothing: the return address is on top of the stack, or in the link
+ * register. False (and nothing done) when that is no address of code.
+ */
+static bool step_from_entry(struct walk *w, uint64_t keep)
+{
+	const struct arch *arch = w->arch;
+	uint64_t ra, sp = w->sp, at = 0;
+
+	if (arch->call_pushes_ra) {
+		if (!word_at(w, sp, &ra))
+			return false;
+		at = sp;
+		sp += 8;
+	} else {
+		if (!(w->regs.valid >> arch->ra & 1))
+			return false;
+		ra = w->regs.v[arch->ra];
+	}
+	ra &= arch->ra_mask;
+	if (!ra || !map_at(w, ra - 1))
+		return false;
+	w->regs.valid &= keep;
+	enter_caller(w, ra, sp, at, false);
+	return true;
+}
+
+static enum unwind_reason no_fp_reason(const struct mapping *m)
+{
+	if (!m->file)
+		return REASON_NO_FP;
+	return m->file->kind == FILE_ELF ? REASON_NO_CFI : REASON_NO_FILE;
+}
+
+/*
+ * True when the return address of a frame record is one. Where the saved frame pointer is none, the caller
+ * must be code that does without: compiled C that called into JIT code keeps anything in that register.
+ */
+static bool fp_leads_on(struct walk *w, const struct fp_frame *f)
+{
+	const struct mapping *m = map_at(w, f->ra - 1);
+
+	if (!m)
+		return false;
+	if (f->fp_plausible || w->u->givers.len)
+		return true;
+	return unwinder_native_rule_in(w->u, m, f->ra - 1).kind != RULE_FP;
+}
+
+static bool step_fp(struct walk *w, const struct mapping *m)
+{
+	const struct arch *arch = w->arch;
+	uint64_t fp_bit = 1ull << arch->fp;
+	bool at_end = false;
+	struct fp_frame f;
+
+	switch (fp_read(arch, &w->regs, w->sp, w->stack, w->stack_bytes, w->base, &f)) {
+	case FP_OK:
+		at_end = !f.ra && !f.fp;
+		if (!f.ra || !fp_leads_on(w, &f))
+			break;
+		/* Such code saves the other registers wherever it likes. */
+		w->regs.valid = fp_bit;
+		w->regs.v[arch->fp] = f.fp;
+		enter_caller(w, f.ra, f.sp, f.ra_at, false);
+		if (!arch->call_pushes_ra)
+			w->regs.valid = fp_bit; /* the record need not end the frame: f.sp is only a bound */
+		return true;
+	case FP_OUTSIDE:
+		if (!w->in->stack_full || w->altstack || f.ra_at - w->base > max_stack_bytes)
+			break;
+		w->wanted_at = f.ra_at;
+		return stop_outside(w, f.ra_at);
+	case FP_END:
+		at_end = true;
+		break;
+	case FP_NOT:
+		break;
+	}
+	/* At its entry an exact frame has not set up its frame pointer yet. */
+	if (w->activation && step_from_entry(w, fp_bit))
+		return true;
+	if (at_end && at_stack_end(w))
+		return complete(w);
+	return stop(w, w->altstack ? REASON_ALTSTACK : no_fp_reason(m));
+}
+
+static bool step_by_rule(struct walk *w, const struct mapping *m, const struct rule *rule)
+{
+	switch ((enum rule_kind)rule->kind) {
+	case RULE_CFA:
+		return step_cfa(w, rule);
+	case RULE_EXT:
+		return step_ext(w, &w->u->exts.records.data[rule->ext]->ext);
+	case RULE_FP:
+		return step_fp(w, m);
+	case RULE_END:
+	case RULE_ROOT:
+		return complete(w);
+	case RULE_BAD:
+		return stop(w, (enum unwind_reason)rule->ext);
+	case RULE_UNSET:
+		break; /* memory is out */
+	}
+	return stop(w, REASON_NO_CFI);
+}
+
+/* ---- who gives the rule ---- */
+
+/* A giver is our own code, but what it read to make the rule is not. */
+static bool rule_is_sane(const struct arch *arch, const struct rule *rule)
+{
+	switch ((enum rule_kind)rule->kind) {
+	case RULE_CFA:
+		return rule->cfa_reg < arch->num_regs && rule->slot[0] != SLOT_UNDEFINED;
+	case RULE_FP:
+	case RULE_END:
+	case RULE_ROOT:
+		return true;
+	case RULE_BAD:
+		return rule->ext > REASON_NONE && rule->ext < REASON_NUM;
+	case RULE_UNSET:
+	case RULE_EXT:
+		break;
+	}
+	return false;
+}
+
+/* The caller as a giver found it. */
+static bool take_step(struct walk *w, const struct give_answer *answer)
+{
+	const struct arch *arch = w->arch;
+	uint64_t sp = answer->regs.v[arch->sp];
+
+	if (!(answer->regs.valid >> arch->sp & 1))
+		return stop(w, REASON_UNKNOWN_REG);
+	if (!answer->caller_activation && !cfa_is_progress(w, sp))
+		return stop(w, REASON_NO_PROGRESS);
+	w->regs = answer->regs;
+	enter_caller(w, answer->regs.pc, sp, 0, answer->caller_activation);
+	if (answer->caller_activation)
+		enter_interrupted(w);
+	return true;
+}
+
+/* A giver answered with a rule: remembers it as long as it said, and steps. */
+static bool take_rule(struct walk *w, const struct mapping *m, uint64_t pc,
+		      const struct give_answer *answer)
+{
+	struct rule rule = answer->rule;
+	struct frame_entry *e;
+
+	if (!rule_is_sane(w->arch, &rule))
+		return stop(w, REASON_GIVER);
+	rule.flags |= RULE_GIVEN;
+	/* Rules that go with the code belong to one process, those that go with the file to all. */
+	if (answer->life == (m->file ? GIVE_WITH_FILE : GIVE_WITH_CODE)) {
+		e = entry_at(w, m, pc);
+		if (e && e->rule.kind == RULE_UNSET)
+			w->u->counts.rules_cached++;
+		if (e)
+			e->rule = rule;
+	}
+	return step_by_rule(w, m, &rule);
+}
+
+enum asked { ASKED_NONE, ASKED_ON, ASKED_STOP };
+
+static enum asked asked(bool on)
+{
+	return on ? ASKED_ON : ASKED_STOP;
+}
+
+static enum asked ask_givers(struct walk *w, const struct mapping *m, uint64_t pc)
+{
+	struct give_query query = {
+		.space = w->in->space,
+		.mapping = m,
+		.pc = pc,
+		.activation = w->activation,
+		.first = w->first,
+		.regs = &w->regs,
+		.stack = w->stack,
+		.stack_bytes = w->stack_bytes,
+		.stack_base = w->base,
+		.memory = &w->u->memory,
+	};
+
+	for (size_t i = 0; i < w->u->givers.len; i++) {
+		const struct unwind_giver *giver = &w->u->givers.data[i];
+		struct give_answer answer = { 0 };
+
+		switch (giver->give(giver->data, &query, &answer)) {
+		case GIVE_PASS:
+			break;
+		case GIVE_RULE:
+			return asked(take_rule(w, m, pc, &answer));
+		case GIVE_STEP:
+			return asked(take_step(w, &answer));
+		case GIVE_STOP:
+			return asked(stop(w, answer.reason && answer.reason < REASON_NUM ?
+						     (enum unwind_reason)answer.reason :
+						     REASON_GIVER));
+		case GIVE_LATER:
+			return asked(stop(w, REASON_NOT_NOW));
+		}
+	}
+	return ASKED_NONE;
+}
+
+/* No remembered rule, or only that nobody knew better than the frame pointer: asks. */
+static bool step_unknown(struct walk *w, const struct mapping *m, uint64_t pc)
+{
+	uint32_t *id = &w->frames[w->ret->num_frames - 1];
+	struct frame_entry *e;
+	struct rule rule;
+
+	if (w->u->givers.len) {
+		enum asked answer = ask_givers(w, m, pc);
+
+		/* While it looked, the giver may have dropped the code that was here: new code, new id. */
+		e = entry_at(w, m, pc);
+		if (e)
+			*id = e->id;
+		if (answer != ASKED_NONE)
+			return answer == ASKED_ON;
+	}
+	if (m->file) {
+		rule = unwinder_native_rule_in(w->u, m, pc);
+		return step_by_rule(w, m, &rule);
+	}
+	e = entry_at(w, m, pc);
+	rule = (struct rule){ .kind = RULE_FP };
+	if (e && e->rule.kind == RULE_UNSET) {
+		w->u->counts.rule_misses++;
+		w->u->counts.rules_cached++;
+		e->rule = rule;
+	}
+	return step_by_rule(w, m, &rule);
+}
+
+/* ---- the walk ---- */
+
+static void note_frame(struct walk *w, uint32_t id)
+{
+	w->u->trace[w->ret->num_frames] = (struct trace){ w->regs.pc, w->ra_at };
+	w->frames[w->ret->num_frames++] = id;
+}
+
+/* The pc is in no executable mapping. */
+static bool step_nowhere(struct walk *w)
+{
+	const struct frame_entry *e;
+
+	if (!w->activation) {
+		if (!w->regs.pc && at_stack_end(w))
+			return complete(w);
+		return stop(w, REASON_NO_MAPPING);
+	}
+	e = own_entry(w, OWNER_NOWHERE, w->regs.pc);
+	if (e) {
+		note_frame(w, e->id);
+		w->ret->num_unknown++;
+	}
+	/* A call through a bad pointer has pushed its return address and nothing else. */
+	if (step_from_entry(w, w->arch->callee_saved))
+		return true;
+	return stop(w, REASON_NO_MAPPING);
+}
+
+static inline bool walk_frame(struct walk *w)
+{
+	uint64_t pc = w->regs.pc - !w->activation;
+	const struct mapping *m;
+	struct frame_entry *e;
+	struct rule rule;
+
+	if (w->ret->num_frames == w->u->max_frames)
+		return stop(w, REASON_TOO_DEEP);
+	m = map_at(w, pc);
+	if (!m)
+		return step_nowhere(w);
+	e = entry_at(w, m, pc);
+	if (!e)
+		return stop(w, REASON_NO_CFI); /* memory is out */
+	note_frame(w, e->id);
+	w->ret->num_jit += !m->file;
+	rule = e->rule;
+	if (__builtin_expect(rule.kind == RULE_CFA, 1))
+		return step_cfa(w, &rule);
+	if (rule.kind == RULE_UNSET ||
+	    (rule.kind == RULE_FP && !(rule.flags & RULE_GIVEN) && w->u->givers.len))
+		return step_unknown(w, m, pc);
+	return step_by_rule(w, m, &rule);
+}
+
+/* The copy was too small: the rest by the kernel's chain, where that is proved to continue ours. */
+static void splice(struct walk *w, uint64_t fp)
+{
+	struct unwind_result *ret = w->ret;
+	size_t first = splice_find(w->in, w->base, fp, w->u->trace, ret->num_frames, w->wanted_at,
+				   w->arch->ra_mask);
+
+	if (!first)
+		return;
+	ret->spliced = true;
+	chain_append(w->u, w->in, first, w->frames, ret);
+	if (ret->class == UNWIND_COMPLETE)
+		return;
+	ret->class = UNWIND_TRUNCATED;
+	ret->reason = REASON_NONE;
+}
+
+void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *frames,
+		   struct unwind_result *ret)
+{
+	static const struct mapping nowhere;
+	const struct arch *arch = u->arch;
+	struct walk w;
+	uint64_t fp;
+
+	w.u = u;
+	w.arch = arch;
+	w.in = in;
+	w.stack = in->stack;
+	w.stack_bytes = in->stack ? in->stack_bytes : 0;
+	w.ra_at = w.wanted_at = 0;
+	w.map = w.map2 = &nowhere;
+	w.own = NULL;
+	w.activation = w.first = true;
+	w.altstack = false;
+	w.frames = frames;
+	w.ret = ret;
+	arch_regs_from_perf(arch, in->perf_mask, in->perf_regs,
+			    (size_t)__builtin_popcountll(in->perf_mask), &w.regs);
+	if (!(w.regs.valid >> arch->sp & 1)) {
+		stop(&w, REASON_NO_REGS);
+		return;
+	}
+	w.base = w.sp = w.regs.v[arch->sp];
+	fp = w.regs.valid >> arch->fp & 1 ? w.regs.v[arch->fp] : 0;
+	while (walk_frame(&w))
+		;
+	if (ret->class == UNWIND_TRUNCATED)
+		splice(&w, fp);
+}
