@@ -40,13 +40,15 @@ meson test -C "$build" --no-rebuild --print-errorlogs --logbase testlog \
 meson test -C "$build" --no-rebuild --print-errorlogs --logbase livelog \
 	--num-processes 1 --suite live || status=$?
 
-python3 - "$status" "$logs/testlog.json" "$logs/livelog.json" <<'PYTHON'
+no_skip=0
+[[ " ${options[*]} " != *" -Dlive_tests=enabled "* ]] || no_skip=1
+python3 - "$status" "$no_skip" "$logs/testlog.json" "$logs/livelog.json" <<'PYTHON'
 import json, os, sys
 
-status = int(sys.argv[1])
+status, no_skip = int(sys.argv[1]), sys.argv[2] == "1"
 passed, failed, skipped = [], [], []
 kinds = {"OK": passed, "EXPECTEDFAIL": passed, "SKIP": skipped}  # whatever else there is, it failed
-for path in sys.argv[2:]:
+for path in sys.argv[3:]:
     if os.path.exists(path):
         for line in open(path):
             result = json.loads(line)
@@ -58,8 +60,10 @@ for title, names in ("skipped", skipped), ("failed", failed):
         print(f"{title}: {name}")
 if not passed and not failed:
     print("no test ran")
+elif no_skip and skipped:
+    print("nothing may skip with -Dlive_tests=enabled")
 elif status and not failed:
     print(f"meson test itself failed (exit status {status})")
 print(f"{len(passed)} passed, {len(failed)} failed, {len(skipped)} skipped")
-sys.exit(1 if failed or status or not passed else 0)
+sys.exit(1 if failed or status or not passed or (no_skip and skipped) else 0)
 PYTHON
