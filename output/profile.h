@@ -60,13 +60,26 @@ struct profile {
 	struct intern *strings;  /* owns every name */
 };
 
+/* Empty, with `stacks` and `strings` of its own and frame 0 in place. */
+int profile_new(struct profile **ret, struct err *err);
+void profile_free(struct profile *profile); /* NULL is fine */
+void profile_freep(struct profile **profile);
+
 /* How stacks are shown; the same for every format. */
 struct profile_view {
 	bool annotate;           /* _[k] _[j] _[i] suffixes */
 	bool kernel_only, user_only; /* -K, -U: frames of the other side are left out */
 };
 
-/* The text of a frame as formats print it: name, [module] or [unknown], escaped, with its suffix. */
+/* False: the view leaves this frame out. Labels always stay; marks speak of the user stack and go with it. */
+bool profile_frame_shown(const struct profile_frame *frame, const struct profile_view *view);
+
+/*
+ * Appends the text of a frame as line formats print it: name, [module] or [unknown], with its suffix. Never
+ * empty. Beyond base/escape.h, what readers of collapsed stacks would take for their own syntax is changed:
+ * a space first, last or before a trailing number becomes '_' ("f 12" would be read as a count), and so
+ * does every space of a label, as stackcollapse-perf.pl has it.
+ */
 struct strbuf;
 void profile_frame_text(const struct profile_frame *frame, const struct profile_view *view,
 			struct strbuf *ret);

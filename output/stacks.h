@@ -1,6 +1,7 @@
 /*
  * Stacks with counts, as a tree from the root. A node is a frame below its caller. Adding a stack seen before
- * is one hash look-up and a walk to the root.
+ * is one hash look-up and a walk to the root; a new one costs a look-up per frame. Memory grows with the
+ * number of nodes (about 40 bytes each), never with counts. At most 2^31 - 1 nodes.
  */
 #pragma once
 
@@ -11,12 +12,20 @@
 struct stacks;
 
 struct stacks *stacks_new(void); /* NULL when out of memory */
-void stacks_free(struct stacks *s);
+void stacks_free(struct stacks *s); /* NULL is fine */
 
-/* A stack, leaf first (the last element is the first below the root). False when out of memory. */
+/*
+ * A stack, leaf first (the last element is the first below the root). False when out of memory: then it was
+ * not counted. A stack of no frames, or a count of 0, is nothing and leaves everything as it is. Counts
+ * saturate.
+ */
 bool stacks_add(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64_t count);
 
-/* Every stack of `from`, its frames replaced by map(data, frame) (FRAME 0 = leave the frame out). */
+/*
+ * Every stack of `from`, its frames replaced by map(data, frame) (FRAME 0 = leave the frame out). Asked once
+ * per node, parents first. What is left of a stack without any frame is not counted. When memory runs out
+ * (false), `into` may hold a part of `from`.
+ */
 bool stacks_merge(struct stacks *into, const struct stacks *from,
 		  uint32_t (*map)(void *data, uint32_t frame), void *data);
 
@@ -27,6 +36,7 @@ struct stacks_node {
 	uint64_t self;   /* samples that end here */
 };
 size_t stacks_num_nodes(const struct stacks *s);
+/* Borrowed until the next add or merge. Node 0 is the root, with nothing in it. */
 const struct stacks_node *stacks_node(const struct stacks *s, uint32_t index);
 size_t stacks_distinct(const struct stacks *s); /* nodes with self > 0 */
 uint64_t stacks_total(const struct stacks *s);

@@ -1,0 +1,149 @@
+#include "output/profile.h"
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/escape.h"
+#include "base/intern.h"
+#include "base/strbuf.h"
+#include "output/stacks.h"
+
+#include <string.h>
+
+int profile_new(struct profile **ret, struct err *err)
+{
+	_cleanup_(profile_freep) struct profile *profile = calloc(1, sizeof(*profile));
+
+	if (!profile)
+		return err_oom(err);
+	profile->stacks = stacks_new();
+	profile->strings = intern_new();
+	if (!profile->stacks || !profile->strings ||
+	    !vec_push(&profile->frames, (struct profile_frame){ 0 }))
+		return err_oom(err);
+	*ret = steal_ptr(profile);
+	return 0;
+}
+
+void profile_free(struct profile *profile)
+{
+	if (!profile)
+		return;
+	stacks_free(profile->stacks);
+	intern_free(profile->strings);
+	vec_deinit(&profile->frames);
+	free(profile);
+}
+
+void profile_freep(struct profile **profile)
+{
+	profile_free(*profile);
+}
+
+bool profile_frame_shown(const struct profile_frame *frame, const struct profile_view *view)
+{
+	switch (frame->kind) {
+	case FRAME_LABEL:
+		return true;
+	case FRAME_KERNEL:
+		return !view->user_only;
+	case FRAME_NATIVE:
+	case FRAME_JIT:
+	case FRAME_INLINED:
+	case FRAME_UNKNOWN:
+	case FRAME_MARK:
+		return !view->kernel_only;
+	}
+	return true;
+}
+
+/* "[libc.so.6]"; "[vdso]" already wears its brackets. */
+static void module_text(const char *module, struct strbuf *ret)
+{
+	const char *slash = strrchr(module, '/');
+	size_t len;
+
+	if (slash)
+		module = slash + 1;
+	len = strlen(module);
+	if (!len) {
+		strbuf_str(ret, "[unknown]");
+	} else if (len > 2 && module[0] == '[' && module[len - 1] == ']') {
+		escape_frame(ret, module, len);
+	} else {
+		strbuf_char(ret, '[');
+		escape_frame(ret, module, len);
+		strbuf_char(ret, ']');
+	}
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/*
+ * flamegraph.pl reads /^(.*)\s+?(\d+(?:\.\d*)?)$/ twice: a name that ends in a space and a number would make
+ * its own count of it, and the true one the second column of a comparison.
+ */
+static void hide_trailing_number(char *text, size_t len)
+{
+	size_t at = len;
+
+	while (at && is_digit(text[at - 1]))
+		at--;
+	if (at && text[at - 1] == '.') {
+		at--;
+		while (at && is_digit(text[at - 1]))
+			at--;
+	}
+	if (at && at < len && text[at - 1] == ' ')
+		text[at - 1] = '_';
+}
+
+static void tame(char *text, size_t len, bool is_label)
+{
+	if (text[0] == ' ')
+		text[0] = '_';
+	if (text[len - 1] == ' ')
+		text[len - 1] = '_';
+	hide_trailing_number(text, len);
+	for (size_t i = 0; is_label && i < len; i++) {
+		if (text[i] == ' ')
+			text[i] = '_';
+	}
+}
+
+static const char *suffix(enum frame_kind kind)
+{
+	switch (kind) {
+	case FRAME_KERNEL:
+		return "_[k]";
+	case FRAME_JIT:
+		return "_[j]";
+	case FRAME_INLINED:
+		return "_[i]";
+	case FRAME_LABEL:
+	case FRAME_NATIVE:
+	case FRAME_UNKNOWN:
+	case FRAME_MARK:
+		return "";
+	}
+	return "";
+}
+
+void profile_frame_text(const struct profile_frame *frame, const struct profile_view *view,
+			struct strbuf *ret)
+{
+	size_t start = ret->len;
+
+	if (frame->name)
+		escape_frame(ret, frame->name, strlen(frame->name));
+	else if (frame->module || frame->path)
+		module_text(frame->module ? frame->module : frame->path, ret);
+	else
+		strbuf_str(ret, "[unknown]");
+	if (!ret->failed && ret->len > start)
+		tame(ret->data + start, ret->len - start, frame->kind == FRAME_LABEL);
+	if (view->annotate)
+		strbuf_str(ret, suffix(frame->kind));
+}

@@ -1,0 +1,170 @@
+#include "output/quality.h"
+
+#include "base/escape.h"
+#include "base/strbuf.h"
+#include "output/count_priv.h"
+#include "output/profile.h"
+#include "output/text_priv.h"
+
+#include <string.h>
+
+/* perf_event_attr.sample_stack_user is rounded to 8 below 64 KiB (kernel/events/core.c perf_copy_attr). */
+enum { MAX_STACK_BYTES = 65528 };
+
+/* Longer than any sentence of ours. */
+enum { MAX_LINE = 400, MAX_WORD = 60 };
+
+#define NUM_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+static const char *plural(uint64_t count)
+{
+	return count == 1 ? "" : "s";
+}
+
+static void share(struct strbuf *ret, uint64_t part, uint64_t whole)
+{
+	strbuf_str(ret, " (");
+	text_percent(ret, part, whole);
+	strbuf_str(ret, ")");
+}
+
+static void counted(struct strbuf *ret, uint64_t count, const char *noun)
+{
+	text_count(ret, count);
+	strbuf_printf(ret, " %s%s", noun, plural(count));
+}
+
+/* ": no_cfi 12, outside 3" */
+static void by_name(struct strbuf *ret, const struct profile_count *counts, size_t num)
+{
+	const char *between = ": ";
+
+	for (size_t i = 0; i < num && counts[i].name; i++) {
+		if (!counts[i].count)
+			continue;
+		strbuf_str(ret, between);
+		escape_line(ret, counts[i].name, strlen(counts[i].name), MAX_WORD);
+		strbuf_char(ret, ' ');
+		text_count(ret, counts[i].count);
+		between = ", ";
+	}
+}
+
+static void summary(const struct profile_stats *s, struct strbuf *ret)
+{
+	counted(ret, s->samples, "sample");
+	strbuf_str(ret, ", ");
+	text_count(ret, s->lost);
+	strbuf_str(ret, " lost");
+	if (s->lost)
+		share(ret, s->lost, count_add(s->samples, s->lost));
+	if (s->user_stacks) {
+		strbuf_str(ret, ", ");
+		text_percent(ret, s->complete, s->user_stacks);
+		strbuf_str(ret, " of user stacks complete");
+	}
+	strbuf_char(ret, '\n');
+}
+
+static void truncated_line(const struct profile_stats *s, struct strbuf *ret)
+{
+	if (!s->truncated)
+		return;
+	strbuf_str(ret, "truncated: ");
+	counted(ret, s->truncated, "stack");
+	share(ret, s->truncated, s->user_stacks);
+	if (s->stack_bytes && s->stack_bytes < MAX_STACK_BYTES) {
+		strbuf_str(ret, " went on beyond the ");
+		text_count(ret, s->stack_bytes);
+		strbuf_str(ret, " bytes copied; --stack-bytes copies up to ");
+		text_count(ret, MAX_STACK_BYTES);
+	} else {
+		strbuf_str(ret, " went on beyond what the kernel copies");
+	}
+	strbuf_char(ret, '\n');
+}
+
+static void broken_line(const struct profile_stats *s, struct strbuf *ret)
+{
+	if (!s->broken)
+		return;
+	strbuf_str(ret, "broken: ");
+	counted(ret, s->broken, "stack");
+	share(ret, s->broken, s->user_stacks);
+	by_name(ret, s->broken_by, NUM_OF(s->broken_by));
+	strbuf_char(ret, '\n');
+}
+
+static void frame_lines(const struct profile_stats *s, struct strbuf *ret)
+{
+	uint64_t unnamed = s->jit_frames > s->jit_named ? s->jit_frames - s->jit_named : 0;
+
+	if (s->unknown_frames) {
+		strbuf_str(ret, "unknown: ");
+		counted(ret, s->unknown_frames, "frame");
+		share(ret, s->unknown_frames, s->frames);
+		strbuf_str(ret, " in no mapping of their process\n");
+	}
+	if (unnamed) {
+		strbuf_str(ret, "unnamed: ");
+		text_count(ret, unnamed);
+		strbuf_str(ret, " of ");
+		counted(ret, s->jit_frames, "JIT frame");
+		strbuf_str(ret, "; programs that write /tmp/perf-PID.map name them: DOTNET_PerfMapEnabled=1, "
+				"node --perf-basic-prof, python3 -X perf, jcmd PID Compiler.perfmap\n");
+	}
+}
+
+/* "LABEL: N things (share)TEXT" for what needs no more than that. */
+static void plain_line(struct strbuf *ret, const char *label, uint64_t count, const char *noun,
+		       uint64_t whole, const char *text)
+{
+	if (!count)
+		return;
+	strbuf_printf(ret, "%s: ", label);
+	counted(ret, count, noun);
+	if (whole)
+		share(ret, count, whole);
+	strbuf_printf(ret, "%s\n", text);
+}
+
+static void refused_line(const struct profile_stats *s, struct strbuf *ret)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < NUM_OF(s->refused_by) && s->refused_by[i].name; i++)
+		sum = count_add(sum, s->refused_by[i].count);
+	if (!sum)
+		return;
+	strbuf_str(ret, "not opened: ");
+	counted(ret, sum, "file");
+	by_name(ret, s->refused_by, NUM_OF(s->refused_by));
+	strbuf_char(ret, '\n');
+}
+
+void quality_lines(const struct profile_stats *s, struct strbuf *ret)
+{
+	summary(s, ret);
+	plain_line(ret, "throttled", s->throttled, "time", 0,
+		   ": the kernel paused sampling, a lower --freq avoids it");
+	plain_line(ret, "idle", s->idle, "sample", s->samples, " of the idle task");
+	plain_line(ret, "kernel only", s->kernel_only, "sample", s->samples, " without a user stack");
+	truncated_line(s, ret);
+	broken_line(s, ret);
+	plain_line(ret, "spliced", s->spliced, "stack", s->user_stacks,
+		   " continued by the kernel's frame-pointer chain");
+	frame_lines(s, ret);
+	plain_line(ret, "method starts", s->no_method_starts, "frame", 0,
+		   " of managed code without a known start");
+	plain_line(ret, "files", s->unresolved_files, "mapped file", 0,
+		   " could not be read: no names and no call-frame information from there");
+	refused_line(s, ret);
+	plain_line(ret, "side-band", s->side_lost, "record", 0,
+		   " lost: a process may lack its name or some of its mappings");
+	plain_line(ret, "malformed", s->malformed, "record", 0, " skipped");
+	for (size_t i = 0; i < NUM_OF(s->notes) && s->notes[i]; i++) {
+		strbuf_str(ret, "note: ");
+		escape_line(ret, s->notes[i], strlen(s->notes[i]), MAX_LINE);
+		strbuf_char(ret, '\n');
+	}
+}

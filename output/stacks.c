@@ -1,0 +1,234 @@
+/*
+ * The tree, and two hash tables beside it:
+ *
+ *	known: hash of a whole stack -> its leaf node     the path of every stack seen before
+ *	edges: (parent, frame) -> node                    only for stacks that are new
+ *
+ * A hash alone proves nothing, so a hit in `known` is verified frame by frame from the leaf to the root. That
+ * walk would be one dependent load per frame; as most nodes were made right after their parent, runs[] says
+ * how far down the indices themselves are the chain, and within a run the loads do not wait for each other.
+ */
+#include "output/stacks.h"
+
+#include "base/cleanup.h"
+#include "base/hash.h"
+#include "base/htab.h"
+#include "base/vec.h"
+#include "output/count_priv.h"
+
+/* Node numbers leave a bit free for those who sort or mark them. */
+enum { MAX_NODES = INT32_MAX };
+
+struct slot {
+	uint32_t node;
+	uint32_t hash;
+};
+
+struct known_key {
+	const struct stacks *stacks;
+	const uint32_t *ids;
+	size_t num;
+	uint32_t hash;
+};
+
+struct edge_key {
+	const struct stacks *stacks;
+	uint32_t parent;
+	uint32_t frame;
+	uint32_t hash;
+};
+
+static bool stack_is(const struct known_key *key, uint32_t leaf);
+static bool edge_is(const struct edge_key *key, uint32_t node);
+
+HTAB(known, struct slot, const struct known_key *, key->hash,
+     slot->hash == key->hash && stack_is(key, slot->node), slot->hash);
+HTAB(edges, struct slot, const struct edge_key *, key->hash,
+     slot->hash == key->hash && edge_is(key, slot->node), slot->hash);
+
+struct stacks {
+	VEC(struct stacks_node) nodes; /* nodes.data[0] is the root */
+	VEC(uint32_t) runs; /* nodes i, i-1, ..., i-runs[i] are each the child of the next */
+	struct known known;
+	struct edges edges;
+	size_t distinct;
+	uint64_t total;
+};
+
+static bool stack_is(const struct known_key *key, uint32_t leaf)
+{
+	const struct stacks_node *nodes = key->stacks->nodes.data;
+	const uint32_t *runs = key->stacks->runs.data;
+	const uint32_t *ids = key->ids;
+	size_t left = key->num;
+
+	for (uint32_t node = leaf; node; node = nodes[node].parent) {
+		const struct stacks_node *at = &nodes[node];
+		size_t run = (size_t)runs[node] + 1;
+		uint32_t differs = 0;
+
+		if (run > left)
+			return false;
+		left -= run;
+		node -= (uint32_t)(run - 1);
+		for (const uint32_t *end = ids + run; ids < end; ids++, at--)
+			differs |= at->frame ^ *ids;
+		if (differs)
+			return false;
+	}
+	return !left;
+}
+
+static bool edge_is(const struct edge_key *key, uint32_t node)
+{
+	const struct stacks_node *found = &key->stacks->nodes.data[node];
+
+	return found->parent == key->parent && found->frame == key->frame;
+}
+
+/*
+ * A sum of products of pairs, each shifted by keys of its place (the NH of UMAC, Black et al. 1999): no product
+ * waits for another one. The keys are multiples of 2^32 divided by the golden ratio.
+ */
+static uint32_t hash_ids(const uint32_t *ids, size_t num)
+{
+	uint64_t sum = num;
+	uint32_t key = 0x9e3779b9u;
+	size_t i = 0;
+
+	for (; i + 2 <= num; i += 2) {
+		sum += (uint64_t)(ids[i] + key) * (ids[i + 1] + (key ^ 0x5bd1e995u));
+		key += 0x9e3779b9u;
+	}
+	if (i < num)
+		sum += (uint64_t)(ids[i] + key) * (key ^ 0x5bd1e995u);
+	return (uint32_t)hash_u64(sum);
+}
+
+struct stacks *stacks_new(void)
+{
+	struct stacks *s = calloc(1, sizeof(*s));
+
+	if (!s || !vec_push(&s->nodes, (struct stacks_node){ 0 }) || !vec_push(&s->runs, 0u)) {
+		stacks_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void stacks_free(struct stacks *s)
+{
+	if (!s)
+		return;
+	vec_deinit(&s->nodes);
+	vec_deinit(&s->runs);
+	known_deinit(&s->known);
+	edges_deinit(&s->edges);
+	free(s);
+}
+
+/* The child of `parent` for `frame`, made if need be; 0 when out of memory. */
+static uint32_t child_of(struct stacks *s, uint32_t parent, uint32_t frame)
+{
+	struct edge_key key = { s, parent, frame,
+				(uint32_t)hash_u64((uint64_t)parent << 32 | frame) };
+	uint32_t index = (uint32_t)s->nodes.len;
+	struct slot *slot;
+	bool added;
+
+	/* Room first, so that a slot in the table never lacks its node. */
+	if (index == MAX_NODES || !vec_reserve(&s->nodes, s->nodes.len + 1) ||
+	    !vec_reserve(&s->runs, s->runs.len + 1))
+		return 0;
+	slot = edges_add(&s->edges, &key, &added);
+	if (!slot)
+		return 0;
+	if (!added)
+		return slot->node;
+	slot->node = index;
+	slot->hash = key.hash;
+	s->nodes.data[s->nodes.len++] = (struct stacks_node){ .frame = frame, .parent = parent };
+	s->runs.data[s->runs.len++] = parent && parent == index - 1 ? s->runs.data[parent] + 1 : 0;
+	return index;
+}
+
+static void count_node(struct stacks *s, uint32_t index, uint64_t count)
+{
+	struct stacks_node *node = &s->nodes.data[index];
+
+	s->distinct += !node->self;
+	node->self = count_add(node->self, count);
+	s->total = count_add(s->total, count);
+}
+
+bool stacks_add(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64_t count)
+{
+	struct known_key key;
+	struct slot *slot;
+	uint32_t node = 0;
+
+	if (!num || !count)
+		return true;
+	key = (struct known_key){ s, leaf_first, num, hash_ids(leaf_first, num) };
+	slot = known_find(&s->known, &key);
+	if (slot) {
+		count_node(s, slot->node, count);
+		return true;
+	}
+	for (size_t i = num; i > 0; i--) {
+		node = child_of(s, node, leaf_first[i - 1]);
+		if (!node)
+			return false;
+	}
+	slot = known_add(&s->known, &key, NULL);
+	if (!slot)
+		return false;
+	*slot = (struct slot){ .node = node, .hash = key.hash };
+	count_node(s, node, count);
+	return true;
+}
+
+/* As parents come first, each node is mapped once, below what its parent became. */
+bool stacks_merge(struct stacks *into, const struct stacks *from,
+		  uint32_t (*map)(void *data, uint32_t frame), void *data)
+{
+	size_t num = from->nodes.len;
+	_cleanup_free_ uint32_t *became = calloc(num, sizeof(*became));
+
+	if (!became)
+		return false;
+	for (size_t i = 1; i < num; i++) {
+		struct stacks_node node = from->nodes.data[i];
+		uint32_t frame = map(data, node.frame);
+
+		became[i] = became[node.parent];
+		if (frame) {
+			became[i] = child_of(into, became[i], frame);
+			if (!became[i])
+				return false;
+		}
+		if (node.self && became[i])
+			count_node(into, became[i], node.self);
+	}
+	return true;
+}
+
+size_t stacks_num_nodes(const struct stacks *s)
+{
+	return s->nodes.len - 1;
+}
+
+const struct stacks_node *stacks_node(const struct stacks *s, uint32_t index)
+{
+	return &s->nodes.data[index];
+}
+
+size_t stacks_distinct(const struct stacks *s)
+{
+	return s->distinct;
+}
+
+uint64_t stacks_total(const struct stacks *s)
+{
+	return s->total;
+}
