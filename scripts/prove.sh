@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The longer proofs. Each prints its table and fails below its bar; what a machine cannot do is skipped aloud.
+#
+#   scripts/prove.sh programs     real programs under record -a: loss, whole stacks, JIT names, output grammar
+#   scripts/prove.sh oracle       our stacks against libunwind and libdwfl on the same samples of real programs
+#   scripts/prove.sh churn        20,000 fork+exec a minute: memory and descriptors flat, no sample misplaced
+#
+# BUILD names a build directory (default build/release, built when missing).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=${BUILD:-build/release}
+proof=${1:-}
+case $proof in
+programs | oracle | churn) shift ;;
+*)
+	sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+	exit 2
+	;;
+esac
+[ -e "$build/build.ninja" ] || meson setup "$build" --buildtype=release >/dev/null
+ninja -C "$build" >/dev/null
+exec python3 "test/prove/$proof.py" "$build/app/ringfold" "$build/test/victims" "$@"
