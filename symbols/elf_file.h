@@ -36,6 +36,8 @@ size_t elf_file_loads(const struct elf_file *f, const struct elf_load **ret);
 /* Vaddr of a byte of the file as the loader places it; false when no PT_LOAD holds it. */
 bool elf_file_vaddr(const struct elf_file *f, uint64_t offset, uint64_t *ret);
 bool elf_file_offset(const struct elf_file *f, uint64_t vaddr, uint64_t *ret);
+/* The file's bytes for [vaddr, vaddr + len): false unless one PT_LOAD has all of them in the file. */
+bool elf_file_read_vaddr(struct elf_file *f, uint64_t vaddr, void *buf, size_t len);
 
 /* NT_GNU_BUILD_ID; length 0 when there is none. Borrowed. */
 size_t elf_file_build_id(struct elf_file *f, const uint8_t **ret);
@@ -63,8 +65,10 @@ const struct symtab *elf_file_symtab(struct elf_file *f);
 /* .gnu_debuglink: file name (borrowed) and CRC32 of the file it means; NULL when there is none. */
 const char *elf_file_debuglink(struct elf_file *f, uint32_t *ret_crc);
 /* Separate debug file for names: takes `debug`. Refused (-ESTALE) unless the build-ids are equal, or, where
- * there is none, its CRC32 is the debuglink's. */
+ * there is none, its CRC32 is the debuglink's; -ENODATA when it names nothing; -EALREADY the second time.
+ * A symtab given out before stays valid. */
 int elf_file_add_debug(struct elf_file *f, struct elf_file *debug, struct err *err);
 
-/* The file changed since it was opened (size, mtime or ctime): nothing read later is believed. */
+/* The file changed since it was opened (size or mtime): nothing read later is believed. ctime is not asked:
+ * deleting or renaming a file moves it too, and leaves the bytes alone. */
 bool elf_file_changed(const struct elf_file *f);
