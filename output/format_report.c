@@ -155,18 +155,25 @@ static int by_total(const void *a, const void *b)
 	return x->total != y->total ? (x->total < y->total ? 1 : -1) : by_text(x, y);
 }
 
+/* What was put into `cell`. Clearing it forgets that memory ran out, so the whole text remembers. */
+static const char *cell_text(struct report *report)
+{
+	report->text.failed |= report->cell.failed;
+	return report->cell.failed || !report->cell.len ? "" : report->cell.data;
+}
+
 static void right_count(struct report *report, uint64_t count, size_t width)
 {
 	strbuf_clear(&report->cell);
 	text_count(&report->cell, count);
-	text_right(&report->text, report->cell.failed ? "" : report->cell.data, width);
+	text_right(&report->text, cell_text(report), width);
 }
 
 static void right_percent(struct report *report, uint64_t count)
 {
 	strbuf_clear(&report->cell);
 	text_percent(&report->cell, count, report->total);
-	text_right(&report->text, report->cell.failed ? "" : report->cell.data, PERCENT_COLUMNS);
+	text_right(&report->text, cell_text(report), PERCENT_COLUMNS);
 }
 
 /* Wide enough for every count there can be, and for its heading. */
@@ -174,7 +181,7 @@ static size_t count_columns(struct report *report)
 {
 	strbuf_clear(&report->cell);
 	text_count(&report->cell, report->total);
-	return report->cell.len > strlen("samples") ? report->cell.len : strlen("samples");
+	return strlen(cell_text(report)) > strlen("samples") ? report->cell.len : strlen("samples");
 }
 
 static bool is_function(const struct row *row)
@@ -327,6 +334,7 @@ static bool label_table(struct report *report)
 static void headline(struct report *report, const struct profile_stats *stats)
 {
 	struct strbuf *line = &report->cell;
+	const char *text;
 
 	strbuf_clear(line);
 	if (stats->targets)
@@ -342,8 +350,8 @@ static void headline(struct report *report, const struct profile_stats *stats)
 		text_seconds(line, stats->wall_s);
 		strbuf_str(line, " s");
 	}
-	if (line->len)
-		text_wrap(&report->text, "", line->data, line->len, report->columns);
+	text = cell_text(report);
+	text_wrap(&report->text, "", text, strlen(text), report->columns);
 }
 
 static bool quality(struct report *report, const struct profile_stats *stats)
@@ -377,7 +385,7 @@ static int write_report(const struct profile *profile, const struct profile_view
 		strbuf_str(&report.text, "\nNo stacks.\n");
 	if (!function_table(&report, "Hottest functions by self", true) ||
 	    !function_table(&report, "Hottest functions by total", false) || !label_table(&report) ||
-	    !quality(&report, &profile->stats) || report.cell.failed)
+	    !quality(&report, &profile->stats))
 		return err_oom(err);
 	r = write_text(out, &report.text, err);
 	return r < 0 ? r : write_end(out, err);
