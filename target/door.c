@@ -21,16 +21,11 @@
 #include "target/door_priv.h"
 
 static const char *const refusal_names[DOOR_NUM_REFUSALS] = {
-	[DOOR_OK] = "ok",
-	[DOOR_GONE] = "gone",
-	[DOOR_DENIED] = "denied",
-	[DOOR_NOT_REGULAR] = "not_regular",
-	[DOOR_TOO_BIG] = "too_big",
-	[DOOR_FOREIGN] = "foreign",
-	[DOOR_STALE] = "stale",
-	[DOOR_CHANGED] = "changed",
-	[DOOR_ESCAPE] = "escape",
-	[DOOR_FAILED] = "failed",
+	[DOOR_OK] = "ok",           [DOOR_GONE] = "gone",
+	[DOOR_DENIED] = "denied",   [DOOR_NOT_REGULAR] = "not_regular",
+	[DOOR_TOO_BIG] = "too_big", [DOOR_FOREIGN] = "foreign",
+	[DOOR_STALE] = "stale",     [DOOR_CHANGED] = "changed",
+	[DOOR_ESCAPE] = "escape",   [DOOR_FAILED] = "failed",
 };
 
 const char *door_refusal_name(enum door_refusal refusal)
@@ -45,7 +40,9 @@ static void door_freep(struct door **door)
 	door_free(*door);
 }
 
-/* A filter may answer EPERM for a call it does not know, so what counts is whether it works at all. */
+/*
+ * A filter may answer EPERM for a call it does not know, so what counts is whether it works at all.
+ */
 static bool probe_openat2(int root_fd)
 {
 	struct open_how how = {
@@ -71,7 +68,8 @@ int door_new(struct door **ret, struct err *err)
 	if (fstatfs(door->proc_fd, &fs) < 0)
 		return err_set(err, errno, "statfs /proc: %s", strerror(errno));
 	if ((uint32_t)fs.f_type != PROC_SUPER_MAGIC)
-		return err_set(err, ENODEV, "/proc is not mounted; mount it with 'mount -t proc proc /proc'");
+		return err_set(err, ENODEV,
+			       "/proc is not mounted; mount it with 'mount -t proc proc /proc'");
 	door->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (door->root_fd < 0)
 		return err_set(err, errno, "open /: %s", strerror(errno));
@@ -131,7 +129,10 @@ int door_read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut)
 	if (cut)
 		*cut = false;
 	while (got < cap) {
-		/* Most texts fit in a page; long ones (kallsyms) should not take thousands of turns. */
+		/*
+		 * Most texts fit in a page; long ones (kallsyms) should not take thousands of
+		 * turns.
+		 */
 		size_t room = got < 4096 ? 4096 : got < 262144 ? got : 262144;
 
 		if (room > cap - got)
@@ -205,7 +206,10 @@ int door_read_proc(struct door *door, pid_t pid, const char *name, size_t cap, s
 		return err_set(err, EINVAL, "not a file of a process that may be read");
 	dir = door_process(door, pid);
 	r = dir < 0 ? dir : door_read_at(dir, name, cap, ret, cut);
-	/* Below a process that is gone everything is ENOENT: tell that from a name that does not exist. */
+	/*
+	 * Below a process that is gone everything is ENOENT: tell that from a name that does not
+	 * exist.
+	 */
 	if (r == -ENOENT && (!strncmp(name, "task/", 5) || fstatat(dir, "stat", &st, 0) < 0))
 		r = -ESRCH;
 	if (r == -ESRCH)
@@ -220,7 +224,8 @@ static const struct {
 	const char *path;
 	size_t cap; /* bytes */
 } texts[DOOR_NUM_TEXTS] = {
-	[DOOR_KALLSYMS] = { "proc/kallsyms", 256u << 20 }, /* 10 to 30 MB; far more with many modules */
+	[DOOR_KALLSYMS] = { "proc/kallsyms",
+			    256u << 20 }, /* 10 to 30 MB; far more with many modules */
 	[DOOR_CPUS_ONLINE] = { "sys/devices/system/cpu/online", 65536 },
 	[DOOR_PERF_PARANOID] = { "proc/sys/kernel/perf_event_paranoid", 4096 },
 	[DOOR_PERF_MLOCK_KB] = { "proc/sys/kernel/perf_event_mlock_kb", 4096 },
@@ -245,7 +250,8 @@ int door_read_text(struct door *door, enum door_text text, struct strbuf *ret, s
 
 static bool event_name_ok(const char *name)
 {
-	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+	size_t len =
+		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
 
 	return len && len <= NAME_MAX && !name[len];
 }
@@ -259,7 +265,8 @@ int door_tracepoint_id(struct door *door, const char *subsys, const char *name, 
 	int r = -ENOENT;
 
 	if (!event_name_ok(subsys) || !event_name_ok(name))
-		return err_set(err, EINVAL, "a tracepoint is named SUBSYS:NAME, of letters, digits, _ and -");
+		return err_set(err, EINVAL,
+			       "a tracepoint is named SUBSYS:NAME, of letters, digits, _ and -");
 	for (size_t i = 0; r < 0 && i < sizeof(homes) / sizeof(homes[0]); i++) {
 		char path[2 * NAME_MAX + 64];
 		int s;
@@ -271,10 +278,13 @@ int door_tracepoint_id(struct door *door, const char *subsys, const char *name, 
 			r = s;
 	}
 	if (r == -ENOENT)
-		return err_set(err, ENOENT, "no tracepoint %s:%s (or tracefs is not mounted at /sys/kernel/tracing)",
-			       subsys, name);
+		return err_set(
+			err, ENOENT,
+			"no tracepoint %s:%s (or tracefs is not mounted at /sys/kernel/tracing)",
+			subsys, name);
 	if (r < 0)
-		return err_set(err, -r, "read the id of tracepoint %s:%s: %s", subsys, name, strerror(-r));
+		return err_set(err, -r, "read the id of tracepoint %s:%s: %s", subsys, name,
+			       strerror(-r));
 	if (!text.len || !isdigit((unsigned char)text.data[0]))
 		return err_set(err, EBADMSG, "tracepoint %s:%s has no number", subsys, name);
 	errno = 0;

@@ -24,7 +24,10 @@
 
 #define NSEC_PER_SEC 1000000000
 
-/* Kernels give up a path walk with EAGAIN when a rename races with ".." (openat2(2)): try again, not for ever. */
+/*
+ * Kernels give up a path walk with EAGAIN when a rename races with ".." (openat2(2)): try again,
+ * not for ever.
+ */
 #define MAX_RACES 16
 
 static const char deleted[] = " (deleted)"; /* fs/d_path.c */
@@ -33,14 +36,22 @@ static const char deleted[] = " (deleted)"; /* fs/d_path.c */
 static const uint32_t magic_overlayfs = 0x794c7630, magic_btrfs = 0x9123683e;
 
 /*
- * File systems whose "regular" files are calls into the kernel: they block, have side effects, or tell of
- * the reader. FUSE is not among them, as rootless containers live on fuse-overlayfs; a FUSE server that
- * never answers can therefore stall us until the door is a process of its own.
+ * File systems whose "regular" files are calls into the kernel: they block, have side effects, or
+ * tell of the reader. FUSE is not among them, as rootless containers live on fuse-overlayfs; a FUSE
+ * server that never answers can therefore stall us until the door is a process of its own.
  */
 static const uint32_t kernel_filesystems[] = {
-	PROC_SUPER_MAGIC,   SYSFS_MAGIC,	DEBUGFS_MAGIC,	    TRACEFS_MAGIC,
-	SECURITYFS_MAGIC,   CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, SELINUX_MAGIC,
-	BPF_FS_MAGIC,	    NSFS_MAGIC,		0x62656570 /* configfs */,
+	PROC_SUPER_MAGIC,
+	SYSFS_MAGIC,
+	DEBUGFS_MAGIC,
+	TRACEFS_MAGIC,
+	SECURITYFS_MAGIC,
+	CGROUP_SUPER_MAGIC,
+	CGROUP2_SUPER_MAGIC,
+	SELINUX_MAGIC,
+	BPF_FS_MAGIC,
+	NSFS_MAGIC,
+	0x62656570 /* configfs */,
 	0xde5e81e4 /* efivarfs */,
 };
 
@@ -119,8 +130,9 @@ static enum door_refusal look(int path_fd, enum door_want want, struct sight *re
 }
 
 /*
- * Opens for reading what was looked at, by descriptor: there is no second walk of the path to win a race
- * against. O_NONBLOCK also turns the wait for a lease that the target may hold into EWOULDBLOCK.
+ * Opens for reading what was looked at, by descriptor: there is no second walk of the path to win a
+ * race against. O_NONBLOCK also turns the wait for a lease that the target may hold into
+ * EWOULDBLOCK.
  */
 static enum door_refusal open_seen(const struct door *door, int path_fd, const struct sight *sight,
 				   struct door_file *ret, struct err *err)
@@ -158,6 +170,7 @@ static bool shares_our_root(const struct door *door, int process)
 	       same_inode(process, "ns/mnt", door->proc_fd, "self/ns/mnt");
 }
 
+/* RESOLVE_IN_ROOT refuses magic links too, but openat2(2) says not to count on that. */
 static int openat2_retry(int root, const char *path, uint64_t flags)
 {
 	struct open_how how = {
@@ -175,8 +188,8 @@ static int openat2_retry(int root, const char *path, uint64_t flags)
 }
 
 /*
- * O_PATH descriptor of `path` inside the root of `process` (a descriptor of /proc/PID, -1 = our own root).
- * By name alone, /proc/PID/root + path leaves the container by an absolute link or by "..".
+ * O_PATH descriptor of `path` inside the root of `process` (a descriptor of /proc/PID, -1 = our own
+ * root). By name alone, /proc/PID/root + path leaves the container by an absolute link or by "..".
  */
 static enum door_refusal find_in_root(const struct door *door, int process, const char *path,
 				      enum door_want want, int *ret, struct err *err)
@@ -196,9 +209,10 @@ static enum door_refusal find_in_root(const struct door *door, int process, cons
 	else if (process < 0 || shares_our_root(door, process))
 		*ret = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	else
-		return refuse(err, DOOR_DENIED, ENOSYS,
-			      "files of a container cannot be opened safely here: openat2 needs Linux 5.6 "
-			      "and a seccomp filter that allows it");
+		return refuse(
+			err, DOOR_DENIED, ENOSYS,
+			"files of a container cannot be opened safely here: openat2 needs Linux 5.6 "
+			"and a seccomp filter that allows it");
 	if (*ret < 0)
 		return refuse_errno(err, errno, "open the path");
 	return DOOR_OK;
@@ -207,14 +221,14 @@ static enum door_refusal find_in_root(const struct door *door, int process, cons
 /* What a perf map is held against. */
 struct owner {
 	uid_t uid;
-	uid_t root;	  /* 0 of its user namespace as we see it; = uid when there is none */
+	uid_t root;       /* 0 of its user namespace as we see it; = uid when there is none */
 	int64_t start_ns; /* CLOCK_REALTIME at which it started */
 };
 
 /*
- * In its own user namespace anybody can bind a file of the host's root into a private /tmp, so only the root
- * of that namespace counts there. user_namespaces(7): uid_map tells outer ids as the reader sees them, except
- * for a reader in the same namespace, who sees 0 as 0.
+ * In its own user namespace anybody can bind a file of the host's root into a private /tmp, so only
+ * the root of that namespace counts there. user_namespaces(7): uid_map tells outer ids as the
+ * reader sees them, except for a reader in the same namespace, who sees 0 as 0.
  */
 static int read_root_uid(const struct door *door, int process, uid_t *ret)
 {
@@ -282,7 +296,8 @@ static enum door_refusal read_owner(const struct door *door, int process, struct
 static enum door_refusal check_owner(const struct sight *sight, const struct owner *owner,
 				     struct err *err)
 {
-	const int64_t slack_ns = NSEC_PER_SEC; /* ticks and coarse file times are both rounded down */
+	const int64_t slack_ns =
+		NSEC_PER_SEC; /* ticks and coarse file times are both rounded down */
 
 	if (sight->st.st_uid != owner->uid && sight->st.st_uid != owner->root)
 		return refuse(err, DOOR_FOREIGN, EPERM,
@@ -358,8 +373,9 @@ static bool ends_deleted(const char *path, size_t len)
 }
 
 /*
- * Whether the inode is the recorded one. On overlayfs and btrfs stat answers with another device than the
- * inode's superblock, which is what perf and /proc/PID/maps tell, so there the inode number alone decides.
+ * Whether the inode is the recorded one. On overlayfs and btrfs stat answers with another device
+ * than the inode's superblock, which is what perf and /proc/PID/maps tell, so there the inode
+ * number alone decides.
  */
 static bool is_recorded_inode(const struct sight *sight, const struct door_mapping *mapping)
 {
@@ -388,9 +404,9 @@ static bool is_recorded_path(int process, const char *link, const struct door_ma
 }
 
 /*
- * Through /proc/PID/map_files, which leads to the mapped inode itself whatever became of its name. Overlayfs
- * with layers on several devices also gives other inode numbers than the mapped file's: there, and only
- * there, the path may vouch for it.
+ * Through /proc/PID/map_files, which leads to the mapped inode itself whatever became of its name.
+ * Overlayfs with layers on several devices also gives other inode numbers than the mapped file's:
+ * there, and only there, the path may vouch for it.
  */
 static enum door_refusal open_map_file(const struct door *door, int process,
 				       const struct door_mapping *mapping, struct door_file *ret,
@@ -401,11 +417,13 @@ static enum door_refusal open_map_file(const struct door *door, int process,
 	struct sight sight;
 	char link[64];
 
-	snprintf(link, sizeof(link), "map_files/%" PRIx64 "-%" PRIx64, mapping->start, mapping->end);
+	snprintf(link, sizeof(link), "map_files/%" PRIx64 "-%" PRIx64, mapping->start,
+		 mapping->end);
 	path_fd = openat(process, link, O_PATH | O_CLOEXEC);
 	if (path_fd < 0 && (errno == EPERM || errno == EACCES))
-		return refuse(err, DOOR_DENIED, errno,
-			      "opening mapped files needs CAP_CHECKPOINT_RESTORE and CAP_SYS_PTRACE");
+		return refuse(
+			err, DOOR_DENIED, errno,
+			"opening mapped files needs CAP_CHECKPOINT_RESTORE and CAP_SYS_PTRACE");
 	if (path_fd < 0)
 		return refuse_errno(err, errno, "open the mapped file");
 	refusal = look(path_fd, DOOR_ELF, &sight, err);
@@ -418,8 +436,8 @@ static enum door_refusal open_map_file(const struct door *door, int process,
 }
 
 static enum door_refusal open_mapped_path(const struct door *door, int process,
-					  const struct door_mapping *mapping,
-					  struct door_file *ret, struct err *err)
+					  const struct door_mapping *mapping, struct door_file *ret,
+					  struct err *err)
 {
 	_cleanup_close_ int path_fd = -1;
 	enum door_refusal refusal;
@@ -431,11 +449,15 @@ static enum door_refusal open_mapped_path(const struct door *door, int process,
 	if (refusal != DOOR_OK)
 		return refusal;
 	if (mapping->ino && !is_recorded_inode(&sight, mapping))
-		return refuse(err, DOOR_CHANGED, ESTALE, "the path now names another file than the mapped one");
+		return refuse(err, DOOR_CHANGED, ESTALE,
+			      "the path now names another file than the mapped one");
 	return open_seen(door, path_fd, &sight, ret, err);
 }
 
-/* "[vdso]" and "//anon" are no paths, and what is deleted is certainly not found under its old name. */
+/*
+ * "[vdso]" and "//anon" are no paths, and what is deleted is certainly not found under its old
+ * name.
+ */
 static bool is_path(const char *path)
 {
 	return path[0] == '/' && path[1] != '/' && !ends_deleted(path, strlen(path));
@@ -453,7 +475,10 @@ static enum door_refusal open_through(const struct door *door, pid_t pid,
 	if (process < 0)
 		return refuse_errno(err, -process, "open the process");
 	err_set(err, ENOENT, "the file is not mapped there any more and its path is gone");
-	/* A relative may still map the same file at the same place (fork); then the inode must prove it. */
+	/*
+	 * A relative may still map the same file at the same place (fork); then the inode must
+	 * prove it.
+	 */
 	if (mapping->ino || pid == mapping->pid)
 		refusal = open_map_file(door, process, mapping, ret, err);
 	if (refusal == DOOR_OK || !is_path(mapping->path))
@@ -467,8 +492,8 @@ static enum door_refusal open_through(const struct door *door, pid_t pid,
 }
 
 enum door_refusal door_open_mapping(struct door *door, const struct door_mapping *mapping,
-				    const pid_t *also_pids, size_t num_also,
-				    struct door_file *ret, struct err *err)
+				    const pid_t *also_pids, size_t num_also, struct door_file *ret,
+				    struct err *err)
 {
 	struct err first = { 0 };
 	enum door_refusal refusal = open_through(door, mapping->pid, mapping, ret, &first);

@@ -9,15 +9,15 @@ struct err;
 struct strbuf;
 
 struct door {
-	int proc_fd; /* O_PATH of /proc */
-	int root_fd; /* O_PATH of our own root: the host's for an agent on the host */
+	int proc_fd;       /* O_PATH of /proc */
+	int root_fd;       /* O_PATH of our own root: the host's for an agent on the host */
 	bool have_openat2; /* Linux 5.6; also false where a seccomp filter forbids it */
 };
 
 /*
- * O_PATH descriptor of /proc/PID, or -errno (-ESRCH when there is no such process). It stays bound to that
- * very process: when the pid is used again, what is looked up below it fails instead of telling of the new
- * one. This is why nothing here has to compare start times.
+ * O_PATH descriptor of /proc/PID, or -errno (-ESRCH when there is no such process). It stays bound
+ * to that very process: when the pid is used again, what is looked up below it fails instead of
+ * telling of the new one. This is why nothing here has to compare start times.
  */
 int door_process(const struct door *door, pid_t pid);
 

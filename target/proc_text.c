@@ -61,8 +61,9 @@ static bool take_flag(struct cursor *c, char set, char unset, bool *ret)
 }
 
 /*
- * Copies up to `size` - 1 bytes. The kernel's seq_file_path turns a newline into \012 and leaves a backslash
- * alone, so only this one sequence is turned back (fs/proc/task_mmu.c show_map_vma, fs/seq_file.c mangle_path).
+ * Copies up to `size` - 1 bytes. The kernel's seq_file_path turns a newline into \012 and leaves a
+ * backslash alone, so only this one sequence is turned back (fs/proc/task_mmu.c show_map_vma,
+ * fs/seq_file.c mangle_path).
  */
 static void copy_path(char *ret, size_t size, const struct cursor *c)
 {
@@ -117,8 +118,8 @@ static bool next_line(struct reader *r, struct cursor *ret)
 	return true;
 }
 
-int proc_maps_parse(const char *text, size_t len, int (*each)(void *data, const struct proc_map *map),
-		    void *data, size_t *bad)
+int proc_maps_parse(const char *text, size_t len,
+		    int (*each)(void *data, const struct proc_map *map), void *data, size_t *bad)
 {
 	struct reader r = reader_init(text, len);
 	struct cursor line;

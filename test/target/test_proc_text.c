@@ -85,7 +85,8 @@ static void test_bad_maps(void)
 		CHECK_MSG(bad == 1 && parsed.len == 1, "%s", lines[i]);
 		CHECK_STR(parsed.map[0].path, "/good");
 	}
-	CHECK(proc_maps_parse("10-20 r-xp 0 0:0 0 /a\0b\n", 24, keep, &parsed, &bad) == 0 && bad == 1);
+	CHECK(proc_maps_parse("10-20 r-xp 0 0:0 0 /a\0b\n", 24, keep, &parsed, &bad) == 0 &&
+	      bad == 1);
 	CHECK(parse("x\ny\n", NULL) == 0 && parsed.len == 0);
 }
 
@@ -98,7 +99,9 @@ static void test_map_limits(void)
 	memset(&parsed, 0, sizeof(parsed));
 	parsed.stop_at = 2;
 	CHECK(proc_maps_parse(line, strlen(line), keep, &parsed, &bad) == 42 && parsed.len == 2);
-	/* A path longer than fits is cut, never overrun; so is one whose escapes straddle the end. */
+	/*
+	 * A path longer than fits is cut, never overrun; so is one whose escapes straddle the end.
+	 */
 	strcpy(text, "10-20 r-xp 0 0:0 0 /");
 	memset(text + strlen(text), 'x', 9000);
 	CHECK(parse(text, &bad) == 0 && bad == 0 && parsed.len == 1);
@@ -116,14 +119,16 @@ static void test_status(void)
 
 	CHECK(status("Name:\tTgid:\\n1 \\\\x\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t4242\nNgid:\t0\n"
 		     "Pid:\t4243\nPPid:\t17\nTracerPid:\t0\nUid:\t1000\t1001\t1002\t1003\n"
-		     "Gid:\t5\t5\t5\t5\nNStgid:\t4242\t8\t2\nNSpid:\t4243\t9\t3\n", &s) == 0);
+		     "Gid:\t5\t5\t5\t5\nNStgid:\t4242\t8\t2\nNSpid:\t4243\t9\t3\n",
+		     &s) == 0);
 	CHECK(s.tgid == 4242 && s.ppid == 17 && s.nspid == 3 && s.uid == 1000 && s.euid == 1001);
 	CHECK_STR(s.name, "Tgid:\n1 \\x");
 	CHECK(status("Tgid:\t7\nUid:\t0\t4294967294\t0\t0\n", &s) == 0);
 	CHECK(s.nspid == 7 && s.euid == 4294967294u && s.ppid == 0);
 	CHECK_STR(s.name, "");
 	CHECK(status("Name:\t0123456789012345678901234567890123456789012345678901234567890123456789\n"
-		     "Tgid:\t7\nUid:\t0\t0\t0\t0\nNSpid:\t\n", &s) == 0);
+		     "Tgid:\t7\nUid:\t0\t0\t0\t0\nNSpid:\t\n",
+		     &s) == 0);
 	CHECK(strlen(s.name) == 63 && s.nspid == 7);
 	CHECK(status("Uid:\t0\t0\t0\t0\n", &s) == -EBADMSG);
 	CHECK(status("Tgid:\t7\n", &s) == -EBADMSG);
@@ -145,10 +150,12 @@ static void test_stat(void)
 {
 	uint64_t ticks = 0;
 
-	CHECK(start("1 (a) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 33 1000 200\n", &ticks) == 0);
+	CHECK(start("1 (a) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 33 1000 200\n", &ticks) ==
+	      0);
 	CHECK(ticks == 33);
 	CHECK(start("1 (a) R 9 (x)\n) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 "
-		    "18446744073709551615", &ticks) == 0);
+		    "18446744073709551615",
+		    &ticks) == 0);
 	CHECK(ticks == UINT64_MAX);
 	CHECK(start("1 (a) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0", &ticks) == -EBADMSG);
 	CHECK(start("1 (a) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 ", &ticks) == -EBADMSG);
@@ -171,7 +178,8 @@ static void test_cgroup(void)
 
 	CHECK(cgroup("0::/kubepods.slice/cri-containerd-ab:cd.scope\n", path, sizeof(path)) == 0);
 	CHECK_STR(path, "/kubepods.slice/cri-containerd-ab:cd.scope");
-	CHECK(cgroup("12:cpu,cpuacct:/docker/x\n1:name=systemd:/docker/y\n0::/z\n", path, sizeof(path)) == 0);
+	CHECK(cgroup("12:cpu,cpuacct:/docker/x\n1:name=systemd:/docker/y\n0::/z\n", path,
+		     sizeof(path)) == 0);
 	CHECK_STR(path, "/z");
 	CHECK(cgroup("bad\n12:cpu,cpuacct:/docker/x\n1:name=systemd:/y", path, sizeof(path)) == 0);
 	CHECK_STR(path, "/docker/x");
