@@ -17,7 +17,7 @@ if [ ! -x "$RINGFOLD" ]; then
 	meson setup build/release --buildtype=release >/dev/null
 	ninja -C build/release >/dev/null
 fi
-[ -n "$LOAD" ] || LOAD=$(find "$(dirname "$RINGFOLD")/.." -name deepc -type f -perm -u+x | head -n 1)
+[ -n "$LOAD" ] || LOAD=$(find "$(dirname "$RINGFOLD")/.." -name victim-deepc -type f -perm -u+x | head -n 1)
 exec python3 - "$@" <<'PY'
 import argparse, json, os, shutil, statistics, subprocess, sys, tempfile, time
 

@@ -384,7 +384,11 @@ static void take_record(void *data, const struct record *rec)
 	case RECORD_EXIT:
 		addrspaces_exit(o->spaces, rec->pid, rec->tid, rec->time_ns);
 		break;
-	default:
+	case RECORD_LOST:
+	case RECORD_THROTTLE:
+	case RECORD_UNTHROTTLE:
+	case RECORD_SWITCH:
+	case RECORD_OTHER:
 		break;
 	}
 }

@@ -22,7 +22,7 @@ rows = [
                  're.sub("(a|b)+", "x", "abab" * 20000)'], []),
     ('perl', ['perl', '-e', 'my %h; for my $i (1..3000000) { $h{$i % 9973} .= chr(65 + $i % 26) } '
               'print length join "", map { sort split //, $_ } values %h'], []),
-    ('deepc', [f'{victims}/deepc', '3'], []),
+    ('deepc', [f'{victims}/victim-deepc', '3'], []),
 ]
 passed = failed = skipped = 0
 for name, argv, extra in rows:

@@ -38,7 +38,7 @@ def start(argv, **kw):
 
 
 def deepc():
-    path = os.path.join(args.victims, 'deepc')
+    path = os.path.join(args.victims, 'victim-deepc')
     return None if os.access(path, os.X_OK) else f'no {path}', lambda: start([path, run_for])
 
 
