@@ -30,8 +30,9 @@ struct addrspace {
 	uint32_t id;           /* unique over the run: the generation */
 	uint32_t version;      /* grows with every change of `maps` */
 	VEC(struct mapping) maps; /* sorted by start, never overlapping */
-	uid_t uid;             /* real uid when first seen; (uid_t)-1 = not known */
+	uid_t uid;             /* real uid when first seen, (uid_t)-1 = not known; see addrspaces_uid */
 	pid_t ppid;
+	uint64_t exec_ns;      /* CLOCK_MONOTONIC of the exec that began it; 0 = none was seen */
 	bool compat;           /* a 32-bit program */
 	bool dead;             /* its EXIT was handled; freed after the sink's space_gone */
 	void *user;            /* the session's; starts NULL (not copied by fork) */
@@ -40,7 +41,7 @@ struct addrspace {
 
 struct addrspaces_opts {
 	struct files *files;    /* borrowed */
-	struct door *door;      /* borrowed */
+	struct door *door;      /* borrowed; NULL: records alone are believed, /proc is not read (a saved file) */
 	struct intern *strings; /* borrowed: comms live there as ids */
 	/* Called once before a generation ends (exit, exec, pid reuse, shutdown). May be NULL. */
 	void (*space_gone)(void *data, struct addrspace *space);
@@ -51,11 +52,14 @@ int addrspaces_new(const struct addrspaces_opts *opts, struct addrspaces **ret, 
 void addrspaces_free(struct addrspaces *a); /* calls space_gone for each */
 
 /*
- * The process `pid` as of now. Unknown pids are read from /proc (maps, comm, status) once; when that fails
- * an empty space is made. NULL only when out of memory. *fresh (may be NULL) tells that it was read now.
+ * The process `pid` as of now. Unknown pids are read from /proc (status, maps, task) once; when that fails
+ * an empty space is made (a few dozen of those are kept, as no EXIT will come for them). NULL only when out
+ * of memory. The pointer holds until the next call that takes a record or gets another process.
  */
 struct addrspace *addrspaces_get(struct addrspaces *a, pid_t pid);
 struct addrspace *addrspaces_peek(struct addrspaces *a, pid_t pid); /* NULL when not known */
+/* Real uid, read again from /proc after an exec that may have followed a setuid; (uid_t)-1 = not known. */
+uid_t addrspaces_uid(struct addrspaces *a, struct addrspace *space);
 /* Every running process, before recording starts. */
 int addrspaces_scan(struct addrspaces *a, struct err *err);
 

@@ -34,10 +34,11 @@ struct file {
 };
 
 struct files_opts {
-	struct door *door;      /* borrowed */
+	struct door *door;      /* borrowed; NULL: every file is FILE_MISSING (DOOR_GONE) */
 	struct intern *strings; /* borrowed: paths live there */
 	size_t max_idle;        /* files kept that no process maps; 0 = 1024 */
-	/* Called before an idle file leaves the table: last chance to name frames in it. May be NULL. */
+	/* Called before a file that no process maps leaves the table: last chance to name frames in it. Not
+	 * called by files_free. May be NULL. */
 	void (*evict)(void *data, struct file *file);
 	void *data;
 };
@@ -49,6 +50,8 @@ void files_free(struct files *files);
 struct file *files_get(struct files *files, const struct door_mapping *mapping, uint32_t ino_generation,
 		       const pid_t *also_pids, size_t num_also);
 struct file *files_vdso(struct files *files); /* our own vDSO: the kernel gives every process the same */
+/* Code of the kernel's making that no file holds, by its bracket ("[uprobes]"): always FILE_MISSING. */
+struct file *files_special(struct files *files, const char *name);
 struct file *files_by_id(struct files *files, uint32_t id); /* NULL once evicted */
 void files_ref(struct file *file);
 void files_unref(struct files *files, struct file *file); /* may evict the longest idle file */

@@ -35,7 +35,8 @@ bool symbols_file(struct symbols *s, struct file *file, uint64_t vaddr, struct s
 
 /* A kernel address. *module is the kernel module's name (interned) or NULL for the kernel itself. */
 bool symbols_kernel(struct symbols *s, uint64_t addr, struct symbol *ret, const char **module);
-/* Kallsyms are hidden (all zero, kptr_restrict) or unreadable: one sentence, NULL when all is well. */
+/* Kallsyms are hidden (all zero, kptr_restrict) or unreadable: one sentence with the remedy. NULL when all
+ * is well, and as long as no kernel address was asked for. */
 const char *symbols_kernel_note(struct symbols *s);
 
 /* Names of code that has no file. Implemented elsewhere (perf maps, later runtimes); asked in order. */

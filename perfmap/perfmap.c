@@ -1,0 +1,394 @@
+#include "perfmap/perfmap.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/strbuf.h"
+#include "base/vec.h"
+
+enum {
+	/* Added entries are few at a time while a runtime compiles: so many are searched as they came. */
+	MAX_PENDING = 64,
+	/* And so many wait beside the big table, and a sixteenth of it, before it is built anew. */
+	MIN_RECENT = 4096,
+};
+
+static const size_t default_max_entries = 4000000;
+static const size_t default_max_line = 16384;
+static const size_t max_names_bytes = 512u << 20;
+static const uint64_t kernel_half = UINT64_C(1) << 63;
+
+struct range {
+	uint64_t start, end; /* end exclusive */
+	uint32_t name;       /* offset in names */
+	uint32_t cut;        /* bytes that later ranges took from its front */
+};
+
+struct ranges {
+	VEC(struct range) v;
+};
+
+/*
+ * Three ages: `pending` in the order of lines, `recent` and `base` sorted without overlap. The younger wins,
+ * so a look-up asks them in that order, and a line costs about as much in a map of a million as in a small one.
+ */
+struct perfmap {
+	struct perfmap_limits limits;
+	struct ranges base, recent, pending;
+	struct strbuf names; /* NUL after each */
+	size_t count, bad_lines;
+	bool skipping; /* inside a line that is too long */
+	bool failed;
+};
+
+struct perfmap *perfmap_new(const struct perfmap_limits *limits)
+{
+	struct perfmap *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	if (limits)
+		m->limits = *limits;
+	if (!m->limits.max_entries)
+		m->limits.max_entries = default_max_entries;
+	if (!m->limits.max_line)
+		m->limits.max_line = default_max_line;
+	return m;
+}
+
+void perfmap_free(struct perfmap *m)
+{
+	if (!m)
+		return;
+	vec_deinit(&m->base.v);
+	vec_deinit(&m->recent.v);
+	vec_deinit(&m->pending.v);
+	strbuf_deinit(&m->names);
+	free(m);
+}
+
+/* --- Lines --- */
+
+static int hex_digit(unsigned char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A hex number, with or without 0x, and the blanks behind it. NULL when there is none. */
+static const char *parse_hex(const char *pos, const char *end, uint64_t *ret)
+{
+	const char *digits;
+	uint64_t value = 0;
+	int digit;
+
+	if (end - pos > 2 && pos[0] == '0' && (pos[1] | 0x20) == 'x')
+		pos += 2;
+	digits = pos;
+	while (pos < end && (digit = hex_digit((unsigned char)*pos)) >= 0) {
+		if (value >> 60)
+			return NULL;
+		value = value << 4 | (unsigned int)digit;
+		pos++;
+	}
+	if (pos == digits || pos == end || (*pos != ' ' && *pos != '\t'))
+		return NULL;
+	while (pos < end && (*pos == ' ' || *pos == '\t'))
+		pos++;
+	*ret = value;
+	return pos;
+}
+
+static bool parse_line(const char *pos, const char *end, struct range *ret, const char **ret_name,
+		       size_t *ret_len)
+{
+	const char *nul;
+	uint64_t size;
+
+	pos = parse_hex(pos, end, &ret->start);
+	if (!pos)
+		return false;
+	pos = parse_hex(pos, end, &size);
+	if (!pos)
+		return false;
+	nul = memchr(pos, '\0', (size_t)(end - pos));
+	end = nul ? nul : end;
+	while (end > pos && end[-1] == '\r')
+		end--;
+	*ret_name = pos;
+	*ret_len = (size_t)(end - pos);
+	return size && !__builtin_add_overflow(ret->start, size, &ret->end) &&
+	       ret->end <= kernel_half && *ret_len;
+}
+
+static void add_line(struct perfmap *m, const char *line, size_t len)
+{
+	struct range range = { 0 };
+	const char *name;
+	size_t name_len;
+
+	if (len > m->limits.max_line || !parse_line(line, line + len, &range, &name, &name_len)) {
+		m->bad_lines++;
+		return;
+	}
+	if (m->count >= m->limits.max_entries || m->names.len + name_len >= max_names_bytes)
+		return;
+	range.name = (uint32_t)m->names.len;
+	strbuf_add(&m->names, name, name_len);
+	strbuf_char(&m->names, '\0');
+	if (m->names.failed || !vec_push(&m->pending.v, range)) {
+		m->failed = true;
+		return;
+	}
+	m->count++;
+}
+
+size_t perfmap_append(struct perfmap *m, const char *text, size_t len)
+{
+	const char *pos = text, *end = text + len, *eol;
+
+	while (pos < end && (eol = memchr(pos, '\n', (size_t)(end - pos)))) {
+		if (m->skipping)
+			m->skipping = false;
+		else if (!m->failed)
+			add_line(m, pos, (size_t)(eol - pos));
+		pos = eol + 1;
+	}
+	/* What is too long already need not be kept until its end comes. */
+	if (m->skipping)
+		return len;
+	if ((size_t)(end - pos) > m->limits.max_line) {
+		m->skipping = true;
+		m->bad_lines++;
+		return len;
+	}
+	return (size_t)(pos - text);
+}
+
+/* --- Ranges without overlap --- */
+
+struct key {
+	uint64_t start;
+	uint32_t index; /* in the input: the higher is the later */
+};
+
+/*
+ * Stable sort by start, a byte at a time; bytes that are equal in all keys cost one pass to count. Returns
+ * the one of the two arrays that holds the result.
+ */
+static struct key *sort_keys(struct key *keys, struct key *spare, size_t num)
+{
+	for (unsigned int shift = 0; shift < 64; shift += 8) {
+		size_t counts[256] = { 0 }, sum = 0;
+		struct key *swap = keys;
+
+		for (size_t i = 0; i < num; i++)
+			counts[keys[i].start >> shift & 0xff]++;
+		if (counts[keys[0].start >> shift & 0xff] == num)
+			continue;
+		for (size_t byte = 0; byte < 256; byte++) {
+			size_t count = counts[byte];
+
+			counts[byte] = sum;
+			sum += count;
+		}
+		for (size_t i = 0; i < num; i++)
+			spare[counts[keys[i].start >> shift & 0xff]++] = keys[i];
+		keys = spare;
+		spare = swap;
+	}
+	return keys;
+}
+
+static bool is_sorted(const struct key *keys, size_t num)
+{
+	for (size_t i = 1; i < num; i++) {
+		if (keys[i - 1].start > keys[i].start)
+			return false;
+	}
+	return true;
+}
+
+/* A binary heap of indices, the highest on top. */
+struct heap {
+	uint32_t *data;
+	size_t len;
+};
+
+static void heap_push(struct heap *h, uint32_t index)
+{
+	size_t at = h->len++;
+
+	for (; at && h->data[(at - 1) / 2] < index; at = (at - 1) / 2)
+		h->data[at] = h->data[(at - 1) / 2];
+	h->data[at] = index;
+}
+
+static void heap_pop(struct heap *h)
+{
+	uint32_t moved = h->data[--h->len];
+	size_t at = 0, child;
+
+	while ((child = 2 * at + 1) < h->len) {
+		if (child + 1 < h->len && h->data[child + 1] > h->data[child])
+			child++;
+		if (h->data[child] <= moved)
+			break;
+		h->data[at] = h->data[child];
+		at = child;
+	}
+	h->data[at] = moved;
+}
+
+static bool emit(struct ranges *out, const struct range *in, uint64_t start, uint64_t end)
+{
+	uint64_t cut = in->cut + (start - in->start);
+	struct range *last = out->v.len ? &out->v.data[out->v.len - 1] : NULL;
+	struct range range = { start, end, in->name, cut < UINT32_MAX ? (uint32_t)cut : UINT32_MAX };
+
+	if (last && last->end == start && last->name == range.name) {
+		last->end = end;
+		return true;
+	}
+	return vec_push(&out->v, range);
+}
+
+/*
+ * Walks the addresses upwards with all ranges that hold the current one in a heap; the latest of them wins.
+ * Each step takes a range in or leaves one behind, so there are at most two per range.
+ */
+static bool sweep(struct ranges *out, const struct range *in, const struct key *keys, size_t num,
+		  struct heap *open)
+{
+	uint64_t at = 0;
+	size_t next = 0;
+
+	while (next < num || open->len) {
+		const struct range *top;
+		uint64_t end;
+
+		if (!open->len)
+			at = keys[next].start;
+		while (next < num && keys[next].start <= at)
+			heap_push(open, keys[next++].index);
+		top = &in[open->data[0]];
+		if (top->end <= at) {
+			heap_pop(open);
+			continue;
+		}
+		end = next < num && keys[next].start < top->end ? keys[next].start : top->end;
+		if (!emit(out, top, at, end))
+			return false;
+		at = end;
+	}
+	return true;
+}
+
+/* Replaces `older` by the two of them; `younger` is emptied. Without memory both stay as they are. */
+static bool merge(struct ranges *older, struct ranges *younger)
+{
+	size_t num = older->v.len + younger->v.len;
+	struct key *keys = malloc(num * sizeof(*keys)), *spare = malloc(num * sizeof(*spare)), *sorted;
+	struct heap heap = { .data = malloc(num * sizeof(*heap.data)) };
+	struct ranges in = { 0 }, out = { 0 };
+	bool ok = keys && spare && heap.data && vec_reserve(&in.v, num);
+
+	if (ok) {
+		if (older->v.len)
+			memcpy(in.v.data, older->v.data, older->v.len * sizeof(struct range));
+		memcpy(in.v.data + older->v.len, younger->v.data, younger->v.len * sizeof(struct range));
+		for (size_t i = 0; i < num; i++)
+			keys[i] = (struct key){ in.v.data[i].start, (uint32_t)i };
+		sorted = is_sorted(keys, num) ? keys : sort_keys(keys, spare, num);
+		ok = sweep(&out, in.v.data, sorted, num, &heap);
+	}
+	if (ok) {
+		vec_deinit(&older->v);
+		*older = out;
+		younger->v.len = 0;
+	} else {
+		vec_deinit(&out.v);
+	}
+	vec_deinit(&in.v);
+	free(keys);
+	free(spare);
+	free(heap.data);
+	return ok;
+}
+
+static void settle(struct perfmap *m)
+{
+	struct ranges *pending = &m->pending, *recent = &m->recent, *base = &m->base;
+
+	if (pending->v.len <= MAX_PENDING)
+		return;
+	if (!merge(recent, pending)) {
+		m->failed = true;
+		return;
+	}
+	if (recent->v.len > MIN_RECENT + base->v.len / 16 && !merge(base, recent))
+		m->failed = true;
+	if (!recent->v.len)
+		vec_deinit(&recent->v);
+	if (pending->v.cap > MIN_RECENT)
+		vec_deinit(&pending->v);
+}
+
+/* --- Looking up --- */
+
+static const struct range *find_sorted(const struct ranges *r, uint64_t addr)
+{
+	size_t low = 0, high = r->v.len;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (r->v.data[mid].end <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < r->v.len && r->v.data[low].start <= addr ? &r->v.data[low] : NULL;
+}
+
+static const struct range *find_last(const struct ranges *r, uint64_t addr)
+{
+	for (size_t i = r->v.len; i-- > 0;) {
+		if (r->v.data[i].start <= addr && addr < r->v.data[i].end)
+			return &r->v.data[i];
+	}
+	return NULL;
+}
+
+const char *perfmap_find(struct perfmap *m, uint64_t addr, uint64_t *start)
+{
+	const struct range *range;
+
+	settle(m);
+	range = find_last(&m->pending, addr);
+	if (!range)
+		range = find_sorted(&m->recent, addr);
+	if (!range)
+		range = find_sorted(&m->base, addr);
+	if (!range)
+		return NULL;
+	*start = range->start - range->cut;
+	return m->names.data + range->name;
+}
+
+size_t perfmap_count(const struct perfmap *m)
+{
+	return m->count;
+}
+
+size_t perfmap_bad_lines(const struct perfmap *m)
+{
+	return m->bad_lines;
+}
+
+bool perfmap_failed(const struct perfmap *m)
+{
+	return m->failed;
+}

@@ -1,0 +1,835 @@
+#include "symbols/addrspace.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/htab.h"
+#include "base/intern.h"
+#include "base/strbuf.h"
+#include "symbols/elf_file.h"
+#include "symbols/file.h"
+#include "target/door.h"
+#include "target/proc_text.h"
+
+enum {
+	MAX_MAPS = 1 << 17,   /* vm.max_map_count is 65,530 by default */
+	MAX_GHOSTS = 64,
+	MAX_ENDED = 64,
+	MAX_COMM_BYTES = 64,  /* names of kernel workers are longer than TASK_COMM_LEN */
+};
+
+static const size_t max_maps_text = 32u << 20;
+static const uint64_t kernel_half = UINT64_C(1) << 63;
+
+struct space {
+	struct addrspace pub; /* first: the outside knows only this */
+	uint64_t read_ns;     /* CLOCK_MONOTONIC just before /proc/PID/maps was read; 0 = it was not */
+	VEC(pid_t) tids;      /* its known live tasks */
+	bool class_known;     /* pub.compat was decided by a mapped ELF file */
+	bool uid_stale;       /* an exec came since uid was read */
+	bool ghost;           /* no EXIT will come for it */
+};
+
+struct task {
+	pid_t tid, pid;
+	uint32_t comm;  /* UINT32_MAX = not asked for yet */
+	uint32_t index; /* in the space's tids */
+};
+
+struct space_slot {
+	pid_t pid;
+	struct space *space;
+};
+
+HTAB(spaces, struct space_slot, pid_t, hash_u64((uint32_t)key), slot->pid == key,
+     hash_u64((uint32_t)slot->pid));
+HTAB(tasks, struct task, pid_t, hash_u64((uint32_t)key), slot->tid == key,
+     hash_u64((uint32_t)slot->tid));
+
+/* A task that ended lately, or one that is not worth a place in the table. */
+struct ended {
+	pid_t tid; /* 0 = free */
+	uint32_t comm;
+	bool was_process; /* its process ended with it */
+};
+
+struct addrspaces {
+	struct addrspaces_opts opts;
+	struct spaces spaces;
+	struct tasks tasks;
+	pid_t ghosts[MAX_GHOSTS]; /* a ring; 0 = free */
+	size_t next_ghost;
+	struct ended ended[MAX_ENDED]; /* a ring */
+	size_t next_ended;
+	uint32_t next_id;
+	uint32_t comm_unknown, comm_idle;
+};
+
+static struct space *space_of(struct addrspace *space)
+{
+	return (struct space *)space;
+}
+
+/* --- Mappings --- */
+
+/* Index of the first mapping that ends above addr. */
+static size_t first_above(const struct addrspace *space, uint64_t addr)
+{
+	size_t low = 0, high = space->maps.len;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (space->maps.data[mid].end <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+const struct mapping *addrspace_find(const struct addrspace *space, uint64_t addr)
+{
+	size_t i = first_above(space, addr);
+
+	if (i == space->maps.len || space->maps.data[i].start > addr)
+		return NULL;
+	return &space->maps.data[i];
+}
+
+static void mapping_drop(struct addrspaces *a, struct mapping *m)
+{
+	if (m->file)
+		files_unref(a->opts.files, m->file);
+}
+
+/* The part of `m` from `start` on. */
+static struct mapping mapping_tail(const struct mapping *m, uint64_t start)
+{
+	struct mapping tail = *m;
+
+	tail.pgoff += start - m->start;
+	tail.start = start;
+	return tail;
+}
+
+/*
+ * Makes [start, end) free. Returns the index where a mapping of it belongs, SIZE_MAX when memory is out (then
+ * nothing changed).
+ */
+static size_t cut(struct addrspaces *a, struct addrspace *space, uint64_t start, uint64_t end)
+{
+	size_t first = first_above(space, start), last = first;
+	struct mapping *m;
+
+	if (first == space->maps.len || space->maps.data[first].start >= end)
+		return first;
+	space->version++;
+	m = &space->maps.data[first];
+	if (m->start < start && m->end > end) {
+		struct mapping tail = mapping_tail(m, end);
+
+		if (!vec_insert(&space->maps, first + 1, tail))
+			return SIZE_MAX;
+		space->maps.data[first].end = start;
+		if (tail.file)
+			files_ref(tail.file);
+		return first + 1;
+	}
+	if (m->start < start) {
+		m->end = start;
+		last = ++first;
+	}
+	while (last < space->maps.len && space->maps.data[last].end <= end)
+		mapping_drop(a, &space->maps.data[last++]);
+	if (last < space->maps.len && space->maps.data[last].start < end)
+		space->maps.data[last] = mapping_tail(&space->maps.data[last], end);
+	vec_remove(&space->maps, first, last - first);
+	return first;
+}
+
+/* JIT code grows in many small steps: neighbours become one. */
+static bool joins(const struct mapping *low, const struct mapping *high)
+{
+	return !low->file && !high->file && low->end == high->start;
+}
+
+/* Told again what is known: mprotect and growing JIT heaps do that a lot. */
+static bool is_known(const struct addrspace *space, const struct mapping *m)
+{
+	const struct mapping *old = addrspace_find(space, m->start);
+
+	if (!old || old->file != m->file)
+		return false;
+	if (!m->file)
+		return old->end >= m->end;
+	return old->start == m->start && old->end == m->end && old->pgoff == m->pgoff;
+}
+
+/* Takes the reference that `m` holds. */
+static void place(struct addrspaces *a, struct addrspace *space, struct mapping m)
+{
+	size_t at;
+
+	if (is_known(space, &m)) {
+		mapping_drop(a, &m);
+		return;
+	}
+	at = cut(a, space, m.start, m.end);
+	if (at == SIZE_MAX || space->maps.len >= MAX_MAPS) {
+		mapping_drop(a, &m);
+		return;
+	}
+	space->version++;
+	if (at > 0 && joins(&space->maps.data[at - 1], &m)) {
+		m.start = m.pgoff = space->maps.data[--at].start;
+		vec_remove(&space->maps, at, 1);
+	}
+	if (at < space->maps.len && joins(&m, &space->maps.data[at])) {
+		m.end = space->maps.data[at].end;
+		vec_remove(&space->maps, at, 1);
+	}
+	if (!vec_insert(&space->maps, at, m))
+		mapping_drop(a, &m);
+}
+
+static bool has_prefix(const char *str, const char *prefix)
+{
+	return !strncmp(str, prefix, strlen(prefix));
+}
+
+/*
+ * Executable memory without a file of its own is where JIT compilers put code. Names as perf
+ * (kernel/events/core.c perf_event_mmap_event) and /proc/PID/maps (fs/proc/task_mmu.c) give them.
+ */
+static bool is_jit_path(const char *path)
+{
+	static const char *const prefixes[] = {
+		"//anon", "[anon", "[heap]", "[stack", "/memfd:", "/SYSV", "anon_inode:", "/anon_hugepage",
+	};
+
+	if (!*path || !strcmp(path, "/dev/zero") || !strcmp(path, "/dev/zero (deleted)"))
+		return true;
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+		if (has_prefix(path, prefixes[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * addr - vaddr. The segment is the executable one that most of the mapping's bytes belong to: the page
+ * where two segments meet in the file is mapped for both, so its offset alone does not tell.
+ */
+static uint64_t load_bias(const struct elf_file *elf, const struct mapping *m)
+{
+	const struct elf_load *loads, *best = NULL;
+	size_t num = elf_file_loads(elf, &loads);
+	uint64_t map_end = m->pgoff + (m->end - m->start), most = 0;
+
+	for (size_t i = 0; i < num; i++) {
+		uint64_t low = loads[i].offset > m->pgoff ? loads[i].offset : m->pgoff;
+		uint64_t high, bytes;
+
+		if (__builtin_add_overflow(loads[i].offset, loads[i].filesz, &high))
+			continue;
+		high = high < map_end ? high : map_end;
+		bytes = high > low ? high - low : 0;
+		if (!bytes || (best && best->executable && !loads[i].executable))
+			continue;
+		if (bytes > most || (loads[i].executable && !best->executable)) {
+			most = bytes;
+			best = &loads[i];
+		}
+	}
+	if (!best)
+		return m->start - m->pgoff;
+	return m->start - (best->vaddr + (m->pgoff - best->offset));
+}
+
+static struct file *mapped_file(struct addrspaces *a, struct space *s, const struct door_mapping *dm,
+				uint32_t generation)
+{
+	pid_t also[1] = { s->pub.ppid };
+
+	if (!strcmp(dm->path, "[vdso]"))
+		return s->pub.compat ? files_special(a->opts.files, "[vdso]") :
+				       files_vdso(a->opts.files);
+	if (*dm->path == '[')
+		return files_special(a->opts.files, dm->path);
+	return files_get(a->opts.files, dm, generation, also, s->pub.ppid > 0 ? 1 : 0);
+}
+
+/* An executable mapping as told by a record or by /proc. */
+static void add_mapping(struct addrspaces *a, struct space *s, const struct door_mapping *dm,
+			uint64_t pgoff, uint32_t generation)
+{
+	struct mapping m = { .start = dm->start, .end = dm->end, .pgoff = pgoff };
+
+	if (!is_jit_path(dm->path)) {
+		m.file = mapped_file(a, s, dm, generation);
+		if (!m.file)
+			return; /* out of memory */
+	}
+	/* No ELF file and no name any more: how libffi and others get writable code. */
+	if (m.file && m.file->kind == FILE_OTHER && m.file->deleted)
+		m.file = NULL;
+	if (!m.file) {
+		m.pgoff = m.start;
+	} else {
+		files_ref(m.file);
+		if (m.file->kind == FILE_ELF)
+			m.bias = load_bias(m.file->elf, &m);
+		if (m.file->kind == FILE_ELF && !s->class_known) {
+			s->class_known = true;
+			s->pub.compat = !elf_file_is_64(m.file->elf);
+		}
+	}
+	place(a, &s->pub, m);
+}
+
+/* --- Tasks --- */
+
+static void task_remove(struct addrspaces *a, pid_t tid)
+{
+	struct task *task = tasks_find(&a->tasks, tid);
+	struct space_slot *slot;
+	struct space *s;
+	uint32_t index;
+	pid_t moved;
+
+	if (!task)
+		return;
+	slot = spaces_find(&a->spaces, task->pid);
+	index = task->index;
+	tasks_remove(&a->tasks, tid);
+	if (!slot)
+		return;
+	s = slot->space;
+	moved = s->tids.data[s->tids.len - 1];
+	s->tids.data[index] = moved;
+	s->tids.len--;
+	task = moved != tid ? tasks_find(&a->tasks, moved) : NULL;
+	if (task)
+		task->index = index;
+}
+
+static struct task *task_add(struct addrspaces *a, struct space *s, pid_t tid, uint32_t comm)
+{
+	struct task *task = tasks_find(&a->tasks, tid);
+
+	if (task && task->pid == s->pub.pid)
+		return task;
+	task_remove(a, tid); /* the number was another process's */
+	if (!vec_push(&s->tids, tid))
+		return NULL;
+	task = tasks_add(&a->tasks, tid, NULL);
+	if (!task) {
+		s->tids.len--;
+		return NULL;
+	}
+	*task = (struct task){ tid, s->pub.pid, comm, (uint32_t)(s->tids.len - 1) };
+	return task;
+}
+
+static void remember_ended(struct addrspaces *a, pid_t tid, uint32_t comm, bool was_process)
+{
+	a->ended[a->next_ended] = (struct ended){ tid, comm, was_process };
+	a->next_ended = (a->next_ended + 1) % MAX_ENDED;
+}
+
+/* The latest that had this number. */
+static const struct ended *find_ended(const struct addrspaces *a, pid_t tid)
+{
+	for (size_t i = 1; i <= MAX_ENDED; i++) {
+		const struct ended *e = &a->ended[(a->next_ended + MAX_ENDED - i) % MAX_ENDED];
+
+		if (e->tid == tid)
+			return e;
+	}
+	return NULL;
+}
+
+static uint32_t comm_id(struct addrspaces *a, const char *comm, size_t len)
+{
+	uint32_t id;
+
+	if (len > MAX_COMM_BYTES)
+		len = MAX_COMM_BYTES;
+	id = len ? intern_id(a->opts.strings, comm, len) : UINT32_MAX;
+	return id == UINT32_MAX ? a->comm_unknown : id;
+}
+
+static uint32_t read_comm(struct addrspaces *a, pid_t pid, pid_t tid)
+{
+	struct strbuf text = { 0 };
+	uint32_t comm = a->comm_unknown;
+	char name[64];
+
+	snprintf(name, sizeof(name), "task/%d/comm", (int)tid);
+	if (a->opts.door && pid > 0 &&
+	    door_read_proc(a->opts.door, pid, name, 256, &text, NULL, NULL) == 0 && text.len) {
+		size_t len = text.data[text.len - 1] == '\n' ? text.len - 1 : text.len;
+
+		comm = comm_id(a, text.data, len);
+	}
+	strbuf_deinit(&text);
+	return comm;
+}
+
+uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid)
+{
+	struct task *task = tasks_find(&a->tasks, tid);
+	const struct ended *ended;
+	struct space_slot *slot;
+	uint32_t comm;
+
+	if (!tid)
+		return a->comm_idle;
+	if (task && task->pid == pid) {
+		if (task->comm == UINT32_MAX)
+			task->comm = read_comm(a, pid, tid);
+		return task->comm;
+	}
+	ended = find_ended(a, tid);
+	if (ended)
+		return ended->comm;
+	comm = read_comm(a, pid, tid);
+	slot = spaces_find(&a->spaces, pid);
+	/* A live thread whose FORK we missed is its process's; all others are only kept in mind. */
+	if (comm == a->comm_unknown || !slot || slot->space->ghost ||
+	    !task_add(a, slot->space, tid, comm))
+		remember_ended(a, tid, comm, false);
+	return comm;
+}
+
+/* --- Processes --- */
+
+static void space_end(struct addrspaces *a, struct space *s)
+{
+	s->pub.dead = true;
+	if (a->opts.space_gone)
+		a->opts.space_gone(a->opts.data, &s->pub);
+	for (size_t i = 0; i < s->tids.len; i++)
+		tasks_remove(&a->tasks, s->tids.data[i]);
+	spaces_remove(&a->spaces, s->pub.pid);
+	for (size_t i = 0; i < s->pub.maps.len; i++)
+		mapping_drop(a, &s->pub.maps.data[i]);
+	for (size_t i = 0; s->ghost && i < MAX_GHOSTS; i++) {
+		if (a->ghosts[i] == s->pub.pid)
+			a->ghosts[i] = 0;
+	}
+	vec_deinit(&s->pub.maps);
+	vec_deinit(&s->tids);
+	free(s);
+}
+
+static struct space *space_peek(struct addrspaces *a, pid_t pid)
+{
+	struct space_slot *slot = spaces_find(&a->spaces, pid);
+
+	return slot ? slot->space : NULL;
+}
+
+static struct space *space_add(struct addrspaces *a, pid_t pid)
+{
+	struct space *s = calloc(1, sizeof(*s));
+	struct space_slot *slot = s ? spaces_add(&a->spaces, pid, NULL) : NULL;
+
+	if (!slot) {
+		free(s);
+		return NULL;
+	}
+	*slot = (struct space_slot){ pid, s };
+	s->pub.pid = pid;
+	s->pub.id = ++a->next_id;
+	s->pub.uid = (uid_t)-1;
+	return s;
+}
+
+/* For a process that is gone already, so that its late samples have a place. A new one pushes an old one out. */
+static void make_ghost(struct addrspaces *a, struct space *s)
+{
+	pid_t oldest = a->ghosts[a->next_ghost];
+	struct space *old = oldest ? space_peek(a, oldest) : NULL;
+
+	if (old)
+		space_end(a, old);
+	s->ghost = true;
+	a->ghosts[a->next_ghost] = s->pub.pid;
+	a->next_ghost = (a->next_ghost + 1) % MAX_GHOSTS;
+}
+
+struct reading {
+	struct addrspaces *a;
+	struct space *space;
+};
+
+static int read_map(void *data, const struct proc_map *map)
+{
+	struct reading *reading = data;
+	struct door_mapping dm = {
+		.pid = reading->space->pub.pid,
+		.start = map->start,
+		.end = map->end,
+		.maj = map->maj,
+		.min = map->min,
+		.ino = map->ino,
+		.path = map->path,
+	};
+
+	if (map->executable && map->start < kernel_half)
+		add_mapping(reading->a, reading->space, &dm, map->pgoff, 0);
+	return 0;
+}
+
+static int read_task(void *data, pid_t tid)
+{
+	struct reading *reading = data;
+
+	task_add(reading->a, reading->space, tid, UINT32_MAX);
+	return 0;
+}
+
+/* State Z and X: it has no memory any more, and its EXIT record may be behind us (proc(5)). */
+static bool is_zombie(const char *status)
+{
+	const char *state = strstr(status, "\nState:\t");
+
+	return state && (state[8] == 'Z' || state[8] == 'X');
+}
+
+/* uid, parent and name. False when the process is gone. */
+static bool read_status(struct addrspaces *a, struct space *s, struct proc_status *status)
+{
+	struct strbuf text = { 0 };
+	bool alive = false;
+
+	if (a->opts.door && s->pub.pid > 0 &&
+	    door_read_proc(a->opts.door, s->pub.pid, "status", 64u << 10, &text, NULL, NULL) == 0 &&
+	    text.len && proc_status_parse(text.data, text.len, status) == 0)
+		alive = !is_zombie(text.data);
+	strbuf_deinit(&text);
+	return alive;
+}
+
+static void read_maps(struct addrspaces *a, struct space *s)
+{
+	struct reading reading = { a, s };
+	uint64_t now_ns = clock_monotonic_ns();
+	struct strbuf text = { 0 };
+	size_t bad = 0;
+
+	if (door_read_proc(a->opts.door, s->pub.pid, "maps", max_maps_text, &text, NULL, NULL) == 0 &&
+	    text.len) {
+		s->read_ns = now_ns; /* what came before is included */
+		proc_maps_parse(text.data, text.len, read_map, &reading, &bad);
+	}
+	strbuf_deinit(&text);
+}
+
+/* Fills a new space from /proc; false when the process is gone. */
+static bool read_process(struct addrspaces *a, struct space *s)
+{
+	struct reading reading = { a, s };
+	const struct ended *ended = find_ended(a, s->pub.pid);
+	struct proc_status status;
+	struct task *leader;
+
+	if (!read_status(a, s, &status))
+		return false;
+	s->pub.uid = status.uid;
+	s->pub.ppid = status.ppid;
+	read_maps(a, s);
+	if (!s->read_ns && ended && ended->was_process)
+		return false; /* its memory is gone, its EXIT was handled: it is not a zombie quite yet */
+	door_each_task(a->opts.door, s->pub.pid, read_task, &reading, NULL);
+	/* The kernel escapes some bytes here; such a name is read from its own file when it is asked for. */
+	leader = task_add(a, s, s->pub.pid, UINT32_MAX);
+	if (leader && !strchr(status.name, '\\'))
+		leader->comm = comm_id(a, status.name, strlen(status.name));
+	return true;
+}
+
+static struct space *space_get(struct addrspaces *a, pid_t pid)
+{
+	struct space *s = space_peek(a, pid);
+	const struct ended *ended;
+
+	if (s)
+		return s;
+	s = space_add(a, pid);
+	if (!s || pid == 0)
+		return s;
+	if (a->opts.door ? read_process(a, s) : pid > 0)
+		return s;
+	ended = find_ended(a, pid);
+	make_ghost(a, s);
+	s->pub.dead = ended && ended->was_process;
+	return s;
+}
+
+struct addrspace *addrspaces_get(struct addrspaces *a, pid_t pid)
+{
+	struct space *s = space_get(a, pid);
+
+	return s ? &s->pub : NULL;
+}
+
+struct addrspace *addrspaces_peek(struct addrspaces *a, pid_t pid)
+{
+	struct space *s = space_peek(a, pid);
+
+	return s ? &s->pub : NULL;
+}
+
+uid_t addrspaces_uid(struct addrspaces *a, struct addrspace *space)
+{
+	struct space *s = space_of(space);
+	struct proc_status status;
+
+	if (s->uid_stale) {
+		s->uid_stale = false;
+		if (read_status(a, s, &status))
+			space->uid = status.uid;
+	}
+	return space->uid;
+}
+
+struct pid_list {
+	VEC(pid_t) pids;
+};
+
+static int list_pid(void *data, pid_t pid)
+{
+	struct pid_list *list = data;
+
+	return vec_push(&list->pids, pid) ? 0 : -ENOMEM;
+}
+
+int addrspaces_scan(struct addrspaces *a, struct err *err)
+{
+	struct pid_list list = { 0 };
+	int r = 0;
+
+	if (a->opts.door)
+		r = door_each_task(a->opts.door, 0, list_pid, &list, err);
+	for (size_t i = 0; r == 0 && i < list.pids.len; i++) {
+		if (!space_get(a, list.pids.data[i]))
+			r = -ENOMEM;
+	}
+	vec_deinit(&list.pids);
+	return r == -ENOMEM ? err_oom(err) : r;
+}
+
+int addrspaces_new(const struct addrspaces_opts *opts, struct addrspaces **ret, struct err *err)
+{
+	struct addrspaces *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return err_oom(err);
+	a->opts = *opts;
+	a->comm_unknown = intern_id(opts->strings, "[unknown]", 9);
+	a->comm_idle = intern_id(opts->strings, "swapper", 7);
+	if (a->comm_unknown == UINT32_MAX || a->comm_idle == UINT32_MAX) {
+		free(a);
+		return err_oom(err);
+	}
+	*ret = a;
+	return 0;
+}
+
+void addrspaces_free(struct addrspaces *a)
+{
+	struct space_slot *slot;
+	size_t cursor = 0;
+
+	if (!a)
+		return;
+	while ((slot = spaces_next(&a->spaces, &cursor))) {
+		space_end(a, slot->space);
+		cursor--; /* the table may have moved another one to this place */
+	}
+	spaces_deinit(&a->spaces);
+	tasks_deinit(&a->tasks);
+	free(a);
+}
+
+size_t addrspaces_count(const struct addrspaces *a)
+{
+	return a->spaces.len;
+}
+
+/* --- Records --- */
+
+void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns)
+{
+	struct door_mapping dm = { .pid = m->pid, .start = m->start, .maj = m->maj, .min = m->min,
+				   .ino = m->ino };
+	char path[4096 + 16]; /* PATH_MAX and " (deleted)" */
+	struct space *s;
+	size_t len;
+
+	if (m->pid <= 0 || !m->len || __builtin_add_overflow(m->start, m->len, &dm.end) ||
+	    dm.end > kernel_half)
+		return;
+	s = space_get(a, m->pid);
+	if (!s || time_ns < s->read_ns)
+		return;
+	if (!m->executable) {
+		cut(a, &s->pub, dm.start, dm.end);
+		return;
+	}
+	len = m->path_len < sizeof(path) - 1 ? m->path_len : sizeof(path) - 1;
+	memcpy(path, m->path, len);
+	path[len] = '\0';
+	dm.path = path;
+	add_mapping(a, s, &dm, m->pgoff, (uint32_t)m->ino_generation);
+}
+
+static void copy_maps(struct space *to, const struct space *from)
+{
+	size_t num = from->pub.maps.len;
+
+	if (!num || !vec_reserve(&to->pub.maps, num))
+		return;
+	memcpy(to->pub.maps.data, from->pub.maps.data, num * sizeof(to->pub.maps.data[0]));
+	to->pub.maps.len = num;
+	for (size_t i = 0; i < num; i++) {
+		if (to->pub.maps.data[i].file)
+			files_ref(to->pub.maps.data[i].file);
+	}
+}
+
+static void fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
+			 uint64_t time_ns)
+{
+	struct space *child = space_peek(a, pid), *parent;
+	struct task *ptask;
+
+	if (child && time_ns < child->read_ns)
+		return; /* read from /proc since: it is this very process, or a later one */
+	if (child)
+		space_end(a, child);
+	parent = space_peek(a, ppid);
+	/* What an unknown parent is now says little about what it was when it forked. */
+	if (!parent || parent->ghost) {
+		child = space_get(a, pid);
+		if (!child || child->read_ns)
+			return;
+		space_end(a, child);
+		parent = space_get(a, ppid);
+	}
+	child = space_add(a, pid);
+	if (!child)
+		return;
+	ptask = tasks_find(&a->tasks, ptid);
+	child->pub.ppid = ppid;
+	if (parent) {
+		child->pub.uid = parent->pub.uid;
+		child->pub.exec_ns = parent->pub.exec_ns;
+		child->pub.compat = parent->pub.compat;
+		child->uid_stale = parent->uid_stale;
+		child->class_known = parent->class_known;
+		copy_maps(child, parent);
+	}
+	task_add(a, child, tid, ptask ? ptask->comm : UINT32_MAX);
+}
+
+void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
+		     uint64_t time_ns)
+{
+	const struct task *ptask;
+	struct space *s;
+	uint32_t comm;
+
+	if (pid <= 0 || tid <= 0)
+		return;
+	if (pid != ppid) {
+		fork_process(a, pid, ppid, tid, ptid, time_ns);
+		return;
+	}
+	s = space_get(a, pid);
+	if (!s || time_ns < s->read_ns)
+		return; /* if it still lives it was found with the rest */
+	ptask = tasks_find(&a->tasks, ptid);
+	comm = ptask ? ptask->comm : UINT32_MAX;
+	task_remove(a, tid); /* the number may have been another thread's whose EXIT was lost */
+	task_add(a, s, tid, comm);
+}
+
+/* The program is another one: what the old one had mapped, named and was called ends. */
+static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, uint32_t comm, uint64_t time_ns)
+{
+	struct space *old = space_peek(a, pid), *s;
+	uid_t uid = (uid_t)-1;
+	pid_t ppid = 0;
+
+	if (old) {
+		uid = old->pub.uid;
+		ppid = old->pub.ppid;
+		space_end(a, old);
+	}
+	s = space_add(a, pid);
+	if (!s)
+		return;
+	s->pub.uid = uid;
+	s->pub.ppid = ppid;
+	s->pub.exec_ns = time_ns;
+	s->uid_stale = true;
+	/* A thread that execs takes the leader's number (fs/exec.c de_thread), all others have ended. */
+	task_add(a, s, tid, comm);
+}
+
+void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm, size_t len,
+			     bool exec, uint64_t time_ns)
+{
+	struct space *s = space_peek(a, pid);
+	struct task *task;
+	uint32_t id;
+
+	if (pid <= 0 || tid <= 0 || (s && time_ns < s->read_ns))
+		return;
+	id = comm_id(a, comm, len);
+	if (exec) {
+		exec_process(a, pid, tid, id, time_ns);
+		return;
+	}
+	s = s ? s : space_get(a, pid);
+	if (!s || s->ghost || time_ns < s->read_ns)
+		return;
+	task = task_add(a, s, tid, id);
+	if (task)
+		task->comm = id;
+}
+
+void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns)
+{
+	struct space *s = space_peek(a, pid);
+	struct task *task = tasks_find(&a->tasks, tid);
+	bool known = task && task->pid == pid;
+	bool last;
+
+	if (!s) {
+		task_remove(a, tid);
+		return;
+	}
+	last = s->tids.len == (known ? 1 : 0);
+	/*
+	 * Read after this record was written: the task has ended before, so what is known now is another one
+	 * of the same number, except that a leader stays listed as long as its threads live.
+	 */
+	if (time_ns < s->read_ns && (tid != pid || last))
+		return;
+	remember_ended(a, tid, known ? task->comm : a->comm_unknown, last);
+	if (last && tid != pid)
+		remember_ended(a, pid, a->comm_unknown, true);
+	if (last)
+		space_end(a, s);
+	else if (known)
+		task_remove(a, tid);
+}

@@ -1,0 +1,607 @@
+#include "symbols/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/htab.h"
+#include "base/strbuf.h"
+#include "base/vec.h"
+#include "symbols/elf_file.h"
+#include "target/proc_text.h"
+
+static const char deleted_suffix[] = " (deleted)"; /* fs/d_path.c prepend_unreachable, d_path */
+
+/*
+ * What the kernel tells of a mapped file. The path is part of it because btrfs numbers inodes per subvolume
+ * while s_dev, which perf and /proc/PID/maps show, is that of the whole file system.
+ */
+struct alias_key {
+	uint32_t maj, min;
+	uint64_t ino;
+	const char *path; /* interned */
+};
+
+struct entry {
+	struct file file; /* first: the outside knows only this */
+	struct files *files; /* that it belongs to */
+	VEC(struct alias_key) aliases;
+	bool has_inode;    /* dev and ino are those of an open descriptor */
+	dev_t dev;
+	ino_t ino;
+	int fd;            /* of FILE_OTHER; the ELF file holds its own */
+	unsigned int num_fds; /* 0 or 1 */
+	bool reachable;    /* a look-up can still find it; false once it changed on disk */
+	bool idle;         /* in the list: refs is 0, and something can still find it */
+	struct entry *prev, *next;
+};
+
+struct alias {
+	struct alias_key key;
+	uint32_t generation; /* 0 = not known: /proc/PID/maps does not tell */
+	struct entry *entry;
+};
+
+struct inode_key {
+	dev_t dev;
+	ino_t ino;
+};
+
+struct inode {
+	struct inode_key key;
+	struct entry *entry;
+};
+
+struct missing_key {
+	const char *path; /* interned */
+	enum door_refusal refusal;
+};
+
+struct missing {
+	struct missing_key key;
+	struct entry *entry;
+};
+
+struct by_id {
+	uint32_t id;
+	struct entry *entry;
+};
+
+static uint64_t alias_hash(const struct alias_key *key)
+{
+	uint64_t dev = (uint64_t)key->maj << 32 | key->min;
+
+	return hash_two(hash_two(dev, key->ino), (uintptr_t)key->path);
+}
+
+static bool alias_equal(const struct alias_key *a, const struct alias_key *b)
+{
+	return a->ino == b->ino && a->maj == b->maj && a->min == b->min && a->path == b->path;
+}
+
+HTAB(aliases, struct alias, const struct alias_key *, alias_hash(key), alias_equal(&slot->key, key),
+     alias_hash(&slot->key));
+HTAB(inodes, struct inode, struct inode_key, hash_two(key.dev, key.ino),
+     slot->key.ino == key.ino && slot->key.dev == key.dev, hash_two(slot->key.dev, slot->key.ino));
+HTAB(missings, struct missing, struct missing_key, hash_two((uintptr_t)key.path, key.refusal),
+     slot->key.path == key.path && slot->key.refusal == key.refusal,
+     hash_two((uintptr_t)slot->key.path, slot->key.refusal));
+HTAB(ids, struct by_id, uint32_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
+
+struct files {
+	struct files_opts opts;
+	struct aliases aliases;
+	struct inodes inodes;
+	struct missings missings;
+	struct ids ids; /* every entry is in here */
+	struct entry *oldest, *newest; /* idle ones */
+	size_t num_idle;
+	size_t num_fds, max_fds;
+	uint32_t next_id;
+	struct entry *vdso;
+	uint64_t refused[DOOR_NUM_REFUSALS];
+};
+
+static struct entry *entry_of(struct file *file)
+{
+	return (struct entry *)file;
+}
+
+/* Half of what this process may open, the rest is for events and others. */
+static size_t descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 512;
+	if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > 1u << 30)
+		return 1u << 29;
+	return (size_t)limit.rlim_cur / 2;
+}
+
+static void entry_free(struct entry *e)
+{
+	if (!e)
+		return;
+	elf_file_free(e->file.elf);
+	closep(&e->fd);
+	vec_deinit(&e->aliases);
+	free(e);
+}
+
+static void idle_add(struct files *files, struct entry *e)
+{
+	e->idle = true;
+	e->next = NULL;
+	e->prev = files->newest;
+	if (files->newest)
+		files->newest->next = e;
+	else
+		files->oldest = e;
+	files->newest = e;
+	files->num_idle++;
+}
+
+static void idle_remove(struct files *files, struct entry *e)
+{
+	if (!e->idle)
+		return;
+	*(e->prev ? &e->prev->next : &files->oldest) = e->next;
+	*(e->next ? &e->next->prev : &files->newest) = e->prev;
+	e->prev = e->next = NULL;
+	e->idle = false;
+	files->num_idle--;
+}
+
+/* No look-up finds it any more; mappings that point here keep it. */
+static void unreach(struct files *files, struct entry *e)
+{
+	for (size_t i = 0; i < e->aliases.len; i++) {
+		struct alias *alias = aliases_find(&files->aliases, &e->aliases.data[i]);
+
+		if (alias && alias->entry == e)
+			aliases_remove(&files->aliases, &e->aliases.data[i]);
+	}
+	if (e->has_inode)
+		inodes_remove(&files->inodes, (struct inode_key){ e->dev, e->ino });
+	if (e->file.kind == FILE_MISSING)
+		missings_remove(&files->missings,
+				(struct missing_key){ e->file.path, e->file.refusal });
+	e->aliases.len = 0;
+	e->has_inode = false;
+	e->reachable = false;
+}
+
+static void evict(struct files *files, struct entry *e)
+{
+	idle_remove(files, e); /* first: naming frames may open files and make room for them */
+	if (files->opts.evict)
+		files->opts.evict(files->opts.data, &e->file);
+	unreach(files, e);
+	ids_remove(&files->ids, e->file.id);
+	files->num_fds -= e->num_fds;
+	entry_free(e);
+}
+
+int files_new(const struct files_opts *opts, struct files **ret, struct err *err)
+{
+	struct files *files = calloc(1, sizeof(*files));
+
+	if (!files)
+		return err_oom(err);
+	files->opts = *opts;
+	if (!files->opts.max_idle)
+		files->opts.max_idle = 1024;
+	files->max_fds = descriptor_limit();
+	*ret = files;
+	return 0;
+}
+
+void files_free(struct files *files)
+{
+	struct by_id *slot;
+	size_t cursor = 0;
+
+	if (!files)
+		return;
+	while ((slot = ids_next(&files->ids, &cursor)))
+		entry_free(slot->entry);
+	aliases_deinit(&files->aliases);
+	inodes_deinit(&files->inodes);
+	missings_deinit(&files->missings);
+	ids_deinit(&files->ids);
+	free(files);
+}
+
+void files_ref(struct file *file)
+{
+	struct entry *e = entry_of(file);
+
+	idle_remove(e->files, e);
+	file->refs++;
+}
+
+void files_unref(struct files *files, struct file *file)
+{
+	struct entry *e = entry_of(file);
+
+	if (file->refs && --file->refs)
+		return;
+	if (!e->reachable) {
+		evict(files, e);
+		return;
+	}
+	if (!e->idle)
+		idle_add(files, e);
+	while (files->num_idle > files->opts.max_idle)
+		evict(files, files->oldest);
+}
+
+/* An entry just found or made: the youngest of the idle ones, or in use. */
+static struct file *touch(struct files *files, struct entry *e)
+{
+	idle_remove(files, e);
+	if (!e->file.refs)
+		idle_add(files, e);
+	return &e->file;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+static struct entry *entry_new(struct files *files, const char *path)
+{
+	struct entry *e = calloc(1, sizeof(*e));
+	struct by_id *slot;
+
+	if (!e)
+		return NULL;
+	e->files = files;
+	e->fd = -1;
+	e->reachable = true;
+	e->file.id = files->next_id + 1;
+	e->file.path = path;
+	e->file.base = base_name(path);
+	slot = ids_add(&files->ids, e->file.id, NULL);
+	if (!slot) {
+		free(e);
+		return NULL;
+	}
+	*slot = (struct by_id){ e->file.id, e };
+	files->next_id++;
+	return e;
+}
+
+/*
+ * A file that cannot be opened. Shared by path, so that frames in it meet in one place, but never found by
+ * device and inode: the next process that maps it gets another try.
+ */
+static struct file *missing(struct files *files, const char *path, enum door_refusal refusal)
+{
+	struct missing_key key = { path, refusal };
+	struct missing *slot = missings_find(&files->missings, key);
+	struct entry *e;
+
+	if (slot)
+		return touch(files, slot->entry);
+	e = entry_new(files, path);
+	if (!e)
+		return NULL;
+	e->file.kind = FILE_MISSING;
+	e->file.refusal = refusal;
+	slot = missings_add(&files->missings, key, NULL);
+	if (!slot) {
+		ids_remove(&files->ids, e->file.id);
+		entry_free(e);
+		return NULL;
+	}
+	*slot = (struct missing){ key, e };
+	return touch(files, e);
+}
+
+struct file *files_special(struct files *files, const char *name)
+{
+	const char *path = intern_str(files->opts.strings, name);
+
+	return path ? missing(files, path, DOOR_NOT_REGULAR) : NULL;
+}
+
+static bool entry_changed(const struct entry *e)
+{
+	return e->file.elf && elf_file_changed(e->file.elf);
+}
+
+/* The file changed on disk since we opened it: who maps it now gets a new object. */
+static void replace_changed(struct files *files, struct entry *e)
+{
+	unreach(files, e);
+	if (!e->file.refs)
+		evict(files, e);
+}
+
+/* Failing for want of memory only costs another open. */
+static void alias_add(struct files *files, struct entry *e, const struct alias_key *key,
+		      uint32_t generation)
+{
+	struct alias *alias;
+
+	if (!key->ino || !vec_push(&e->aliases, *key))
+		return;
+	alias = aliases_add(&files->aliases, key, NULL);
+	if (alias)
+		*alias = (struct alias){ *key, generation, e };
+	else
+		e->aliases.len--;
+}
+
+/*
+ * While the descriptor is held its inode number cannot be given away, so an unknown generation agrees with
+ * any; two known ones that differ are two files (network and FUSE file systems).
+ */
+static struct entry *alias_find(struct files *files, const struct alias_key *key, uint32_t generation)
+{
+	struct alias *alias = key->ino ? aliases_find(&files->aliases, key) : NULL;
+
+	if (!alias)
+		return NULL;
+	if (alias->generation && generation && alias->generation != generation)
+		return NULL;
+	if (entry_changed(alias->entry)) {
+		replace_changed(files, alias->entry);
+		return NULL;
+	}
+	if (generation)
+		alias->generation = generation;
+	return alias->entry;
+}
+
+/* False when every descriptor we allow ourselves is held by a file in use. */
+static bool make_room(struct files *files)
+{
+	if (files->num_fds < files->max_fds)
+		return true;
+	files->max_fds = descriptor_limit(); /* may have been raised since */
+	while (files->num_fds >= files->max_fds && files->oldest)
+		evict(files, files->oldest);
+	return files->num_fds < files->max_fds;
+}
+
+/* ELF or not: the descriptor must stay open either way, it keeps the inode. Takes it. */
+static void entry_load(struct entry *e, int fd, uint64_t size)
+{
+	int spare = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	e->num_fds = 1;
+	if (elf_file_open_fd(fd, size, &e->file.elf, NULL) == 0) {
+		e->file.kind = FILE_ELF;
+		closep(&spare);
+		return;
+	}
+	e->file.kind = FILE_OTHER;
+	e->fd = spare;
+}
+
+static struct entry *entry_opened(struct files *files, const char *path, struct door_file *opened)
+{
+	struct inode_key key = { opened->dev, opened->ino };
+	struct inode *slot = inodes_find(&files->inodes, key);
+	struct entry *e;
+
+	if (slot && !entry_changed(slot->entry))
+		return slot->entry;
+	if (slot)
+		replace_changed(files, slot->entry);
+	e = entry_new(files, path);
+	if (!e)
+		return NULL;
+	slot = inodes_add(&files->inodes, key, NULL);
+	if (!slot) {
+		ids_remove(&files->ids, e->file.id);
+		entry_free(e);
+		return NULL;
+	}
+	*slot = (struct inode){ key, e };
+	e->has_inode = true;
+	e->dev = key.dev;
+	e->ino = key.ino;
+	entry_load(e, steal_fd(&opened->fd), opened->size);
+	files->num_fds += e->num_fds;
+	return e;
+}
+
+static void door_file_close(struct door_file *file)
+{
+	closep(&file->fd);
+}
+
+struct file *files_get(struct files *files, const struct door_mapping *mapping, uint32_t ino_generation,
+		       const pid_t *also_pids, size_t num_also)
+{
+	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
+	struct alias_key key = { mapping->maj, mapping->min, mapping->ino, NULL };
+	enum door_refusal refusal;
+	size_t len = strlen(mapping->path);
+	bool deleted = false;
+	struct entry *e;
+
+	if (len > sizeof(deleted_suffix) - 1 &&
+	    !strcmp(mapping->path + len - (sizeof(deleted_suffix) - 1), deleted_suffix)) {
+		len -= sizeof(deleted_suffix) - 1;
+		deleted = true;
+	}
+	key.path = intern_mem(files->opts.strings, mapping->path, len);
+	if (!key.path)
+		return NULL;
+	e = alias_find(files, &key, ino_generation);
+	if (e)
+		return touch(files, e);
+
+	if (!files->opts.door)
+		refusal = DOOR_GONE;
+	else if (!make_room(files))
+		refusal = DOOR_FAILED;
+	else
+		refusal = door_open_mapping(files->opts.door, mapping, also_pids, num_also, &opened,
+					    NULL);
+	if (refusal != DOOR_OK) {
+		files->refused[refusal]++;
+		return missing(files, key.path, refusal);
+	}
+	e = entry_opened(files, key.path, &opened);
+	if (!e)
+		return NULL;
+	if (!e->file.seen_pid) {
+		e->file.seen_pid = mapping->pid;
+		e->file.deleted = deleted;
+	}
+	alias_add(files, e, &key, ino_generation);
+	return touch(files, e);
+}
+
+struct own_vdso {
+	uint64_t start, size;
+};
+
+static int find_own_vdso(void *data, const struct proc_map *map)
+{
+	struct own_vdso *vdso = data;
+
+	if (map->start != vdso->start)
+		return 0;
+	vdso->size = map->end - map->start;
+	return 1;
+}
+
+/* Our own memory: the kernel maps it for as long as we live. */
+static struct elf_file *open_own_vdso(struct files *files)
+{
+	struct own_vdso vdso = { .start = getauxval(AT_SYSINFO_EHDR) };
+	struct elf_file *elf = NULL;
+	struct strbuf maps = { 0 };
+
+	if (vdso.start && files->opts.door &&
+	    door_read_proc(files->opts.door, getpid(), "maps", 16u << 20, &maps, NULL, NULL) == 0)
+		proc_maps_parse(maps.data, maps.len, find_own_vdso, &vdso, NULL);
+	strbuf_deinit(&maps);
+	if (!vdso.size ||
+	    elf_file_open_memory((const void *)(uintptr_t)vdso.start, vdso.size, &elf, NULL) < 0)
+		return NULL;
+	return elf;
+}
+
+struct file *files_vdso(struct files *files)
+{
+	const char *path;
+	struct entry *e;
+
+	if (files->vdso)
+		return &files->vdso->file;
+	path = intern_str(files->opts.strings, "[vdso]");
+	e = path ? entry_new(files, path) : NULL;
+	if (!e)
+		return NULL;
+	e->file.elf = open_own_vdso(files);
+	e->file.kind = e->file.elf ? FILE_ELF : FILE_OTHER;
+	e->file.debug_tried = true;
+	e->file.refs = 1; /* ours: it stays */
+	files->vdso = e;
+	return &e->file;
+}
+
+struct file *files_by_id(struct files *files, uint32_t id)
+{
+	struct by_id *slot = ids_find(&files->ids, id);
+
+	return slot ? &slot->entry->file : NULL;
+}
+
+const uint64_t *files_refused(const struct files *files)
+{
+	return files->refused;
+}
+
+size_t files_count(const struct files *files)
+{
+	return files->ids.len;
+}
+
+/* True when it fitted. */
+static bool try_debug(struct files *files, struct entry *e, pid_t pid, const char *path)
+{
+	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
+	struct elf_file *debug;
+
+	if (files->num_fds >= files->max_fds)
+		return false; /* nothing is evicted for it: that could be this file */
+	if (door_open(files->opts.door, pid, path, DOOR_DEBUG, &opened, NULL) != DOOR_OK)
+		return false;
+	if (opened.dev == e->dev && opened.ino == e->ino)
+		return false; /* a debuglink to itself */
+	if (elf_file_open_fd(steal_fd(&opened.fd), opened.size, &debug, NULL) < 0)
+		return false;
+	return elf_file_add_debug(e->file.elf, debug, NULL) == 0; /* copied and closed */
+}
+
+/* The same file under the same name in the host's root: then the host's debug files are its own. */
+static bool named_by_host(struct files *files, const struct entry *e)
+{
+	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
+
+	return door_open(files->opts.door, 0, e->file.path, DOOR_ELF, &opened, NULL) == DOOR_OK &&
+	       opened.dev == e->dev && opened.ino == e->ino;
+}
+
+enum { MAX_DEBUG_PATHS = 4 };
+
+/* Where GDB looks: GDB manual, "Debugging Information in Separate Files". */
+static size_t debug_paths(struct entry *e, struct strbuf paths[MAX_DEBUG_PATHS])
+{
+	const char *path = e->file.path, *link;
+	const uint8_t *id;
+	size_t id_len = elf_file_build_id(e->file.elf, &id), num = 0;
+	int dir_len = (int)(e->file.base - path); /* with its slash */
+	uint32_t crc;
+
+	if (id_len >= 2 && id_len <= 64) {
+		strbuf_printf(&paths[num], "/usr/lib/debug/.build-id/%02x/", id[0]);
+		for (size_t i = 1; i < id_len; i++)
+			strbuf_printf(&paths[num], "%02x", id[i]);
+		strbuf_str(&paths[num++], ".debug");
+	}
+	link = elf_file_debuglink(e->file.elf, &crc);
+	if (link && *link && !strchr(link, '/') && strlen(link) <= 255) {
+		strbuf_printf(&paths[num++], "%.*s%s", dir_len, path, link);
+		strbuf_printf(&paths[num++], "%.*s.debug/%s", dir_len, path, link);
+		strbuf_printf(&paths[num++], "/usr/lib/debug%.*s%s", dir_len, path, link);
+	}
+	return num;
+}
+
+void files_find_debug(struct files *files, struct file *file)
+{
+	struct strbuf paths[MAX_DEBUG_PATHS] = { 0 };
+	struct entry *e = entry_of(file);
+	bool found = false, host;
+	size_t num;
+
+	if (file->debug_tried || !file->elf || !files->opts.door || *file->path != '/')
+		return;
+	file->debug_tried = true;
+	num = debug_paths(e, paths);
+	for (size_t i = 0; i < num && !found; i++)
+		found = !paths[i].failed && try_debug(files, e, file->seen_pid, paths[i].data);
+	host = !found && num && named_by_host(files, e);
+	for (size_t i = 0; i < num && !found && host; i++)
+		found = !paths[i].failed && try_debug(files, e, 0, paths[i].data);
+	for (size_t i = 0; i < num; i++)
+		strbuf_deinit(&paths[i]);
+}

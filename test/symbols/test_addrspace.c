@@ -1,0 +1,498 @@
+/* Records in, maps out; without /proc, so every answer is exact. Then real processes against /proc. */
+#include "symbols/addrspace.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/intern.h"
+#include "base/strbuf.h"
+#include "symbols/elf_file.h"
+#include "symbols/file.h"
+#include "target/door.h"
+#include "target/proc_text.h"
+#include "test/check.h"
+
+struct world {
+	struct intern *strings;
+	struct door *door;
+	struct files *files;
+	struct addrspaces *spaces;
+	uint32_t gone[100000];
+	size_t num_gone;
+	char seen[600];
+};
+
+static void space_gone(void *data, struct addrspace *space)
+{
+	struct world *w = data;
+
+	CHECK(space->dead);
+	if (w->num_gone < sizeof(w->gone) / sizeof(w->gone[0]))
+		w->gone[w->num_gone++] = space->id;
+}
+
+static struct world *world_new(bool with_door)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	struct files_opts files_opts = { 0 };
+	struct addrspaces_opts opts = { .space_gone = space_gone, .data = w };
+
+	if (!w)
+		abort();
+	w->strings = intern_new();
+	if (with_door && door_new(&w->door, NULL) < 0)
+		abort();
+	files_opts.door = opts.door = w->door;
+	files_opts.strings = opts.strings = w->strings;
+	if (files_new(&files_opts, &w->files, NULL) < 0)
+		abort();
+	opts.files = w->files;
+	if (addrspaces_new(&opts, &w->spaces, NULL) < 0)
+		abort();
+	return w;
+}
+
+static void world_free(struct world *w)
+{
+	addrspaces_free(w->spaces);
+	files_free(w->files);
+	door_free(w->door);
+	intern_free(w->strings);
+	free(w);
+}
+
+static void map_at(struct world *w, pid_t pid, uint64_t start, uint64_t end, uint64_t pgoff,
+		   const char *path, uint64_t time_ns)
+{
+	struct mmap_record m = {
+		.pid = pid, .tid = pid, .start = start, .len = end - start, .pgoff = pgoff,
+		.executable = path != NULL, .path = path ? path : "", .path_len = path ? strlen(path) : 0,
+	};
+
+	addrspaces_mmap(w->spaces, &m, time_ns);
+}
+
+/* "1000-2000 a+0; 2000-3000 jit": what the process has, in one line. */
+static const char *maps_of(struct world *w, pid_t pid)
+{
+	struct addrspace *space = addrspaces_peek(w->spaces, pid);
+	size_t len = 0;
+
+	w->seen[0] = '\0';
+	if (!space)
+		return "none";
+	for (size_t i = 0; i < space->maps.len; i++) {
+		const struct mapping *m = &space->maps.data[i];
+
+		len += (size_t)snprintf(w->seen + len, sizeof(w->seen) - len,
+					"%s%" PRIx64 "-%" PRIx64 " ", i ? "; " : "", m->start, m->end);
+		if (m->file)
+			len += (size_t)snprintf(w->seen + len, sizeof(w->seen) - len, "%s+%" PRIx64,
+						m->file->base, m->pgoff);
+		else
+			len += (size_t)snprintf(w->seen + len, sizeof(w->seen) - len, "jit");
+		CHECK(m->file || m->pgoff == m->start);
+	}
+	return w->seen;
+}
+
+static const char *comm_of(struct world *w, pid_t pid, pid_t tid)
+{
+	return intern_get(w->strings, addrspaces_comm(w->spaces, pid, tid));
+}
+
+static void set_comm(struct world *w, pid_t pid, pid_t tid, const char *comm, bool exec, uint64_t time_ns)
+{
+	addrspaces_comm_changed(w->spaces, pid, tid, comm, strlen(comm), exec, time_ns);
+}
+
+static void test_overlaps(void)
+{
+	struct world *w = world_new(false);
+
+	map_at(w, 7, 0x1000, 0x9000, 0x4000, "/lib/a", 1);
+	CHECK_STR(maps_of(w, 7), "1000-9000 a+4000");
+	map_at(w, 7, 0x3000, 0x4000, 0, "/lib/b", 2); /* splits */
+	CHECK_STR(maps_of(w, 7), "1000-3000 a+4000; 3000-4000 b+0; 4000-9000 a+7000");
+	map_at(w, 7, 0x2000, 0x5000, 0x1000, "/lib/c", 3); /* cuts both sides, replaces the middle */
+	CHECK_STR(maps_of(w, 7), "1000-2000 a+4000; 2000-5000 c+1000; 5000-9000 a+8000");
+	map_at(w, 7, 0x8000, 0xa000, 0, "/lib/b", 4); /* over an end */
+	CHECK_STR(maps_of(w, 7), "1000-2000 a+4000; 2000-5000 c+1000; 5000-8000 a+8000; 8000-a000 b+0");
+	map_at(w, 7, 0x0, 0x1000, 0, "//anon", 5);
+	map_at(w, 7, 0x3000, 0x6000, 0, NULL, 6); /* no code: it only cuts */
+	CHECK_STR(maps_of(w, 7), "0-1000 jit; 1000-2000 a+4000; 2000-3000 c+1000; 6000-8000 a+9000; "
+				 "8000-a000 b+0");
+	map_at(w, 7, 0x0, 0x10000, 0, "[anon:code]", 7); /* replaces all */
+	CHECK_STR(maps_of(w, 7), "0-10000 jit");
+	map_at(w, 7, 0x4000, 0x5000, 0, NULL, 8);
+	CHECK_STR(maps_of(w, 7), "0-4000 jit; 5000-10000 jit");
+	map_at(w, 7, 0x4000, 0x5000, 0, "/memfd:doublemapper (deleted)", 9); /* neighbours join */
+	CHECK_STR(maps_of(w, 7), "0-10000 jit");
+	CHECK(addrspaces_count(w->spaces) == 1);
+	world_free(w);
+}
+
+static void test_find(void)
+{
+	struct world *w = world_new(false);
+	struct addrspace *space;
+	uint32_t version;
+
+	map_at(w, 7, 0x1000, 0x2000, 0, "/lib/a", 1);
+	map_at(w, 7, 0x3000, 0x4000, 0, "/lib/b", 1);
+	space = addrspaces_peek(w->spaces, 7);
+	CHECK(!addrspace_find(space, 0xfff));
+	CHECK(addrspace_find(space, 0x1000) == &space->maps.data[0]);
+	CHECK(addrspace_find(space, 0x1fff) == &space->maps.data[0]);
+	CHECK(!addrspace_find(space, 0x2000));
+	CHECK(addrspace_find(space, 0x3fff) == &space->maps.data[1]);
+	CHECK(!addrspace_find(space, 0x4000));
+	CHECK(!addrspace_find(space, UINT64_MAX));
+	CHECK(space->maps.data[0].file->refs == 1);
+
+	version = space->version;
+	map_at(w, 7, 0x1000, 0x2000, 0, "/lib/a", 2); /* nothing new */
+	CHECK(space->version == version);
+	CHECK(space->maps.data[0].file->refs == 1);
+	map_at(w, 7, 0x1000, 0x2000, 0x1000, "/lib/a", 2);
+	CHECK(space->version > version);
+
+	version = space->version;
+	map_at(w, 7, UINT64_MAX - 0xfff, 0xfff, 0, "/lib/a", 3); /* wraps */
+	map_at(w, 7, UINT64_C(0xffffffff81000000), UINT64_C(0xffffffff82000000), 0, "/lib/a", 3);
+	map_at(w, 7, 0x5000, 0x5000, 0, "/lib/a", 3);
+	map_at(w, -1, 0x5000, 0x6000, 0, "/lib/a", 3);
+	CHECK(space->version == version);
+	CHECK_STR(maps_of(w, 7), "1000-2000 a+1000; 3000-4000 b+0");
+	world_free(w);
+}
+
+static void test_jit_names(void)
+{
+	static const char *const jit[] = {
+		"", "//anon", "[anon:v8]", "[anon_shmem:x]", "[heap]", "[stack]", "[stack:7]",
+		"/memfd:doublemapper (deleted)", "/dev/zero", "/dev/zero (deleted)",
+		"/SYSV00000000 (deleted)", "anon_inode:[x]", "/anon_hugepage (deleted)",
+	};
+	static const char *const not_jit[] = { "/usr/lib/libc.so.6", "/dev/zero2", "[vdso]", "[uprobes]",
+					       "/home/[heap]", "relative" };
+	struct world *w = world_new(false);
+
+	for (size_t i = 0; i < sizeof(jit) / sizeof(jit[0]); i++) {
+		map_at(w, 7, 0x1000, 0x2000, 0x77000, jit[i], i);
+		CHECK_STR(maps_of(w, 7), "1000-2000 jit");
+		map_at(w, 7, 0x1000, 0x2000, 0, NULL, i);
+	}
+	for (size_t i = 0; i < sizeof(not_jit) / sizeof(not_jit[0]); i++) {
+		map_at(w, 7, 0x1000, 0x2000, 0, not_jit[i], i);
+		CHECK(addrspaces_peek(w->spaces, 7)->maps.data[0].file != NULL);
+	}
+	CHECK_STR(maps_of(w, 7), "1000-2000 relative+0");
+	world_free(w);
+}
+
+static void test_fork(void)
+{
+	struct world *w = world_new(false);
+	struct addrspace *parent, *child;
+	struct file *file;
+
+	map_at(w, 7, 0x1000, 0x2000, 0, "/bin/p", 1);
+	set_comm(w, 7, 7, "parent", false, 1);
+	set_comm(w, 7, 8, "worker", false, 1);
+	parent = addrspaces_peek(w->spaces, 7);
+	parent->uid = 1234;
+	parent->compat = true;
+	parent->user = w;
+	file = parent->maps.data[0].file;
+	addrspaces_fork(w->spaces, 20, 7, 20, 8, 2);
+	child = addrspaces_peek(w->spaces, 20);
+	CHECK_STR(maps_of(w, 20), "1000-2000 p+0");
+	CHECK(child->uid == 1234 && child->ppid == 7 && child->compat && !child->user);
+	CHECK(child->id != parent->id);
+	CHECK_STR(comm_of(w, 20, 20), "worker");
+	CHECK(file->refs == 2);
+
+	/* Each goes its own way. */
+	map_at(w, 20, 0x1000, 0x2000, 0, NULL, 3);
+	map_at(w, 7, 0x5000, 0x6000, 0, "/lib/q", 3);
+	CHECK_STR(maps_of(w, 7), "1000-2000 p+0; 5000-6000 q+0");
+	CHECK_STR(maps_of(w, 20), "");
+	CHECK(file->refs == 1);
+
+	/* A thread: the same space, its creator's comm. */
+	addrspaces_fork(w->spaces, 7, 7, 9, 8, 4);
+	CHECK(addrspaces_count(w->spaces) == 2);
+	CHECK_STR(comm_of(w, 7, 9), "worker");
+	set_comm(w, 7, 9, "renamed", false, 5);
+	CHECK_STR(comm_of(w, 7, 9), "renamed");
+	CHECK_STR(comm_of(w, 7, 8), "worker");
+	CHECK_STR(comm_of(w, 7, 7), "parent");
+	CHECK_STR(comm_of(w, 0, 0), "swapper");
+	CHECK_STR(comm_of(w, 7, 4444), "[unknown]");
+	world_free(w);
+}
+
+static void test_exec(void)
+{
+	struct world *w = world_new(false);
+	struct addrspace *space;
+	uint32_t old;
+
+	map_at(w, 7, 0x1000, 0x2000, 0, "/bin/sh", 1);
+	set_comm(w, 7, 7, "sh", false, 1);
+	set_comm(w, 7, 8, "thread", false, 1);
+	space = addrspaces_peek(w->spaces, 7);
+	space->uid = 5;
+	old = space->id;
+	set_comm(w, 7, 7, "ls", true, 2);
+	space = addrspaces_peek(w->spaces, 7);
+	CHECK(w->num_gone == 1 && w->gone[0] == old);
+	CHECK(space->id != old && space->maps.len == 0 && space->uid == 5 && space->exec_ns == 2);
+	CHECK_STR(comm_of(w, 7, 7), "ls");
+	map_at(w, 7, 0x1000, 0x2000, 0, "/bin/ls", 3);
+	CHECK_STR(maps_of(w, 7), "1000-2000 ls+0");
+	/* The other thread ended with the exec: one EXIT ends the process. */
+	addrspaces_exit(w->spaces, 7, 7, 4);
+	CHECK(w->num_gone == 2);
+	CHECK(!addrspaces_peek(w->spaces, 7));
+	world_free(w);
+}
+
+static void test_exit(void)
+{
+	struct world *w = world_new(false);
+
+	addrspaces_fork(w->spaces, 7, 1, 7, 1, 1);
+	addrspaces_fork(w->spaces, 7, 7, 8, 7, 2);
+	addrspaces_fork(w->spaces, 7, 7, 9, 7, 2);
+	set_comm(w, 7, 9, "last", false, 2);
+	w->num_gone = 0;
+	addrspaces_exit(w->spaces, 7, 8, 3);
+	addrspaces_exit(w->spaces, 7, 7, 4); /* the leader goes before its thread */
+	CHECK(addrspaces_peek(w->spaces, 7) && w->num_gone == 0);
+	CHECK_STR(comm_of(w, 7, 9), "last");
+	addrspaces_exit(w->spaces, 7, 9, 5);
+	CHECK(!addrspaces_peek(w->spaces, 7) && w->num_gone == 1);
+	/* A sample that comes late still has its thread's name. */
+	CHECK_STR(comm_of(w, 7, 9), "last");
+	addrspaces_exit(w->spaces, 7, 9, 6);
+	addrspaces_exit(w->spaces, 4711, 4711, 6);
+	CHECK(w->num_gone == 1);
+	world_free(w);
+}
+
+static void test_pid_reuse(void)
+{
+	struct world *w = world_new(false);
+	uint32_t old;
+
+	map_at(w, 1, 0x1000, 0x2000, 0, "/bin/init", 1);
+	map_at(w, 7, 0x1000, 0x2000, 0, "/bin/old", 1);
+	old = addrspaces_peek(w->spaces, 7)->id;
+	/* The EXIT was lost; the fork alone tells. */
+	addrspaces_fork(w->spaces, 7, 1, 7, 1, 2);
+	CHECK(w->num_gone == 1 && w->gone[0] == old);
+	CHECK_STR(maps_of(w, 7), "1000-2000 init+0");
+	addrspaces_exit(w->spaces, 7, 7, 3);
+	addrspaces_fork(w->spaces, 7, 1, 7, 1, 4);
+	CHECK_STR(maps_of(w, 7), "1000-2000 init+0");
+	CHECK(addrspaces_peek(w->spaces, 7)->id > old);
+	world_free(w);
+}
+
+/* Memory follows the living, not the dead. */
+static void test_churn(void)
+{
+	struct world *w = world_new(true);
+	size_t before;
+
+	map_at(w, getpid(), 0x1000, 0x2000, 0, "/bin/init", clock_monotonic_ns());
+	before = addrspaces_count(w->spaces);
+	for (int i = 0; i < 20000; i++) {
+		pid_t pid = 4500000 + i; /* beyond PID_MAX_LIMIT: never a real process */
+		uint64_t now_ns = clock_monotonic_ns();
+
+		addrspaces_fork(w->spaces, pid, getpid(), pid, getpid(), now_ns);
+		set_comm(w, pid, pid, "child", true, now_ns);
+		map_at(w, pid, 0x1000, 0x2000, 0, "/nonexistent/child", now_ns);
+		if (i % 10 == 0)
+			CHECK_STR(maps_of(w, pid), "1000-2000 child+0");
+		addrspaces_exit(w->spaces, pid, pid, now_ns);
+		addrspaces_get(w->spaces, pid); /* a late sample */
+		CHECK(addrspaces_peek(w->spaces, pid)->dead);
+	}
+	CHECK(addrspaces_count(w->spaces) <= before + 64);
+	CHECK(files_count(w->files) < 100);
+	CHECK(intern_count(w->strings) < 200);
+	for (int i = 0; i < 20000; i++)
+		addrspaces_comm(w->spaces, 4600000 + i, 4600000 + i);
+	CHECK(intern_count(w->strings) < 200);
+	world_free(w);
+}
+
+struct expect {
+	struct world *w;
+	const struct addrspace *space;
+	size_t num;
+};
+
+static int expect_map(void *data, const struct proc_map *map)
+{
+	struct expect *e = data;
+	const struct mapping *m;
+
+	if (!map->executable || map->start >> 63)
+		return 0;
+	e->num++;
+	m = addrspace_find(e->space, map->start);
+	CHECK_MSG(m, "%s", map->path);
+	if (!m)
+		return 0;
+	CHECK(m->start <= map->start && m->end >= map->end);
+	if (*map->path == '/' && strncmp(map->path, "/memfd:", 7)) {
+		CHECK(m->start == map->start && m->end == map->end && m->pgoff == map->pgoff);
+		CHECK_STR(m->file->path, map->path);
+		CHECK(m->file->kind == FILE_ELF);
+	} else if (!strcmp(map->path, "[vdso]")) {
+		CHECK(m->file == files_vdso(e->w->files));
+	} else {
+		CHECK(!m->file);
+	}
+	return 0;
+}
+
+/* Ourselves, read from /proc: mappings, bias, uid, comm of threads. */
+static void test_self(void)
+{
+	struct world *w = world_new(true);
+	void *anon = mmap(NULL, 8192, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct addrspace *space = addrspaces_get(w->spaces, getpid());
+	struct expect expect = { w, space, 0 };
+	struct strbuf text = { 0 };
+	const struct mapping *m;
+	uint32_t version;
+	size_t num;
+
+	CHECK(space->uid == getuid() && space->ppid == getppid() && !space->dead);
+	CHECK(space->compat == (sizeof(void *) == 4));
+	CHECK(door_read_proc(w->door, getpid(), "maps", 1 << 20, &text, NULL, NULL) == 0);
+	proc_maps_parse(text.data, text.len, expect_map, &expect, NULL);
+	CHECK(expect.num >= 4);
+	strbuf_deinit(&text);
+	m = addrspace_find(space, (uintptr_t)anon);
+	CHECK(m && !m->file && m->pgoff == m->start);
+
+	/* bias turns our own address into one that the file knows. */
+	m = addrspace_find(space, (uintptr_t)&test_self);
+	if (m && m->file && m->file->elf) {
+		const struct elf_load *loads;
+		uint64_t vaddr = (uintptr_t)&test_self - m->bias;
+		uint8_t bytes[16];
+
+		num = elf_file_loads(m->file->elf, &loads);
+		CHECK(num > 0);
+		CHECK(elf_file_read_vaddr(m->file->elf, vaddr, bytes, sizeof(bytes)));
+		CHECK(!memcmp(bytes, (const void *)(uintptr_t)&test_self, sizeof(bytes)));
+	}
+	CHECK(strcmp(comm_of(w, getpid(), getpid()), "[unknown]"));
+
+	/* What happened before the reading is in it already; what comes after counts. */
+	version = space->version;
+	map_at(w, getpid(), 0x1000, 0x2000, 0, "/lib/a", clock_monotonic_ns() - 60000000000u);
+	CHECK(space->version == version);
+	set_comm(w, getpid(), getpid(), "older", true, 1);
+	CHECK(addrspaces_peek(w->spaces, getpid()) == space);
+	addrspaces_fork(w->spaces, getpid(), 1, getpid(), 1, 1);
+	addrspaces_exit(w->spaces, getpid(), getpid(), 1);
+	CHECK(addrspaces_peek(w->spaces, getpid()) == space && w->num_gone == 0);
+	map_at(w, getpid(), 0x1000, 0x2000, 0, "/lib/a", clock_monotonic_ns());
+	CHECK(space->version > version);
+	munmap(anon, 8192);
+	world_free(w);
+}
+
+static void *thread_main(void *data)
+{
+	pthread_barrier_t *barrier = data;
+
+	pthread_setname_np(pthread_self(), "a thread");
+	pthread_barrier_wait(barrier);
+	pthread_barrier_wait(barrier);
+	return (void *)(intptr_t)gettid();
+}
+
+static void test_threads(void)
+{
+	struct world *w = world_new(true);
+	pthread_barrier_t barrier;
+	pthread_t thread;
+	void *tid;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	CHECK(pthread_create(&thread, NULL, thread_main, &barrier) == 0);
+	pthread_barrier_wait(&barrier);
+	addrspaces_get(w->spaces, getpid());
+	pthread_barrier_wait(&barrier);
+	pthread_join(thread, &tid);
+	/* It was found with the process, so the leader's EXIT does not end it. */
+	addrspaces_exit(w->spaces, getpid(), getpid(), clock_monotonic_ns());
+	CHECK(addrspaces_peek(w->spaces, getpid()));
+	addrspaces_exit(w->spaces, getpid(), (pid_t)(intptr_t)tid, clock_monotonic_ns());
+	CHECK(!addrspaces_peek(w->spaces, getpid()));
+	pthread_barrier_destroy(&barrier);
+	world_free(w);
+}
+
+/* A zombie has no memory, and no EXIT record will follow: it must not stay. */
+static void test_zombie(void)
+{
+	struct world *w = world_new(true);
+	siginfo_t info;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(0);
+	CHECK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0);
+	CHECK(addrspaces_get(w->spaces, pid)->maps.len == 0);
+	for (int i = 0; i < 64; i++)
+		addrspaces_get(w->spaces, 4500000 + i);
+	CHECK(!addrspaces_peek(w->spaces, pid));
+	waitpid(pid, NULL, 0);
+	world_free(w);
+}
+
+static void test_scan(void)
+{
+	struct world *w = world_new(true);
+	struct err *none = NULL;
+
+	CHECK(addrspaces_scan(w->spaces, none) == 0);
+	CHECK(addrspaces_count(w->spaces) >= 2);
+	CHECK(addrspaces_peek(w->spaces, getpid()));
+	CHECK(addrspaces_peek(w->spaces, getppid()));
+	CHECK(addrspaces_uid(w->spaces, addrspaces_peek(w->spaces, getpid())) == getuid());
+	world_free(w);
+}
+
+int main(void)
+{
+	test_overlaps();
+	test_find();
+	test_jit_names();
+	test_fork();
+	test_exec();
+	test_exit();
+	test_pid_reuse();
+	test_churn();
+	test_self();
+	test_threads();
+	test_zombie();
+	test_scan();
+	return check_done();
+}
