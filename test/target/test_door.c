@@ -526,6 +526,10 @@ static void test_mapping(void)
 	CHECK(try_mapping(door, &m.record, &gone, 1).refusal == DOOR_GONE);
 	CHECK_STR(try_mapping(door, &m.record, (pid_t[]){ gone, self }, 2).text,
 		  "v1 of the library");
+	/* That the relative has another file there says more than that the process is gone. */
+	m.record.ino++;
+	CHECK(try_mapping(door, &m.record, &self, 1).refusal == DOOR_CHANGED);
+	m.record.ino--;
 	m.record.pid = self;
 
 	/* By path once it is no longer mapped; never another inode. */
@@ -828,7 +832,19 @@ static void forbid_openat2(void)
 	must(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog), "seccomp");
 }
 
-static pid_t container;
+static void change_root_only(void)
+{
+	must(chroot(in_tmp("root")), "chroot");
+	must(chdir("/"), "chdir");
+}
+
+/* The same root directory, under which other things may be mounted. */
+static void change_mounts_only(void)
+{
+	must(unshare(CLONE_NEWNS), "unshare");
+}
+
+static pid_t strangers[3]; /* processes whose tree is not ours; 0 for a plain user */
 
 static void without_openat2(void)
 {
@@ -841,20 +857,24 @@ static void without_openat2(void)
 	CHECK_STR(try_open(old, getpid(), in_tmp("plain"), DOOR_ELF).text, "hello");
 	CHECK(try_open(old, 0, in_tmp("fifo"), DOOR_ELF).refusal == DOOR_NOT_REGULAR);
 	CHECK(try_open(old, getpid(), in_tmp("link"), DOOR_ELF).refusal == DOOR_NOT_REGULAR);
-	if (container) {
-		a = try_open(old, container, "/etc/passwd", DOOR_ELF);
-		CHECK(a.refusal == DOOR_DENIED && a.err.code == ENOSYS &&
-		      strstr(a.err.msg, "openat2"));
+	for (size_t i = 0; i < 3 && strangers[i]; i++) {
+		a = try_open(old, strangers[i], "/etc/passwd", DOOR_ELF);
+		CHECK_MSG(a.refusal == DOOR_DENIED && a.err.code == ENOSYS, "stranger %zu", i);
+		CHECK(strstr(a.err.msg, "openat2"));
 	}
 	door_free(old);
 }
 
 static void test_old_kernel(void)
 {
-	container = geteuid() ? 0 : start_child(enter_container);
+	if (!geteuid()) {
+		strangers[0] = start_child(enter_container);
+		strangers[1] = start_child(change_root_only);
+		strangers[2] = start_child(change_mounts_only);
+	}
 	in_child(without_openat2);
-	if (container)
-		end_child(container);
+	for (size_t i = 0; i < 3 && strangers[i]; i++)
+		end_child(strangers[i]);
 }
 
 /* Makes the next fork get `pid`; false when it may not be asked for. */
