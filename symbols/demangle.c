@@ -10,11 +10,6 @@
 enum {
 	DEMANGLE_MAX_IN = 4096,
 	DEMANGLE_MAX_OUT = 16 << 10,
-	/*
-	 * libiberty's C++ printer reserves templates x references x 16 bytes on the stack (d_print_init,
-	 * cplus_demangle_print_callback in libiberty/cp-demangle.c), counting shared parts up to twice.
-	 */
-	DEMANGLE_MAX_SCOPES = 16 << 10,
 	/* Each pair of back references can double what a D name expands to. */
 	DEMANGLE_MAX_D_REFS = 24,
 };
@@ -52,18 +47,6 @@ static bool output_suffix(struct output *out, const char *suffix)
 	return true;
 }
 
-/* References to template parameters times templates: what libiberty multiplies. */
-static bool cxx_is_sane(const char *name)
-{
-	size_t scopes = 0, templates = 0;
-
-	for (const char *c = name; *c; c++) {
-		templates += *c == 'I';
-		scopes += (*c == 'R' || *c == 'O') && c[1] == 'T';
-	}
-	return !scopes || templates <= DEMANGLE_MAX_SCOPES / scopes;
-}
-
 static bool demangle_d(struct output *out, const char *stem)
 {
 	size_t refs = 0;
@@ -94,8 +77,12 @@ static bool demangle_stem(struct output *out, const char *stem)
 	if (rust_demangle_callback(stem, options, output_add, out))
 		return true;
 	out->len = 0;
-	return stem[1] == 'Z' && cxx_is_sane(stem) &&
-	       cplus_demangle_v3_callback(stem, options, output_add, out);
+	/*
+	 * DMGL_NO_RECURSE_LIMIT stays off: libiberty then refuses names of more than 1,024 bytes, as perf and
+	 * c++filt do, which bounds the stack it takes (templates x references x 16 bytes for the printer,
+	 * d_print_init in libiberty/cp-demangle.c).
+	 */
+	return stem[1] == 'Z' && cplus_demangle_v3_callback(stem, options, output_add, out);
 }
 
 /* Of the name itself, without a version or @plt behind it: SIZE_MAX when it cannot be a mangled one. */
