@@ -1,0 +1,689 @@
+/* Real rings: every kind of target, the accounting, loss, and each refusal that can be provoked. */
+#include "collector/collector.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/perf_event.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/capability.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "target/door.h"
+#include "test/check.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#ifdef SANITIZED
+static const double tolerance = 0.05;
+#else
+static const double tolerance = 0.01;
+#endif
+
+enum { HZ = 999, REGS = 0x1ff, NOBODY = 65534 };
+
+static struct door *door;
+
+/* --- targets --- */
+
+static void *spin(void *unused)
+{
+	for (volatile uint64_t i = 0;; i++)
+		;
+	return NULL;
+}
+
+static pid_t start_busy(int cpu)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		cpu_set_t set;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		CPU_ZERO(&set);
+		CPU_SET(cpu, &set);
+		sched_setaffinity(0, sizeof(set), &set);
+		spin(NULL);
+	}
+	return pid;
+}
+
+static void *exit_at_once(void *unused)
+{
+	usleep(200);
+	return NULL;
+}
+
+/* Busy threads, and short ones all the time; `grow` = a long one every half millisecond, up to so many. */
+static void be_threaded(int busy, int grow)
+{
+	pthread_t thread;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (int i = 0; i < busy; i++)
+		pthread_create(&thread, NULL, spin, NULL);
+	for (int i = 0;; i++) {
+		if (pthread_create(&thread, NULL, i < grow ? spin : exit_at_once, NULL) == 0)
+			pthread_detach(thread);
+		usleep(500);
+	}
+}
+
+static pid_t start_threaded(int busy, int grow)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		be_threaded(busy, grow);
+	return pid;
+}
+
+static void stop(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* --- recording --- */
+
+struct seen {
+	uint64_t samples, of_pid, of_tid, others, with_stack, with_chain;
+	uint64_t last_ns, backwards, first_sample_ns;
+	uint64_t forks, exits, comms, maps, lost;
+	uint64_t exec_ns;
+	pid_t pid, tid;
+	char exec_comm[16];
+};
+
+static void see_sample(struct seen *s, const struct record *rec)
+{
+	const uint64_t *chain;
+
+	s->samples++;
+	if (!s->first_sample_ns)
+		s->first_sample_ns = rec->time_ns;
+	s->of_tid += rec->tid == s->tid;
+	if (rec->pid != s->pid) {
+		s->others++;
+		return;
+	}
+	s->of_pid++;
+	s->with_stack += rec->sample.stack_bytes >= 256 && rec->sample.num_regs == 9;
+	s->with_chain += record_user_chain(&rec->sample, &chain) > 0;
+}
+
+static void see(void *data, const struct record *rec)
+{
+	struct seen *s = data;
+
+	s->backwards += rec->time_ns < s->last_ns;
+	s->last_ns = rec->time_ns;
+	if (rec->type == RECORD_SAMPLE)
+		see_sample(s, rec);
+	s->forks += rec->type == RECORD_FORK;
+	s->exits += rec->type == RECORD_EXIT;
+	s->comms += rec->type == RECORD_COMM;
+	s->maps += rec->type == RECORD_MMAP;
+	s->lost += rec->type == RECORD_LOST;
+	if (rec->type == RECORD_COMM && rec->comm.exec) {
+		s->exec_ns = rec->time_ns;
+		snprintf(s->exec_comm, sizeof(s->exec_comm), "%s", rec->comm.comm);
+	}
+}
+
+static struct collector *open_one(const struct collector_opts *opts)
+{
+	struct collector *c = NULL;
+	struct err err = { 0 };
+	int r = collector_open(opts, &c, &err);
+
+	if (r == -EACCES || r == -EPERM || r == -ENOSYS)
+		SKIP("%s", err.msg);
+	CHECK_MSG(r == 0, "%s", err.msg);
+	if (r < 0)
+		exit(1);
+	for (size_t i = 0; collector_info(c)->notes[i]; i++)
+		fprintf(stderr, "note: %s\n", collector_info(c)->notes[i]);
+	return c;
+}
+
+static void drain(struct collector *c, struct seen *seen, bool all)
+{
+	struct collector_sink sink = { .record = see, .data = seen };
+	struct err err = { 0 };
+
+	CHECK_MSG(collector_drain(c, &sink, all, &err) == 0, "%s", err.msg);
+}
+
+/* Drains as it is woken, for so long; false when all targets ended before. */
+static bool record_for(struct collector *c, struct seen *seen, uint64_t ms)
+{
+	uint64_t end = clock_monotonic_ns() + ms * 1000000;
+
+	while (clock_monotonic_ns() < end) {
+		struct err err = { 0 };
+		int r = collector_wait(c, -1, &err);
+
+		CHECK_MSG(r == 1 || r == 3, "%d %s", r, err.msg);
+		if (r != 1)
+			return false;
+		drain(c, seen, false);
+	}
+	return true;
+}
+
+static void finish(struct collector *c, struct seen *seen)
+{
+	struct err err = { 0 };
+
+	CHECK_MSG(collector_disable(c, &err) == 0, "%s", err.msg);
+	drain(c, seen, true);
+}
+
+static void print_counts(const char *what, const struct collector_counts *n, const struct seen *s)
+{
+	fprintf(stderr,
+		"%s: samples %llu lost %llu (records %llu) side_lost %llu throttled %llu malformed %llu duplicates %llu "
+		"disorder %llu; forks %llu exits %llu comms %llu maps %llu\n",
+		what, (unsigned long long)n->samples, (unsigned long long)n->lost, (unsigned long long)n->lost_records,
+		(unsigned long long)n->side_lost, (unsigned long long)n->throttled, (unsigned long long)n->malformed,
+		(unsigned long long)n->duplicates, (unsigned long long)n->disorder, (unsigned long long)s->forks,
+		(unsigned long long)s->exits, (unsigned long long)s->comms, (unsigned long long)s->maps);
+}
+
+static int num_online(void)
+{
+	return (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* --- every process --- */
+
+/* Hz x CPUs x seconds = samples + lost. `stall_ms` without draining, into rings that are too small for it. */
+static void check_identity(uint64_t stall_ms)
+{
+	struct collector_opts opts = { .target = TARGET_ALL, .freq_hz = HZ, .user_regs = REGS, .event = "cpu-clock", .door = door };
+	int cpus = num_online();
+	pid_t busy[64] = { 0 };
+	struct collector_counts n;
+	struct collector *c;
+	struct seen seen = { 0 };
+	uint64_t start_ns, took_ns;
+	double want, got;
+
+	for (int i = 0; i < cpus && i < 64; i++)
+		busy[i] = start_busy(i);
+	seen.pid = busy[0];
+	c = open_one(&opts);
+	CHECK(collector_info(c)->kernel && collector_info(c)->freq_hz == HZ && !collector_info(c)->filtered);
+	CHECK(collector_info(c)->num_cpus == (uint32_t)cpus);
+	start_ns = clock_monotonic_ns();
+	CHECK(collector_enable(c, NULL) == 0);
+	record_for(c, &seen, 500);
+	if (stall_ms)
+		usleep((useconds_t)stall_ms * 1000);
+	record_for(c, &seen, 500);
+	CHECK(collector_disable(c, NULL) == 0);
+	took_ns = clock_monotonic_ns() - start_ns;
+	drain(c, &seen, true);
+	n = collector_counts(c);
+	print_counts(stall_ms ? "all, stalled" : "all", &n, &seen);
+	want = (double)HZ * cpus * (double)took_ns / 1e9;
+	got = (double)(n.samples + n.lost);
+	CHECK_MSG(got > want * (1 - tolerance) && got < want * (1 + tolerance), "%.0f of %.0f", got, want);
+	CHECK(n.samples == seen.samples && n.malformed == 0 && n.duplicates == 0);
+	CHECK(seen.backwards == n.disorder && n.disorder <= n.samples / 1000);
+	CHECK(seen.of_pid > 0 && seen.with_stack >= seen.of_pid * 99 / 100);
+	/* Whatever the kernel said twice, it said alike. */
+	CHECK(!n.lost_exact || n.lost == n.lost_records);
+	CHECK((n.lost > 0) == (stall_ms > 0) && (seen.lost > 0) == (stall_ms > 0));
+	collector_close(c);
+	for (int i = 0; i < cpus && i < 64; i++)
+		stop(busy[i]);
+}
+
+static void test_side_band(void)
+{
+	struct collector_opts opts = { .target = TARGET_ALL, .freq_hz = 99, .user_regs = REGS, .door = door };
+	struct collector *c = open_one(&opts);
+	struct seen seen = { 0 };
+	pid_t pid;
+
+	CHECK(collector_enable(c, NULL) == 0);
+	pid = fork();
+	if (!pid) {
+		execl("/bin/true", "true-name", NULL);
+		_exit(1);
+	}
+	waitpid(pid, NULL, 0);
+	record_for(c, &seen, 150);
+	finish(c, &seen);
+	CHECK(seen.forks >= 1 && seen.exits >= 1 && seen.maps >= 2 && seen.exec_ns);
+	CHECK(collector_rescan_cpus(c, NULL) == 0);
+	collector_close(c);
+}
+
+/* --- processes, threads, commands --- */
+
+/* Threads that are born while we attach have their own events and inherited ones: each counts once. */
+static void check_pids(int grow)
+{
+	pid_t pid = start_threaded(2, grow);
+	struct collector_opts opts = { .target = TARGET_PIDS, .pids = &pid, .num_pids = 1, .freq_hz = HZ, .user_regs = REGS,
+				       .stack_bytes = 4096, .event = "cpu-clock", .door = door };
+	struct seen seen = { .pid = pid };
+	struct collector_counts n;
+	struct collector *c;
+	uint64_t start_ns;
+	double most;
+
+	usleep(5000);
+	c = open_one(&opts);
+	start_ns = clock_monotonic_ns();
+	CHECK(collector_enable(c, NULL) == 0);
+	CHECK(record_for(c, &seen, 500));
+	CHECK(collector_disable(c, NULL) == 0);
+	most = (double)HZ * num_online() * (double)(clock_monotonic_ns() - start_ns) / 1e9;
+	drain(c, &seen, true);
+	n = collector_counts(c);
+	print_counts(grow ? "growing process" : "process", &n, &seen);
+	CHECK(seen.others == 0 && seen.of_pid > 0 && n.malformed == 0);
+	/* Per-thread clocks start anew each time a thread is put on a CPU, which adds a little. */
+	CHECK_MSG((double)n.samples < most * 1.05, "%llu of %.0f", (unsigned long long)n.samples, most);
+	CHECK_MSG((double)(n.samples + n.lost) > most * 0.5, "%llu of %.0f", (unsigned long long)n.samples, most);
+	CHECK(seen.forks > 10);
+	/* It ends, and so does the wait. */
+	stop(pid);
+	for (int i = 0; i < 200 && collector_wait(c, -1, NULL) != 3; i++)
+		;
+	CHECK(collector_wait(c, -1, NULL) == 3);
+	collector_close(c);
+}
+
+static void test_tids(void)
+{
+	pid_t pid = start_threaded(2, 0);
+	pid_t tid = pid + 1; /* the first busy thread, as a rule */
+	struct collector_opts opts = { .target = TARGET_TIDS, .pids = &tid, .num_pids = 1, .freq_hz = HZ, .user_regs = REGS,
+				       .event = "cpu-clock", .door = door };
+	struct seen seen = { .pid = pid, .tid = tid };
+	char path[64];
+	struct collector *c;
+
+	usleep(20000);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)pid, (int)tid);
+	if (access(path, F_OK) < 0) {
+		fprintf(stderr, "no thread %d\n", (int)tid);
+		stop(pid);
+		return;
+	}
+	c = open_one(&opts);
+	CHECK(collector_enable(c, NULL) == 0);
+	CHECK(record_for(c, &seen, 300));
+	finish(c, &seen);
+	CHECK(seen.samples > 30 && seen.of_tid == seen.samples && seen.with_stack == seen.samples);
+	CHECK(seen.forks > 10); /* by other threads: the side-band is the process's */
+	CHECK(collector_counts(c).duplicates == 0);
+	stop(pid);
+	for (int i = 0; i < 200 && collector_wait(c, -1, NULL) != 3; i++)
+		;
+	CHECK(collector_wait(c, -1, NULL) == 3);
+	collector_close(c);
+}
+
+static void test_command(void)
+{
+	int go[2];
+	pid_t pid;
+	struct collector_opts opts = { .target = TARGET_COMMAND, .pids = &pid, .num_pids = 1, .freq_hz = HZ, .user_regs = REGS,
+				       .event = "cpu-clock", .door = door };
+	struct seen seen = { 0 };
+	struct collector *c;
+	char byte;
+
+	CHECK(pipe2(go, O_CLOEXEC) == 0);
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		while (clock_cpu_ns() < 50000000) /* busy, but not the command yet */
+			;
+		if (read(go[0], &byte, 1) == 0)
+			execl("/bin/sh", "sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done", NULL);
+		_exit(1);
+	}
+	close(go[0]);
+	seen.pid = pid;
+	c = open_one(&opts);
+	CHECK(collector_enable(c, NULL) == 0);
+	usleep(100000);
+	close(go[1]);
+	CHECK(!record_for(c, &seen, 20000));
+	finish(c, &seen);
+	CHECK(seen.samples > 10 && seen.of_pid == seen.samples && seen.maps > 2);
+	CHECK_STR(seen.exec_comm, "sh");
+	CHECK(seen.exec_ns && seen.first_sample_ns + 1000000 > seen.exec_ns);
+	CHECK(collector_wait(c, -1, NULL) == 3);
+	waitpid(pid, NULL, 0);
+	collector_close(c);
+}
+
+static void test_wait(void)
+{
+	struct collector_opts opts = { .target = TARGET_ALL, .freq_hz = 1, .event = "cpu-clock", .door = door };
+	struct collector *c = open_one(&opts);
+	int wake = eventfd(1, EFD_CLOEXEC);
+	uint64_t start_ns = clock_monotonic_ns();
+
+	CHECK(collector_info(c)->stack_bytes == 0);
+	CHECK(collector_wait(c, wake, NULL) == 2);
+	CHECK(collector_wait(c, -1, NULL) == 1); /* the timer: 100 ms */
+	CHECK(collector_set_period(c, 1000000, NULL) == 0);
+	start_ns = clock_monotonic_ns();
+	for (int i = 0; i < 20; i++)
+		CHECK(collector_wait(c, -1, NULL) == 1);
+	CHECK(clock_monotonic_ns() - start_ns < 1000000000);
+	CHECK(collector_set_period(c, 0, NULL) == -EINVAL);
+	close(wake);
+	collector_close(c);
+}
+
+/* --- refusals --- */
+
+/* Runs it in a child, as what it does to itself cannot be undone. */
+static void apart(const char *what, void (*run)(void))
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		check_failures = 0;
+		run();
+		fflush(NULL);
+		_exit(check_failures ? 1 : 0);
+	}
+	waitpid(pid, &status, 0);
+	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s", what);
+}
+
+static void expect_refusal(const struct collector_opts *opts, int code, const char *word, const char *word2)
+{
+	struct collector *c = NULL;
+	struct err err = { 0 };
+	int r = collector_open(opts, &c, &err);
+
+	fprintf(stderr, "%d: %s\n", r, err.msg);
+	CHECK_MSG(r == -code, "%d instead of %d", r, -code);
+	CHECK_MSG(strstr(err.msg, word) && strstr(err.msg, word2), "no \"%s\" or \"%s\"", word, word2);
+	CHECK(!c);
+	collector_close(c);
+}
+
+static int read_int(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	int ret = 0;
+
+	if (!file || fscanf(file, "%d", &ret) != 1)
+		ret = -100;
+	if (file)
+		fclose(file);
+	return ret;
+}
+
+static void become_nobody(void)
+{
+	cap_t none = cap_init();
+
+	CHECK(setresgid(NOBODY, NOBODY, NOBODY) == 0);
+	CHECK(setresuid(NOBODY, NOBODY, NOBODY) == 0);
+	CHECK(cap_set_proc(none) == 0);
+	cap_free(none);
+}
+
+static void refuse_all_to_nobody(void)
+{
+	struct collector_opts opts = { .target = TARGET_ALL, .door = door };
+
+	become_nobody();
+	if (read_int("/proc/sys/kernel/perf_event_paranoid") > 0)
+		expect_refusal(&opts, EACCES, "sampling every process needs CAP_PERFMON", "kernel.perf_event_paranoid=0");
+}
+
+static void refuse_without_capability(void)
+{
+	static const cap_value_t drop[] = { CAP_PERFMON, CAP_SYS_ADMIN };
+	struct collector_opts opts = { .target = TARGET_ALL, .door = door };
+	cap_t caps = cap_get_proc();
+
+	CHECK(cap_set_flag(caps, CAP_EFFECTIVE, 2, drop, CAP_CLEAR) == 0);
+	CHECK(cap_set_proc(caps) == 0);
+	cap_free(caps);
+	if (read_int("/proc/sys/kernel/perf_event_paranoid") > 0)
+		expect_refusal(&opts, EACCES, "needs CAP_PERFMON", "setcap");
+}
+
+static void refuse_foreign_pid(void)
+{
+	pid_t parent = getppid();
+	struct collector_opts opts = { .target = TARGET_PIDS, .pids = &parent, .num_pids = 1, .door = door };
+
+	become_nobody();
+	if (read_int("/proc/sys/kernel/perf_event_paranoid") <= 2)
+		expect_refusal(&opts, EACCES, "may not be looked into", "cap_sys_ptrace");
+}
+
+static bool has_note(const struct collector *c, const char *word)
+{
+	const char *const *note = collector_info(c)->notes;
+
+	for (; *note; note++) {
+		fprintf(stderr, "note: %s\n", *note);
+		if (strstr(*note, word))
+			return true;
+	}
+	return false;
+}
+
+/* A plain user on its own process: less, and it says what. */
+static void serve_nobody(void)
+{
+	pid_t self = getpid();
+	struct collector_opts opts = { .target = TARGET_PIDS, .pids = &self, .num_pids = 1, .freq_hz = HZ, .user_regs = REGS,
+				       .event = "cpu-clock", .door = door };
+	struct rlimit none = { 0, 0 };
+	struct seen seen = { .pid = self };
+	struct collector *c = NULL;
+	struct err err = { 0 };
+	uint64_t end;
+
+	become_nobody();
+	if (read_int("/proc/sys/kernel/perf_event_paranoid") != 2)
+		return;
+	setrlimit(RLIMIT_MEMLOCK, &none);
+	CHECK_MSG(collector_open(&opts, &c, &err) == 0, "%s", err.msg);
+	if (!c)
+		return;
+	CHECK(!collector_info(c)->kernel && has_note(c, "user mode only: perf_event_paranoid is 2"));
+	CHECK(has_note(c, "perf_event_mlock_kb") && has_note(c, "stack copies of"));
+	CHECK(collector_info(c)->ring_bytes >= 64 * 1024 && collector_info(c)->ring_bytes < 8 << 20);
+	CHECK(collector_enable(c, NULL) == 0);
+	for (int i = 0; i < 5; i++) {
+		end = clock_cpu_ns() + 20000000;
+		while (clock_cpu_ns() < end)
+			;
+		drain(c, &seen, false);
+	}
+	finish(c, &seen);
+	CHECK(seen.samples > 20 && seen.of_pid == seen.samples);
+	CHECK(seen.backwards == 0);
+	collector_close(c);
+}
+
+/* perf_event_open answers `code`; everything else goes on. */
+static void install_filter(int code)
+{
+	struct sock_filter code_of[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_perf_event_open, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)code),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(code_of) / sizeof(code_of[0]), .filter = code_of };
+
+	CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+static void refuse_by_filter(int code, const char *name)
+{
+	struct collector_opts opts = { .target = TARGET_ALL, .door = door };
+
+	install_filter(code);
+	expect_refusal(&opts, code, "seccomp filter forbids perf_event_open", name);
+}
+
+static void refuse_by_eperm(void)
+{
+	refuse_by_filter(EPERM, "EPERM");
+}
+
+static void refuse_by_enosys(void)
+{
+	refuse_by_filter(ENOSYS, "ENOSYS");
+}
+
+static void refuse_by_eacces(void)
+{
+	refuse_by_filter(EACCES, "EACCES");
+}
+
+static void refuse_absent(void)
+{
+	uint8_t cpus[512] = { [511] = 0x80 };
+	pid_t pid = fork();
+	struct collector_opts opts = { .target = TARGET_PIDS, .pids = &pid, .num_pids = 1, .door = door };
+	char words[64];
+
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	snprintf(words, sizeof(words), "no such process: %d", (int)pid);
+	expect_refusal(&opts, ESRCH, words, "pid namespace");
+	opts.target = TARGET_TIDS;
+	expect_refusal(&opts, ESRCH, words, "pid namespace");
+	opts = (struct collector_opts){ .target = TARGET_ALL, .cpus = cpus, .num_cpu_bits = 4096, .door = door };
+	expect_refusal(&opts, ENODEV, "CPU 4095 is offline", "/sys/devices/system/cpu/cpu4095/online");
+	opts = (struct collector_opts){ .target = TARGET_ALL, .event = "no-such-event", .door = door };
+	expect_refusal(&opts, EINVAL, "no-such-event", "cpu-clock");
+	if (access("/sys/bus/event_source/devices/cpu", F_OK) < 0) {
+		opts.event = "cycles";
+		expect_refusal(&opts, ENOENT, "'cycles'", "no PMU");
+	}
+	if (collector_open(&(struct collector_opts){ .target = TARGET_PIDS, .door = door }, NULL, NULL) != -EINVAL)
+		CHECK(!"no process was chosen");
+}
+
+/* More threads than descriptors: everything is recorded and the caller filters; a plain user is refused. */
+static void few_descriptors(bool nobody)
+{
+	struct rlimit few = { 100, 100 };
+	pid_t pid = start_threaded(20, 0);
+	struct collector_opts opts = { .target = TARGET_PIDS, .pids = &pid, .num_pids = 1, .event = "cpu-clock", .door = door };
+	struct collector *c = NULL;
+	struct err err = { 0 };
+
+	usleep(50000);
+	setrlimit(RLIMIT_NOFILE, &few);
+	if (nobody) {
+		become_nobody();
+		if (read_int("/proc/sys/kernel/perf_event_paranoid") > 0)
+			expect_refusal(&opts, EMFILE, "too many open files", "ulimit -n");
+		return; /* the target dies with us */
+	}
+	CHECK_MSG(collector_open(&opts, &c, &err) == 0, "%s", err.msg);
+	if (c)
+		CHECK(collector_info(c)->filtered && has_note(c, "ulimit -n"));
+	stop(pid);
+	for (int i = 0; c && i < 50 && collector_wait(c, -1, NULL) != 3; i++)
+		;
+	CHECK(c && collector_wait(c, -1, NULL) == 3);
+	collector_close(c);
+}
+
+static void few_for_root(void)
+{
+	few_descriptors(false);
+}
+
+static void few_for_nobody(void)
+{
+	few_descriptors(true);
+}
+
+static void too_fast(void)
+{
+	int max = read_int("/proc/sys/kernel/perf_event_max_sample_rate");
+	struct collector_opts opts = { .target = TARGET_ALL, .freq_hz = (uint32_t)max + 1, .event = "cpu-clock", .door = door };
+	struct collector *c = open_one(&opts);
+
+	CHECK(collector_info(c)->freq_hz == (uint32_t)max && has_note(c, "perf_event_max_sample_rate"));
+	collector_close(c);
+}
+
+static void test_refusals(void)
+{
+	if (geteuid()) {
+		fprintf(stderr, "not root: refusals are not provoked\n");
+		return;
+	}
+	apart("-a as nobody", refuse_all_to_nobody);
+	apart("-a without CAP_PERFMON", refuse_without_capability);
+	apart("another user's process", refuse_foreign_pid);
+	apart("own process as nobody", serve_nobody);
+	apart("seccomp EPERM", refuse_by_eperm);
+	apart("seccomp ENOSYS", refuse_by_enosys);
+	apart("seccomp EACCES", refuse_by_eacces);
+	apart("absent things", refuse_absent);
+	apart("few descriptors", few_for_root);
+	apart("few descriptors as nobody", few_for_nobody);
+	apart("too fast", too_fast);
+}
+
+int main(void)
+{
+	struct err err = { 0 };
+
+	CHECK_MSG(door_new(&door, &err) == 0, "%s", err.msg);
+	check_identity(0);
+	check_identity(500);
+	test_side_band();
+	check_pids(0);
+	for (int i = 0; i < 3; i++)
+		check_pids(40);
+	test_tids();
+	test_command();
+	test_wait();
+	test_refusals();
+	door_free(door);
+	return check_done();
+}
