@@ -1,0 +1,279 @@
+/* Names of places: in this program, in libc, in a stripped copy with a debug file, in the kernel, in JIT code. */
+#include "symbols/symbols.h"
+
+#include <dlfcn.h>
+#include <stdint.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/intern.h"
+#include "base/strbuf.h"
+#include "symbols/addrspace.h"
+#include "symbols/elf_file.h"
+#include "symbols/file.h"
+#include "target/door.h"
+#include "test/check.h"
+
+struct world {
+	struct intern *strings;
+	struct door *door;
+	struct files *files;
+	struct addrspaces *spaces;
+	struct symbols *symbols;
+};
+
+static void world_init(struct world *w)
+{
+	struct files_opts files_opts = { 0 };
+	struct addrspaces_opts spaces_opts = { 0 };
+	struct symbols_opts opts = { 0 };
+
+	w->strings = intern_new();
+	if (!w->strings || door_new(&w->door, NULL) < 0)
+		abort();
+	files_opts.strings = spaces_opts.strings = opts.strings = w->strings;
+	files_opts.door = spaces_opts.door = opts.door = w->door;
+	if (files_new(&files_opts, &w->files, NULL) < 0)
+		abort();
+	spaces_opts.files = opts.files = w->files;
+	if (addrspaces_new(&spaces_opts, &w->spaces, NULL) < 0 || symbols_new(&opts, &w->symbols, NULL) < 0)
+		abort();
+}
+
+static void world_deinit(struct world *w)
+{
+	addrspaces_free(w->spaces);
+	symbols_free(w->symbols);
+	files_free(w->files);
+	door_free(w->door);
+	intern_free(w->strings);
+}
+
+__attribute__((noinline)) static int a_local_function(int x)
+{
+	return x * 3 + (int)getpid();
+}
+
+/* The name of an address of this process, or "-". */
+static const char *name_of(struct world *w, const void *place, uint64_t *ret_offset)
+{
+	struct addrspace *space = addrspaces_get(w->spaces, getpid());
+	const struct mapping *m = addrspace_find(space, (uintptr_t)place);
+	struct symbol symbol = { 0 };
+
+	if (!m || !m->file || !symbols_file(w->symbols, m->file, (uintptr_t)place - m->bias, &symbol))
+		return "-";
+	*ret_offset = symbol.offset;
+	return symbol.name;
+}
+
+static void test_own(struct world *w)
+{
+	uint64_t offset = 99;
+
+	CHECK_STR(name_of(w, (const void *)&a_local_function, &offset), "a_local_function");
+	CHECK(offset == 0);
+	CHECK_STR(name_of(w, (const char *)&a_local_function + 3, &offset), "a_local_function");
+	CHECK(offset == 3);
+	CHECK_STR(name_of(w, (const void *)&name_of, &offset), "name_of");
+}
+
+static void test_libc(struct world *w)
+{
+	void *place = dlsym(RTLD_DEFAULT, "a64l");
+	uint64_t offset = 99;
+
+	if (place) {
+		CHECK_STR(name_of(w, place, &offset), "a64l");
+		CHECK(offset == 0);
+	}
+}
+
+static void test_vdso(struct world *w)
+{
+	struct file *vdso = files_vdso(w->files);
+	struct symbol symbol;
+	const struct elf_load *loads;
+	size_t found = 0, num = elf_file_loads(vdso->elf, &loads);
+
+	for (uint64_t vaddr = 0; num && vaddr < loads[0].memsz; vaddr += 4) {
+		if (symbols_file(w->symbols, vdso, loads[0].vaddr + vaddr, &symbol))
+			found += strstr(symbol.name, "clock_gettime") != NULL;
+	}
+	CHECK(found > 0);
+}
+
+static void run(const char *command)
+{
+	CHECK_MSG(system(command) == 0, "%s", command);
+}
+
+/* Stripped to nothing, with the rest beside it: found by its debuglink, in the root of who maps it. */
+static void test_debuglink(struct world *w)
+{
+	char dir[] = "/var/tmp/ringfold-test-XXXXXX", command[600], path[64];
+	struct addrspace *space;
+	struct symbol symbol;
+	const struct mapping *m;
+	bool found = false;
+	int pipes[2];
+	pid_t pid;
+	char byte;
+
+	if (system("command -v objcopy >/dev/null && command -v cc >/dev/null") != 0)
+		return; /* without binutils there is nothing to test with */
+	if (!mkdtemp(dir) || pipe(pipes) < 0)
+		abort();
+	snprintf(command, sizeof(command),
+		 "cd %s && echo 'static int only_in_debug(int x) { return x + 1; }"
+		 "int main(int c, char **v) { return only_in_debug(c) + getchar(); }' >x.c && "
+		 "cc -w -O0 -include stdio.h -Wl,--build-id=none -o x x.c && mkdir .debug && "
+		 "objcopy --only-keep-debug x .debug/x.debug && strip x && "
+		 "objcopy --add-gnu-debuglink=.debug/x.debug x", dir);
+	run(command);
+	snprintf(path, sizeof(path), "%s/x", dir);
+	pid = fork();
+	if (!pid) {
+		dup2(pipes[0], 0);
+		close(pipes[1]);
+		execl(path, path, (char *)NULL);
+		_exit(1);
+	}
+	close(pipes[0]);
+	/* Its exec is done when its maps show it. */
+	for (int i = 0; i < 200 && !found; i++) {
+		struct addrspaces_opts opts = { .files = w->files, .door = w->door, .strings = w->strings };
+		struct addrspaces *spaces;
+
+		usleep(10000);
+		if (addrspaces_new(&opts, &spaces, NULL) < 0)
+			abort();
+		space = addrspaces_get(spaces, pid);
+		for (size_t at = 0; at < space->maps.len; at++) {
+			m = &space->maps.data[at];
+			if (!m->file || strcmp(m->file->path, path))
+				continue;
+			for (uint64_t addr = m->start; addr < m->end && !found; addr++)
+				found = symbols_file(w->symbols, m->file, addr - m->bias, &symbol) &&
+					!strcmp(symbol.name, "only_in_debug");
+			CHECK(m->file->debug_tried);
+			CHECK(found);
+			found = true;
+		}
+		addrspaces_free(spaces);
+	}
+	CHECK(found);
+	byte = '\n';
+	CHECK(write(pipes[1], &byte, 1) == 1);
+	close(pipes[1]);
+	waitpid(pid, NULL, 0);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	run(command);
+}
+
+/* Address of a function that every kernel has; 0 when addresses are hidden here. */
+static uint64_t kernel_address(struct world *w)
+{
+	struct strbuf text = { 0 };
+	uint64_t addr = 0;
+	const char *at;
+
+	if (door_read_text(w->door, DOOR_KALLSYMS, &text, NULL) == 0 && text.len) {
+		at = strstr(text.data, " T vfs_read\n");
+		if (at && at - text.data >= 16)
+			addr = strtoull(at - 16, NULL, 16);
+	}
+	strbuf_deinit(&text);
+	return addr;
+}
+
+static void test_kernel(struct world *w)
+{
+	uint64_t addr = kernel_address(w);
+	const char *module = "x";
+	struct symbol symbol;
+
+	CHECK(!symbols_kernel_note(w->symbols)); /* nobody has asked yet */
+	CHECK(!symbols_kernel(w->symbols, UINT64_C(0xffff800000000000), &symbol, &module));
+	CHECK((symbols_kernel_note(w->symbols) == NULL) == (addr != 0));
+	if (!addr) {
+		CHECK(strstr(symbols_kernel_note(w->symbols), "root"));
+		return;
+	}
+	CHECK(symbols_kernel(w->symbols, addr + 4, &symbol, &module));
+	CHECK_STR(symbol.name, "vfs_read");
+	CHECK(symbol.offset == 4 && !module);
+}
+
+struct fake {
+	uint64_t start;
+	const char *name;
+	int seen, gone, freed;
+};
+
+static bool fake_find(void *data, struct addrspace *space, uint64_t addr, struct symbol *ret)
+{
+	struct fake *fake = data;
+
+	if (addr < fake->start || addr >= fake->start + 0x100)
+		return false;
+	*ret = (struct symbol){ fake->name, addr - fake->start };
+	return true;
+}
+
+static void fake_seen(void *data, struct addrspace *space)
+{
+	((struct fake *)data)->seen++;
+}
+
+static void fake_gone(void *data, struct addrspace *space)
+{
+	((struct fake *)data)->gone++;
+}
+
+static void fake_free(void *data)
+{
+	((struct fake *)data)->freed++;
+}
+
+static void test_sources(void)
+{
+	struct fake first = { 0x1000, "first", 0, 0, 0 }, second = { 0x1080, "second", 0, 0, 0 };
+	struct symbol_source source = { "fake", fake_find, fake_seen, fake_gone, fake_free, &first };
+	struct symbol_source bare = { .name = "bare", .find = fake_find, .data = &second };
+	struct symbols_opts opts = { 0 };
+	struct addrspace space = { 0 };
+	struct symbols *symbols;
+	struct symbol symbol;
+
+	CHECK(symbols_new(&opts, &symbols, NULL) == 0);
+	CHECK(!symbols_jit(symbols, &space, 0x1000, &symbol));
+	CHECK(symbols_add_source(symbols, &source, NULL) == 0);
+	CHECK(symbols_add_source(symbols, &bare, NULL) == 0);
+	CHECK(symbols_jit(symbols, &space, 0x1090, &symbol));
+	CHECK_STR(symbol.name, "first");
+	CHECK(symbols_jit(symbols, &space, 0x1110, &symbol) && symbol.offset == 0x90);
+	CHECK_STR(symbol.name, "second");
+	CHECK(!symbols_jit(symbols, &space, 0x2000, &symbol));
+	symbols_jit_first_seen(symbols, &space);
+	symbols_space_gone(symbols, &space);
+	symbols_free(symbols);
+	CHECK(first.seen == 1 && first.gone == 1 && first.freed == 1);
+	CHECK(second.seen == 0 && second.gone == 0 && second.freed == 0);
+}
+
+int main(void)
+{
+	struct world w;
+
+	CHECK(a_local_function(0) == getpid());
+	world_init(&w);
+	test_own(&w);
+	test_libc(&w);
+	test_vdso(&w);
+	test_debuglink(&w);
+	test_kernel(&w);
+	world_deinit(&w);
+	test_sources();
+	return check_done();
+}
