@@ -7,7 +7,8 @@
 #include "base/vec.h"
 
 enum {
-	/* Added entries are few at a time while a runtime compiles: so many are searched as they came. */
+	/* Added entries are few at a time while a runtime compiles: so many are searched as they
+	   came. */
 	MAX_PENDING = 64,
 	/* And so many wait beside the big table, and a sixteenth of it, before it is built anew. */
 	MIN_RECENT = 4096,
@@ -29,8 +30,9 @@ struct ranges {
 };
 
 /*
- * Three ages: `pending` in the order of lines, `recent` and `base` sorted without overlap. The younger wins,
- * so a look-up asks them in that order, and a line costs about as much in a map of a million as in a small one.
+ * Three ages: `pending` in the order of lines, `recent` and `base` sorted without overlap. The
+ * younger wins, so a look-up asks them in that order, and a line costs about as much in a map of a
+ * million as in a small one.
  */
 struct perfmap {
 	struct perfmap_limits limits;
@@ -175,8 +177,8 @@ struct key {
 };
 
 /*
- * Stable sort by start, a byte at a time; bytes that are equal in all keys cost one pass to count. Returns
- * the one of the two arrays that holds the result.
+ * Stable sort by start, a byte at a time; bytes that are equal in all keys cost one pass to count.
+ * Returns the one of the two arrays that holds the result.
  */
 static struct key *sort_keys(struct key *keys, struct key *spare, size_t num)
 {
@@ -246,7 +248,8 @@ static bool emit(struct ranges *out, const struct range *in, uint64_t start, uin
 {
 	uint64_t cut = in->cut + (start - in->start);
 	struct range *last = out->v.len ? &out->v.data[out->v.len - 1] : NULL;
-	struct range range = { start, end, in->name, cut < UINT32_MAX ? (uint32_t)cut : UINT32_MAX };
+	struct range range = { start, end, in->name,
+			       cut < UINT32_MAX ? (uint32_t)cut : UINT32_MAX };
 
 	if (last && last->end == start && last->name == range.name) {
 		last->end = end;
@@ -256,8 +259,8 @@ static bool emit(struct ranges *out, const struct range *in, uint64_t start, uin
 }
 
 /*
- * Walks the addresses upwards with all ranges that hold the current one in a heap; the latest of them wins.
- * Each step takes a range in or leaves one behind, so there are at most two per range.
+ * Walks the addresses upwards with all ranges that hold the current one in a heap; the latest of
+ * them wins. Each step takes a range in or leaves one behind, so there are at most two per range.
  */
 static bool sweep(struct ranges *out, const struct range *in, const struct key *keys, size_t num,
 		  struct heap *open)
@@ -286,11 +289,13 @@ static bool sweep(struct ranges *out, const struct range *in, const struct key *
 	return true;
 }
 
-/* Replaces `older` by the two of them; `younger` is emptied. Without memory both stay as they are. */
+/* Replaces `older` by the two of them; `younger` is emptied. Without memory both stay as they are.
+ */
 static bool merge(struct ranges *older, struct ranges *younger)
 {
 	size_t num = older->v.len + younger->v.len;
-	struct key *keys = malloc(num * sizeof(*keys)), *spare = malloc(num * sizeof(*spare)), *sorted;
+	struct key *keys = malloc(num * sizeof(*keys)), *spare = malloc(num * sizeof(*spare)),
+		   *sorted;
 	struct heap heap = { .data = malloc(num * sizeof(*heap.data)) };
 	struct ranges in = { 0 }, out = { 0 };
 	bool ok = keys && spare && heap.data && vec_reserve(&in.v, num);
@@ -298,7 +303,8 @@ static bool merge(struct ranges *older, struct ranges *younger)
 	if (ok) {
 		if (older->v.len)
 			memcpy(in.v.data, older->v.data, older->v.len * sizeof(struct range));
-		memcpy(in.v.data + older->v.len, younger->v.data, younger->v.len * sizeof(struct range));
+		memcpy(in.v.data + older->v.len, younger->v.data,
+		       younger->v.len * sizeof(struct range));
 		for (size_t i = 0; i < num; i++)
 			keys[i] = (struct key){ in.v.data[i].start, (uint32_t)i };
 		sorted = is_sorted(keys, num) ? keys : sort_keys(keys, spare, num);

@@ -14,9 +14,11 @@
 
 enum { CHUNK_BYTES = 256 << 10 };
 
-static const uint64_t max_bytes = 256u << 20; /* read per process in all: the door's cap on one file */
+static const uint64_t max_bytes = 256u
+				  << 20; /* read per process in all: the door's cap on one file */
 static const uint64_t retry_ns = 100 * 1000 * 1000;
-static const uint64_t mtime_grain_ns = 20 * 1000 * 1000; /* file times follow the timer tick, at least 100 Hz */
+static const uint64_t mtime_grain_ns =
+	20 * 1000 * 1000; /* file times follow the timer tick, at least 100 Hz */
 
 struct source {
 	struct door *door;
@@ -27,7 +29,7 @@ struct source {
 /* In addrspace.names: one process's map. */
 struct space_map {
 	struct perfmap *map;
-	int fd; /* -1 = none (yet) */
+	int fd;              /* -1 = none (yet) */
 	uint64_t offset;     /* read so far; a whole number of lines, unless `inside` */
 	bool inside;         /* offset lies inside a line that is too long */
 	uint64_t total;      /* bytes read, of all files that had the name */
@@ -45,8 +47,8 @@ static void space_map_free(struct space_map *s)
 }
 
 /*
- * Reads what was appended. False when the file is another one now: shorter, or what was read before no longer
- * ends where a line ends.
+ * Reads what was appended. False when the file is another one now: shorter, or what was read before
+ * no longer ends where a line ends.
  */
 static bool read_growth(struct source *source, struct space_map *s, uint64_t size)
 {
@@ -57,8 +59,7 @@ static bool read_growth(struct source *source, struct space_map *s, uint64_t siz
 		return false;
 	if (size == start || s->total >= max_bytes || perfmap_failed(s->map))
 		return true;
-	if (start && !s->inside &&
-	    (door_pread(s->fd, &before, 1, start - 1) < 0 || before != '\n'))
+	if (start && !s->inside && (door_pread(s->fd, &before, 1, start - 1) < 0 || before != '\n'))
 		return false;
 	while (s->offset < size && s->total < max_bytes && !perfmap_failed(s->map)) {
 		size_t want = size - s->offset < CHUNK_BYTES ? size - s->offset : CHUNK_BYTES, used;
@@ -76,10 +77,11 @@ static bool read_growth(struct source *source, struct space_map *s, uint64_t siz
 }
 
 /*
- * Last written before this program was executed: by the one before it under the same pid. The door has seen to
- * those that are older than the process.
+ * Last written before this program was executed: by the one before it under the same pid. The door
+ * has seen to those that are older than the process.
  */
-static bool is_older_program(const struct addrspace *space, const struct door_file *file, uint64_t now_ns)
+static bool is_older_program(const struct addrspace *space, const struct door_file *file,
+			     uint64_t now_ns)
 {
 	uint64_t written_ns = (uint64_t)file->mtime_ns, exec_ns = space->exec_ns;
 
@@ -88,8 +90,10 @@ static bool is_older_program(const struct addrspace *space, const struct door_fi
 	return written_ns + mtime_grain_ns < clock_ns(CLOCK_REALTIME) - (now_ns - exec_ns);
 }
 
-/* Opens the map the process has now. What earlier ones said stays, where the new one says nothing. */
-static void open_map(struct source *source, struct space_map *s, struct addrspace *space, uint64_t now_ns)
+/* Opens the map the process has now. What earlier ones said stays, where the new one says nothing.
+ */
+static void open_map(struct source *source, struct space_map *s, struct addrspace *space,
+		     uint64_t now_ns)
 {
 	struct door_file file;
 
@@ -112,7 +116,8 @@ static void open_map(struct source *source, struct space_map *s, struct addrspac
 }
 
 /* Looks whether there is more than what was read. */
-static void refresh(struct source *source, struct space_map *s, struct addrspace *space, uint64_t now_ns)
+static void refresh(struct source *source, struct space_map *s, struct addrspace *space,
+		    uint64_t now_ns)
 {
 	struct stat st;
 
@@ -126,7 +131,8 @@ static void refresh(struct source *source, struct space_map *s, struct addrspace
 		open_map(source, s, space, now_ns);
 }
 
-static struct space_map *space_map_get(struct source *source, struct addrspace *space, uint64_t now_ns)
+static struct space_map *space_map_get(struct source *source, struct addrspace *space,
+				       uint64_t now_ns)
 {
 	struct space_map *s = space->names;
 
@@ -154,8 +160,9 @@ static void source_first_seen(void *data, struct addrspace *space)
 }
 
 /*
- * A name may be old (code moves, and the runtime says so in a later line), so growth is looked for now and
- * then; without a name it is looked for at once, as lines come only after the code ran for the first time.
+ * A name may be old (code moves, and the runtime says so in a later line), so growth is looked for
+ * now and then; without a name it is looked for at once, as lines come only after the code ran for
+ * the first time.
  */
 static bool source_find(void *data, struct addrspace *space, uint64_t addr, struct symbol *ret)
 {

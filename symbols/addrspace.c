@@ -16,10 +16,10 @@
 #include "target/proc_text.h"
 
 enum {
-	MAX_MAPS = 1 << 17,   /* vm.max_map_count is 65,530 by default */
+	MAX_MAPS = 1 << 17, /* vm.max_map_count is 65,530 by default */
 	MAX_GHOSTS = 64,
 	MAX_ENDED = 64,
-	MAX_COMM_BYTES = 64,  /* names of kernel workers are longer than TASK_COMM_LEN */
+	MAX_COMM_BYTES = 64, /* names of kernel workers are longer than TASK_COMM_LEN */
 };
 
 static const size_t max_maps_text = 32u << 20;
@@ -27,11 +27,11 @@ static const uint64_t kernel_half = UINT64_C(1) << 63;
 
 struct space {
 	struct addrspace pub; /* first: the outside knows only this */
-	uint64_t read_ns;     /* CLOCK_MONOTONIC just before /proc/PID/maps was read; 0 = it was not */
-	VEC(pid_t) tids;      /* its known live tasks */
-	bool class_known;     /* pub.compat was decided by a mapped ELF file */
-	bool uid_stale;       /* an exec came since uid was read */
-	bool ghost;           /* no EXIT will come for it */
+	uint64_t read_ns; /* CLOCK_MONOTONIC just before /proc/PID/maps was read; 0 = it was not */
+	VEC(pid_t) tids;  /* its known live tasks */
+	bool class_known; /* pub.compat was decided by a mapped ELF file */
+	bool uid_stale;   /* an exec came since uid was read */
+	bool ghost;       /* no EXIT will come for it */
 };
 
 struct task {
@@ -118,8 +118,8 @@ static struct mapping mapping_tail(const struct mapping *m, uint64_t start)
 }
 
 /*
- * Makes [start, end) free. Returns the index where a mapping of it belongs, SIZE_MAX when memory is out (then
- * nothing changed).
+ * Makes [start, end) free. Returns the index where a mapping of it belongs, SIZE_MAX when memory is
+ * out (then nothing changed).
  */
 static size_t cut(struct addrspaces *a, struct addrspace *space, uint64_t start, uint64_t end)
 {
@@ -209,7 +209,8 @@ static bool has_prefix(const char *str, const char *prefix)
 static bool is_jit_path(const char *path)
 {
 	static const char *const prefixes[] = {
-		"//anon", "[anon", "[heap]", "[stack", "/memfd:", "/SYSV", "anon_inode:", "/anon_hugepage",
+		"//anon",  "[anon", "[heap]",      "[stack",
+		"/memfd:", "/SYSV", "anon_inode:", "/anon_hugepage",
 	};
 
 	if (!*path || !strcmp(path, "/dev/zero") || !strcmp(path, "/dev/zero (deleted)"))
@@ -222,8 +223,8 @@ static bool is_jit_path(const char *path)
 }
 
 /*
- * addr - vaddr. The segment is the executable one that most of the mapping's bytes belong to: the page
- * where two segments meet in the file is mapped for both, so its offset alone does not tell.
+ * addr - vaddr. The segment is the executable one that most of the mapping's bytes belong to: the
+ * page where two segments meet in the file is mapped for both, so its offset alone does not tell.
  */
 static uint64_t load_bias(const struct elf_file *elf, const struct mapping *m)
 {
@@ -251,14 +252,14 @@ static uint64_t load_bias(const struct elf_file *elf, const struct mapping *m)
 	return m->start - (best->vaddr + (m->pgoff - best->offset));
 }
 
-static struct file *mapped_file(struct addrspaces *a, struct space *s, const struct door_mapping *dm,
-				uint32_t generation)
+static struct file *mapped_file(struct addrspaces *a, struct space *s,
+				const struct door_mapping *dm, uint32_t generation)
 {
 	pid_t also[1] = { s->pub.ppid };
 
 	if (!strcmp(dm->path, "[vdso]"))
-		return s->pub.compat ? files_special(a->opts.files, "[vdso]") :
-				       files_vdso(a->opts.files);
+		return s->pub.compat ? files_special(a->opts.files, "[vdso]")
+				     : files_vdso(a->opts.files);
 	if (*dm->path == '[')
 		return files_special(a->opts.files, dm->path);
 	return files_get(a->opts.files, dm, generation, also, s->pub.ppid > 0 ? 1 : 0);
@@ -451,7 +452,8 @@ static struct space *space_add(struct addrspaces *a, pid_t pid)
 	return s;
 }
 
-/* For a process that is gone already, so that its late samples have a place. A new one pushes an old one out. */
+/* For a process that is gone already, so that its late samples have a place. A new one pushes an
+ * old one out. */
 static void make_ghost(struct addrspaces *a, struct space *s)
 {
 	pid_t oldest = a->ghosts[a->next_ghost];
@@ -523,9 +525,10 @@ static void read_maps(struct addrspaces *a, struct space *s)
 	uint64_t now_ns = clock_monotonic_ns();
 	struct strbuf text = { 0 };
 	size_t bad = 0;
+	int r;
 
-	if (door_read_proc(a->opts.door, s->pub.pid, "maps", max_maps_text, &text, NULL, NULL) == 0 &&
-	    text.len) {
+	r = door_read_proc(a->opts.door, s->pub.pid, "maps", max_maps_text, &text, NULL, NULL);
+	if (r == 0 && text.len) {
 		s->read_ns = now_ns; /* what came before is included */
 		proc_maps_parse(text.data, text.len, read_map, &reading, &bad);
 	}
@@ -546,9 +549,10 @@ static bool read_process(struct addrspaces *a, struct space *s)
 	s->pub.ppid = status.ppid;
 	read_maps(a, s);
 	if (!s->read_ns && ended && ended->was_process)
-		return false; /* its memory is gone, its EXIT was handled: it is not a zombie quite yet */
+		return false; /* memory gone, EXIT handled: it is about to be a zombie */
 	door_each_task(a->opts.door, s->pub.pid, read_task, &reading, NULL);
-	/* The kernel escapes some bytes here; such a name is read from its own file when it is asked for. */
+	/* The kernel escapes some bytes here; such a name is read from its own file when it is
+	 * asked for. */
 	leader = task_add(a, s, s->pub.pid, UINT32_MAX);
 	if (leader && !strchr(status.name, '\\'))
 		leader->comm = comm_id(a, status.name, strlen(status.name));
@@ -668,8 +672,9 @@ size_t addrspaces_count(const struct addrspaces *a)
 
 void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns)
 {
-	struct door_mapping dm = { .pid = m->pid, .start = m->start, .maj = m->maj, .min = m->min,
-				   .ino = m->ino };
+	struct door_mapping dm = {
+		.pid = m->pid, .start = m->start, .maj = m->maj, .min = m->min, .ino = m->ino
+	};
 	char path[4096 + 16]; /* PATH_MAX and " (deleted)" */
 	struct space *s;
 	size_t len;
@@ -763,7 +768,8 @@ void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid
 }
 
 /* The program is another one: what the old one had mapped, named and was called ends. */
-static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, uint32_t comm, uint64_t time_ns)
+static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, uint32_t comm,
+			 uint64_t time_ns)
 {
 	struct space *old = space_peek(a, pid), *s;
 	uid_t uid = (uid_t)-1;
@@ -781,12 +787,13 @@ static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, uint32_t co
 	s->pub.ppid = ppid;
 	s->pub.exec_ns = time_ns;
 	s->uid_stale = true;
-	/* A thread that execs takes the leader's number (fs/exec.c de_thread), all others have ended. */
+	/* A thread that execs takes the leader's number (fs/exec.c de_thread), all others have
+	 * ended. */
 	task_add(a, s, tid, comm);
 }
 
-void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm, size_t len,
-			     bool exec, uint64_t time_ns)
+void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm,
+			     size_t len, bool exec, uint64_t time_ns)
 {
 	struct space *s = space_peek(a, pid);
 	struct task *task;
@@ -820,8 +827,9 @@ void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 	}
 	last = s->tids.len == (known ? 1 : 0);
 	/*
-	 * Read after this record was written: the task has ended before, so what is known now is another one
-	 * of the same number, except that a leader stays listed as long as its threads live.
+	 * Read after this record was written: the task has ended before, so what is known now is
+	 * another one of the same number, except that a leader stays listed as long as its threads
+	 * live.
 	 */
 	if (time_ns < s->read_ns && (tid != pid || last))
 		return;

@@ -18,8 +18,8 @@
 static const char deleted_suffix[] = " (deleted)"; /* fs/d_path.c prepend_unreachable, d_path */
 
 /*
- * What the kernel tells of a mapped file. The path is part of it because btrfs numbers inodes per subvolume
- * while s_dev, which perf and /proc/PID/maps show, is that of the whole file system.
+ * What the kernel tells of a mapped file. The path is part of it because btrfs numbers inodes per
+ * subvolume while s_dev, which perf and /proc/PID/maps show, is that of the whole file system.
  */
 struct alias_key {
 	uint32_t maj, min;
@@ -28,16 +28,16 @@ struct alias_key {
 };
 
 struct entry {
-	struct file file; /* first: the outside knows only this */
+	struct file file;    /* first: the outside knows only this */
 	struct files *files; /* that it belongs to */
 	VEC(struct alias_key) aliases;
-	bool has_inode;    /* dev and ino are those of an open descriptor */
+	bool has_inode; /* dev and ino are those of an open descriptor */
 	dev_t dev;
 	ino_t ino;
-	int fd;            /* of FILE_OTHER; the ELF file holds its own */
+	int fd;               /* of FILE_OTHER; the ELF file holds its own */
 	unsigned int num_fds; /* 0 or 1 */
-	bool reachable;    /* a look-up can still find it; false once it changed on disk */
-	bool idle;         /* in the list: refs is 0, and something can still find it */
+	bool reachable;       /* a look-up can still find it; false once it changed on disk */
+	bool idle;            /* in the list: refs is 0, and something can still find it */
 	struct entry *prev, *next;
 };
 
@@ -98,7 +98,7 @@ struct files {
 	struct aliases aliases;
 	struct inodes inodes;
 	struct missings missings;
-	struct ids ids; /* every entry is in here */
+	struct ids ids;                /* every entry is in here */
 	struct entry *oldest, *newest; /* idle ones */
 	size_t num_idle;
 	size_t num_fds, max_fds;
@@ -282,8 +282,8 @@ static struct entry *entry_new(struct files *files, const char *path)
 }
 
 /*
- * A file that cannot be opened. Shared by path, so that frames in it meet in one place, but never found by
- * device and inode: the next process that maps it gets another try.
+ * A file that cannot be opened. Shared by path, so that frames in it meet in one place, but never
+ * found by device and inode: the next process that maps it gets another try.
  */
 static struct file *missing(struct files *files, const char *path, enum door_refusal refusal)
 {
@@ -344,10 +344,11 @@ static void alias_add(struct files *files, struct entry *e, const struct alias_k
 }
 
 /*
- * While the descriptor is held its inode number cannot be given away, so an unknown generation agrees with
- * any; two known ones that differ are two files (network and FUSE file systems).
+ * While the descriptor is held its inode number cannot be given away, so an unknown generation
+ * agrees with any; two known ones that differ are two files (network and FUSE file systems).
  */
-static struct entry *alias_find(struct files *files, const struct alias_key *key, uint32_t generation)
+static struct entry *alias_find(struct files *files, const struct alias_key *key,
+				uint32_t generation)
 {
 	struct alias *alias = key->ino ? aliases_find(&files->aliases, key) : NULL;
 
@@ -423,8 +424,8 @@ static void door_file_close(struct door_file *file)
 	closep(&file->fd);
 }
 
-struct file *files_get(struct files *files, const struct door_mapping *mapping, uint32_t ino_generation,
-		       const pid_t *also_pids, size_t num_also)
+struct file *files_get(struct files *files, const struct door_mapping *mapping,
+		       uint32_t ino_generation, const pid_t *also_pids, size_t num_also)
 {
 	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
 	struct alias_key key = { mapping->maj, mapping->min, mapping->ino, NULL };

@@ -12,17 +12,17 @@ enum {
 	NO_NAME = UINT32_MAX, /* not text: ends the symbol before it */
 	NO_MODULE = UINT16_MAX,
 	/*
-	 * Nothing says where the last function of the kernel or of a module ends; beyond this distance no name
-	 * is better than a wrong one.
+	 * Nothing says where the last function of the kernel or of a module ends; beyond this
+	 * distance no name is better than a wrong one.
 	 */
 	MAX_LAST_BYTES = 64 << 10,
 };
 
 struct sym {
 	uint64_t addr;
-	uint32_t name; /* offset in names, or NO_NAME */
+	uint32_t name;   /* offset in names, or NO_NAME */
 	uint16_t module; /* id in modules, or NO_MODULE */
-	uint8_t rank;  /* among symbols of one address the lowest wins */
+	uint8_t rank;    /* among symbols of one address the lowest wins */
 };
 
 struct kallsyms {
@@ -107,7 +107,9 @@ static uint8_t rank(const struct line *line)
 
 static bool add_line(struct kallsyms *k, const struct line *line)
 {
-	struct sym sym = { .addr = line->addr, .name = NO_NAME, .module = NO_MODULE, .rank = UINT8_MAX };
+	struct sym sym = {
+		.addr = line->addr, .name = NO_NAME, .module = NO_MODULE, .rank = UINT8_MAX
+	};
 
 	if (line->module) {
 		uint32_t id = intern_id(k->modules, line->module, line->module_len);

@@ -15,14 +15,15 @@
 #include "symbols/symtab.h"
 #include "target/door.h"
 
-/* An address that the table does not know may be of a module or BPF program loaded since it was read. */
+/* An address that the table does not know may be of a module or BPF program loaded since it was
+ * read. */
 static const uint64_t reload_ns = UINT64_C(10) * 1000 * 1000 * 1000;
 
 struct symbols {
 	struct symbols_opts opts;
 	VEC(struct symbol_source) sources;
 	struct kallsyms *kallsyms;
-	bool kernel_loaded;    /* tried, at least */
+	bool kernel_loaded; /* tried, at least */
 	uint64_t kernel_loaded_ns;
 	char kernel_note[200]; /* "" = all is well */
 };
@@ -66,7 +67,8 @@ bool symbols_file(struct symbols *s, struct file *file, uint64_t vaddr, struct s
 	if (!file->elf)
 		return false;
 	if (!find_in_file(file, vaddr, &entry)) {
-		/* A stripped file names its exported functions only; the rest is in its debug file. */
+		/* A stripped file names its exported functions only; the rest is in its debug file.
+		 */
 		if (file->debug_tried)
 			return false;
 		files_find_debug(s->opts.files, file);
@@ -86,15 +88,18 @@ static void note_hidden(struct symbols *s)
 	struct strbuf text = { 0 };
 	char level = '?';
 
-	if (s->opts.door && door_read_text(s->opts.door, DOOR_KPTR_RESTRICT, &text, NULL) == 0 && text.len)
+	if (s->opts.door && door_read_text(s->opts.door, DOOR_KPTR_RESTRICT, &text, NULL) == 0 &&
+	    text.len)
 		level = text.data[0];
 	strbuf_deinit(&text);
 	if (level == '2')
-		strcpy(s->kernel_note, "kernel symbols are hidden from everyone (kernel.kptr_restrict is 2): "
-				       "set it to 1 with sysctl and run as root");
+		strcpy(s->kernel_note,
+		       "kernel symbols are hidden from everyone (kernel.kptr_restrict is 2): "
+		       "set it to 1 with sysctl and run as root");
 	else
-		strcpy(s->kernel_note, "kernel symbols are hidden (kernel.kptr_restrict): run as root or with "
-				       "CAP_SYSLOG");
+		strcpy(s->kernel_note,
+		       "kernel symbols are hidden (kernel.kptr_restrict): run as root or with "
+		       "CAP_SYSLOG");
 }
 
 static void load_kernel(struct symbols *s)
@@ -104,13 +109,15 @@ static void load_kernel(struct symbols *s)
 
 	s->kernel_loaded = true;
 	s->kernel_loaded_ns = clock_monotonic_ns();
-	if (s->opts.door && door_read_text(s->opts.door, DOOR_KALLSYMS, &text, NULL) == 0 && text.len)
+	if (s->opts.door && door_read_text(s->opts.door, DOOR_KALLSYMS, &text, NULL) == 0 &&
+	    text.len)
 		table = kallsyms_parse(text.data, text.len);
 	strbuf_deinit(&text);
 	if (!table) {
 		if (!s->kallsyms)
-			strcpy(s->kernel_note, "kernel symbols cannot be read from /proc/kallsyms: run as "
-					       "root, on a kernel with CONFIG_KALLSYMS");
+			strcpy(s->kernel_note,
+			       "kernel symbols cannot be read from /proc/kallsyms: run as "
+			       "root, on a kernel with CONFIG_KALLSYMS");
 		return;
 	}
 	kallsyms_free(s->kallsyms);
@@ -120,7 +127,8 @@ static void load_kernel(struct symbols *s)
 		note_hidden(s);
 }
 
-static const char *find_kernel(struct symbols *s, uint64_t addr, uint64_t *start, const char **module)
+static const char *find_kernel(struct symbols *s, uint64_t addr, uint64_t *start,
+			       const char **module)
 {
 	return s->kallsyms ? kallsyms_find(s->kallsyms, addr, start, module) : NULL;
 }
@@ -141,7 +149,8 @@ bool symbols_kernel(struct symbols *s, uint64_t addr, struct symbol *ret, const 
 	if (!s->kernel_loaded || (!find_kernel(s, addr, &start, &owner) && should_reload(s)))
 		load_kernel(s);
 	name = find_kernel(s, addr, &start, &owner);
-	name = name ? symbols_demangle(s->opts.strings, name) : NULL; /* Rust has come to the kernel */
+	name = name ? symbols_demangle(s->opts.strings, name)
+		    : NULL; /* Rust has come to the kernel */
 	if (!name)
 		return false;
 	if (owner) {

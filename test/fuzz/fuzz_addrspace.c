@@ -1,6 +1,6 @@
 /*
- * Bytes become mmap, fork, comm, exec and exit records of four processes; after each, what the address spaces
- * say is held against a model that keeps one owner per page.
+ * Bytes become mmap, fork, comm, exec and exit records of four processes; after each, what the
+ * address spaces say is held against a model that keeps one owner per page.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* Kernel symbols: whatever the text says, a symbol found starts at or below the address asked for. */
+/* Kernel symbols: whatever the text says, a symbol found starts at or below the address asked for.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!k)
 		return 0;
-	for (uint64_t addr = UINT64_MAX, step = 1; addr > step; addr -= step, step += step / 4 + 1) {
+	for (uint64_t addr = UINT64_MAX, step = 1; addr > step;
+	     addr -= step, step += step / 4 + 1) {
 		const char *module = NULL, *name;
 		uint64_t start = 0;
 

@@ -1,4 +1,5 @@
-/* A perf map in two pieces: whatever it says, a name found lies at or below the address asked for. */
+/* A perf map in two pieces: whatever it says, a name found lies at or below the address asked for.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	used += perfmap_append(m, text + used, size - used);
 	if (used > size || size - used > limits.max_line)
 		abort();
-	for (uint64_t addr = 0, step = 1; addr < UINT64_C(1) << 63; addr += step, step += step / 4 + 1) {
+	for (uint64_t addr = 0, step = 1; addr < UINT64_C(1) << 63;
+	     addr += step, step += step / 4 + 1) {
 		uint64_t start = 0;
 		const char *name = perfmap_find(m, addr, &start);
 

@@ -62,22 +62,21 @@ static void test_runtimes(void)
 
 static void test_bad_lines(void)
 {
-	static const char text[] =
-		"1000 10 good\n"
-		"\n"
-		"hello\n"
-		"2000\n"
-		"2000 10\n"
-		"2000 10 \n"
-		"2000 10 \r\n"
-		"2000 zz name\n"
-		"0x 10 name\n"
-		"2000 0 empty\n"
-		"11112222333344445 10 too-many-digits\n"
-		"ffffffffffffffff 10 wraps\n"
-		"ffffffff81000000 10 kernel\n"
-		"7ffffffffffffff0 20 into-the-kernel-half\n"
-		"0X2000 0X10 capital prefix\n";
+	static const char text[] = "1000 10 good\n"
+				   "\n"
+				   "hello\n"
+				   "2000\n"
+				   "2000 10\n"
+				   "2000 10 \n"
+				   "2000 10 \r\n"
+				   "2000 zz name\n"
+				   "0x 10 name\n"
+				   "2000 0 empty\n"
+				   "11112222333344445 10 too-many-digits\n"
+				   "ffffffffffffffff 10 wraps\n"
+				   "ffffffff81000000 10 kernel\n"
+				   "7ffffffffffffff0 20 into-the-kernel-half\n"
+				   "0X2000 0X10 capital prefix\n";
 	struct perfmap *m = parse(text);
 
 	CHECK(perfmap_count(m) == 2);
@@ -103,9 +102,9 @@ static void test_nul_in_name(void)
 static void test_override(void)
 {
 	struct perfmap *m = parse("1000 100 a\n"
-				  "1040 10 b\n"   /* inside a */
-				  "10f0 20 c\n"   /* over a's end */
-				  "ff0 20 d\n"    /* over a's start */
+				  "1040 10 b\n" /* inside a */
+				  "10f0 20 c\n" /* over a's end */
+				  "ff0 20 d\n"  /* over a's start */
 				  "2000 10 old\n"
 				  "2000 10 new\n" /* the same range */
 				  "3008 8 in\n"
@@ -233,7 +232,8 @@ static void test_million(void)
 	ns = clock_monotonic_ns() - start_ns;
 	fprintf(stderr, "1,000,000 lines in %.3f s\n", (double)ns / 1e9);
 	CHECK(perfmap_count(m) == LINES);
-	/* Generous, as sanitizers and busy machines are slow; a quadratic step would take minutes. */
+	/* Generous, as sanitizers and busy machines are slow; a quadratic step would take minutes.
+	 */
 	CHECK_MSG(ns < UINT64_C(10000000000), "%" PRIu64 " ns", ns);
 	perfmap_free(m);
 	free(text);

@@ -1,4 +1,5 @@
-/* Records in, maps out; without /proc, so every answer is exact. Then real processes against /proc. */
+/* Records in, maps out; without /proc, so every answer is exact. Then real processes against /proc.
+ */
 #include "symbols/addrspace.h"
 
 #include <fcntl.h>
@@ -70,8 +71,14 @@ static void map_at(struct world *w, pid_t pid, uint64_t start, uint64_t end, uin
 		   const char *path, uint64_t time_ns)
 {
 	struct mmap_record m = {
-		.pid = pid, .tid = pid, .start = start, .len = end - start, .pgoff = pgoff,
-		.executable = path != NULL, .path = path ? path : "", .path_len = path ? strlen(path) : 0,
+		.pid = pid,
+		.tid = pid,
+		.start = start,
+		.len = end - start,
+		.pgoff = pgoff,
+		.executable = path != NULL,
+		.path = path ? path : "",
+		.path_len = path ? strlen(path) : 0,
 	};
 
 	addrspaces_mmap(w->spaces, &m, time_ns);
@@ -90,7 +97,8 @@ static const char *maps_of(struct world *w, pid_t pid)
 		const struct mapping *m = &space->maps.data[i];
 
 		len += (size_t)snprintf(w->seen + len, sizeof(w->seen) - len,
-					"%s%" PRIx64 "-%" PRIx64 " ", i ? "; " : "", m->start, m->end);
+					"%s%" PRIx64 "-%" PRIx64 " ", i ? "; " : "", m->start,
+					m->end);
 		if (m->file)
 			len += (size_t)snprintf(w->seen + len, sizeof(w->seen) - len, "%s+%" PRIx64,
 						m->file->base, m->pgoff);
@@ -106,7 +114,8 @@ static const char *comm_of(struct world *w, pid_t pid, pid_t tid)
 	return intern_get(w->strings, addrspaces_comm(w->spaces, pid, tid));
 }
 
-static void set_comm(struct world *w, pid_t pid, pid_t tid, const char *comm, bool exec, uint64_t time_ns)
+static void set_comm(struct world *w, pid_t pid, pid_t tid, const char *comm, bool exec,
+		     uint64_t time_ns)
 {
 	addrspaces_comm_changed(w->spaces, pid, tid, comm, strlen(comm), exec, time_ns);
 }
@@ -119,14 +128,17 @@ static void test_overlaps(void)
 	CHECK_STR(maps_of(w, 7), "1000-9000 a+4000");
 	map_at(w, 7, 0x3000, 0x4000, 0, "/lib/b", 2); /* splits */
 	CHECK_STR(maps_of(w, 7), "1000-3000 a+4000; 3000-4000 b+0; 4000-9000 a+7000");
-	map_at(w, 7, 0x2000, 0x5000, 0x1000, "/lib/c", 3); /* cuts both sides, replaces the middle */
+	map_at(w, 7, 0x2000, 0x5000, 0x1000, "/lib/c",
+	       3); /* cuts both sides, replaces the middle */
 	CHECK_STR(maps_of(w, 7), "1000-2000 a+4000; 2000-5000 c+1000; 5000-9000 a+8000");
 	map_at(w, 7, 0x8000, 0xa000, 0, "/lib/b", 4); /* over an end */
-	CHECK_STR(maps_of(w, 7), "1000-2000 a+4000; 2000-5000 c+1000; 5000-8000 a+8000; 8000-a000 b+0");
+	CHECK_STR(maps_of(w, 7),
+		  "1000-2000 a+4000; 2000-5000 c+1000; 5000-8000 a+8000; 8000-a000 b+0");
 	map_at(w, 7, 0x0, 0x1000, 0, "//anon", 5);
 	map_at(w, 7, 0x3000, 0x6000, 0, NULL, 6); /* no code: it only cuts */
-	CHECK_STR(maps_of(w, 7), "0-1000 jit; 1000-2000 a+4000; 2000-3000 c+1000; 6000-8000 a+9000; "
-				 "8000-a000 b+0");
+	CHECK_STR(maps_of(w, 7),
+		  "0-1000 jit; 1000-2000 a+4000; 2000-3000 c+1000; 6000-8000 a+9000; "
+		  "8000-a000 b+0");
 	map_at(w, 7, 0x0, 0x10000, 0, "[anon:code]", 7); /* replaces all */
 	CHECK_STR(maps_of(w, 7), "0-10000 jit");
 	map_at(w, 7, 0x4000, 0x5000, 0, NULL, 8);
@@ -175,12 +187,22 @@ static void test_find(void)
 static void test_jit_names(void)
 {
 	static const char *const jit[] = {
-		"", "//anon", "[anon:v8]", "[anon_shmem:x]", "[heap]", "[stack]", "[stack:7]",
-		"/memfd:doublemapper (deleted)", "/dev/zero", "/dev/zero (deleted)",
-		"/SYSV00000000 (deleted)", "anon_inode:[x]", "/anon_hugepage (deleted)",
+		"",
+		"//anon",
+		"[anon:v8]",
+		"[anon_shmem:x]",
+		"[heap]",
+		"[stack]",
+		"[stack:7]",
+		"/memfd:doublemapper (deleted)",
+		"/dev/zero",
+		"/dev/zero (deleted)",
+		"/SYSV00000000 (deleted)",
+		"anon_inode:[x]",
+		"/anon_hugepage (deleted)",
 	};
-	static const char *const not_jit[] = { "/usr/lib/libc.so.6", "/dev/zero2", "[vdso]", "[uprobes]",
-					       "/home/[heap]", "relative" };
+	static const char *const not_jit[] = { "/usr/lib/libc.so.6", "/dev/zero2",   "[vdso]",
+					       "[uprobes]",          "/home/[heap]", "relative" };
 	struct world *w = world_new(false);
 
 	for (size_t i = 0; i < sizeof(jit) / sizeof(jit[0]); i++) {
@@ -371,7 +393,8 @@ static int expect_map(void *data, const struct proc_map *map)
 static void test_self(void)
 {
 	struct world *w = world_new(true);
-	void *anon = mmap(NULL, 8192, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *anon = mmap(NULL, 8192, PROT_READ | PROT_WRITE | PROT_EXEC,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct addrspace *space = addrspaces_get(w->spaces, getpid());
 	struct expect expect = { w, space, 0 };
 	struct strbuf text = { 0 };

@@ -208,7 +208,8 @@ static void test_missing(void)
 {
 	struct world *w = world_new(0);
 	const char *path = path_of(w, "prog");
-	struct door_mapping m = { .pid = 4500000, .start = 0x1000, .end = 0x2000, .path = path }, real;
+	struct door_mapping m = { .pid = 4500000, .start = 0x1000, .end = 0x2000, .path = path },
+			    real;
 	struct file *file, *found;
 
 	write_file(path, NULL);

@@ -1,4 +1,5 @@
-/* Names of places: in this program, in libc, in a stripped copy with a debug file, in the kernel, in JIT code. */
+/* Names of places: in this program, in libc, in a stripped copy with a debug file, in the kernel,
+ * in JIT code. */
 #include "symbols/symbols.h"
 
 #include <dlfcn.h>
@@ -36,7 +37,8 @@ static void world_init(struct world *w)
 	if (files_new(&files_opts, &w->files, NULL) < 0)
 		abort();
 	spaces_opts.files = opts.files = w->files;
-	if (addrspaces_new(&spaces_opts, &w->spaces, NULL) < 0 || symbols_new(&opts, &w->symbols, NULL) < 0)
+	if (addrspaces_new(&spaces_opts, &w->spaces, NULL) < 0 ||
+	    symbols_new(&opts, &w->symbols, NULL) < 0)
 		abort();
 }
 
@@ -61,7 +63,8 @@ static const char *name_of(struct world *w, const void *place, uint64_t *ret_off
 	const struct mapping *m = addrspace_find(space, (uintptr_t)place);
 	struct symbol symbol = { 0 };
 
-	if (!m || !m->file || !symbols_file(w->symbols, m->file, (uintptr_t)place - m->bias, &symbol))
+	if (!m || !m->file ||
+	    !symbols_file(w->symbols, m->file, (uintptr_t)place - m->bias, &symbol))
 		return "-";
 	*ret_offset = symbol.offset;
 	return symbol.name;
@@ -108,7 +111,8 @@ static void run(const char *command)
 	CHECK_MSG(system(command) == 0, "%s", command);
 }
 
-/* Stripped to nothing, with the rest beside it: found by its debuglink, in the root of who maps it. */
+/* Stripped to nothing, with the rest beside it: found by its debuglink, in the root of who maps it.
+ */
 static void test_debuglink(struct world *w)
 {
 	char dir[] = "/var/tmp/ringfold-test-XXXXXX", command[600], path[64];
@@ -129,7 +133,8 @@ static void test_debuglink(struct world *w)
 		 "int main(int c, char **v) { return only_in_debug(c) + getchar(); }' >x.c && "
 		 "cc -w -O0 -include stdio.h -Wl,--build-id=none -o x x.c && mkdir .debug && "
 		 "objcopy --only-keep-debug x .debug/x.debug && strip x && "
-		 "objcopy --add-gnu-debuglink=.debug/x.debug x", dir);
+		 "objcopy --add-gnu-debuglink=.debug/x.debug x",
+		 dir);
 	run(command);
 	snprintf(path, sizeof(path), "%s/x", dir);
 	pid = fork();
@@ -142,7 +147,9 @@ static void test_debuglink(struct world *w)
 	close(pipes[0]);
 	/* Its exec is done when its maps show it. */
 	for (int i = 0; i < 200 && !found; i++) {
-		struct addrspaces_opts opts = { .files = w->files, .door = w->door, .strings = w->strings };
+		struct addrspaces_opts opts = { .files = w->files,
+						.door = w->door,
+						.strings = w->strings };
 		struct addrspaces *spaces;
 
 		usleep(10000);
@@ -154,7 +161,8 @@ static void test_debuglink(struct world *w)
 			if (!m->file || strcmp(m->file->path, path))
 				continue;
 			for (uint64_t addr = m->start; addr < m->end && !found; addr++)
-				found = symbols_file(w->symbols, m->file, addr - m->bias, &symbol) &&
+				found = symbols_file(w->symbols, m->file, addr - m->bias,
+						     &symbol) &&
 					!strcmp(symbol.name, "only_in_debug");
 			CHECK(m->file->debug_tried);
 			CHECK(found);
@@ -239,7 +247,9 @@ static void fake_free(void *data)
 static void test_sources(void)
 {
 	struct fake first = { 0x1000, "first", 0, 0, 0 }, second = { 0x1080, "second", 0, 0, 0 };
-	struct symbol_source source = { "fake", fake_find, fake_seen, fake_gone, fake_free, &first };
+	struct symbol_source source = {
+		"fake", fake_find, fake_seen, fake_gone, fake_free, &first
+	};
 	struct symbol_source bare = { .name = "bare", .find = fake_find, .data = &second };
 	struct symbols_opts opts = { 0 };
 	struct addrspace space = { 0 };
