@@ -32,7 +32,8 @@ static void output_add(const char *text, size_t len, void *data)
 
 	if (len >= sizeof(out->text) - out->len)
 		longjmp(out->too_long, 1);
-	memcpy(out->text + out->len, text, len);
+	if (len) /* text may be NULL then */
+		memcpy(out->text + out->len, text, len);
 	out->len += len;
 }
 

@@ -1,0 +1,87 @@
+/* Go programs: stripped or not, their functions have names and their stacks have ends. */
+#include "symbols/elf_file.h"
+#include "test/symbols/toolbox.h"
+
+static const char program[] =
+	"package main\n"
+	"//go:noinline\n"
+	"func work(n int) int { s := 0; for i := 0; i < n; i++ { s += i }; return s }\n"
+	"func main() { println(work(10)) }\n";
+
+static bool build(const char *flags, const char *out)
+{
+	return run("GOCACHE=$PWD/cache HOME=$PWD GO111MODULE=off GOFLAGS= CGO_ENABLED=0 "
+		   "go build %s -o %s hello.go", flags, out);
+}
+
+static void check_roots(struct elf_file *f, uint64_t goexit, uint64_t main_main)
+{
+	CHECK(elf_file_is_go(f));
+	CHECK(goexit && main_main);
+	CHECK(elf_file_is_root(f, goexit + 1));
+	CHECK(!elf_file_is_root(f, main_main));
+	CHECK(!elf_file_is_root(f, goexit - 1));
+}
+
+static void test_stripped(void)
+{
+	struct elf_file *whole = open_elf("whole"), *stripped = open_elf("stripped");
+	uint64_t work = nm_vaddr("whole", "main.work"), goexit = nm_vaddr("whole", "runtime.goexit.abi0");
+	struct symtab_entry a, b;
+
+	CHECK_STR(name_of(whole, work), "main.work");
+	CHECK_STR(name_of(whole, goexit), "runtime.goexit.abi0");
+	check_roots(whole, goexit, nm_vaddr("whole", "main.main"));
+
+	CHECK(symtab_count(elf_file_symtab(stripped)) > 500);
+	CHECK_STR(name_of(stripped, work), "main.work");
+	CHECK_STR(name_of(stripped, goexit), "runtime.goexit");
+	check_roots(stripped, goexit, nm_vaddr("whole", "main.main"));
+	CHECK(symtab_find(elf_file_symtab(whole), work, &a) && symtab_find(elf_file_symtab(stripped), work, &b));
+	CHECK(a.start == b.start && a.end <= b.end && b.end - a.end < 32); /* one may count the padding */
+	elf_file_free(whole);
+	elf_file_free(stripped);
+}
+
+/* Position-independent and stripped: the code's address is behind a relocation. */
+static void test_pie(void)
+{
+	struct elf_file *whole = open_elf("whole"), *pie = open_elf("pie");
+	uint64_t work = find_name(pie, "main.work");
+	uint8_t ours[16], theirs[16];
+
+	check_roots(pie, find_name(pie, "runtime.goexit"), find_name(pie, "main.main"));
+	CHECK(work);
+	CHECK(elf_file_read_vaddr(pie, work, ours, sizeof(ours)) &&
+	      elf_file_read_vaddr(whole, nm_vaddr("whole", "main.work"), theirs, sizeof(theirs)));
+	CHECK(!memcmp(ours, theirs, sizeof(ours)));
+	elf_file_free(whole);
+	elf_file_free(pie);
+}
+
+static void test_no_build_id(void)
+{
+	struct elf_file *f = open_elf("noid");
+
+	CHECK(elf_file_is_go(f));
+	elf_file_free(f);
+}
+
+int main(void)
+{
+	char dir[] = "/tmp/test_elf_go.XXXXXX";
+
+	if (!have("go") || !have("nm"))
+		SKIP("no Go here");
+	toolbox_enter(dir);
+	write_text("hello.go", program);
+	CHECK(build("", "whole") && build("-ldflags='-s -w'", "stripped") &&
+	      build("-buildmode=pie -ldflags='-s -w'", "pie") && build("-ldflags=-buildid=", "noid"));
+	if (!check_failures) {
+		test_stripped();
+		test_pie();
+		test_no_build_id();
+	}
+	toolbox_leave(dir);
+	return check_done();
+}
