@@ -22,9 +22,9 @@ struct output {
 };
 
 /*
- * A mangled name of a few dozen bytes can expand to gigabytes, and libiberty offers no way to stop but to
- * leave. Both callback variants keep their state on the stack, so that jumping out loses nothing (a Rust
- * identifier in punycode may leave its few bytes behind).
+ * A mangled name of a few dozen bytes can expand to gigabytes, and libiberty offers no way to stop
+ * but to leave. Both callback variants keep their state on the stack, so that jumping out loses
+ * nothing (a Rust identifier in punycode may leave its few bytes behind).
  */
 static void output_add(const char *text, size_t len, void *data)
 {
@@ -79,14 +79,17 @@ static bool demangle_stem(struct output *out, const char *stem)
 		return true;
 	out->len = 0;
 	/*
-	 * DMGL_NO_RECURSE_LIMIT stays off: libiberty then refuses names of more than 1,024 bytes, as perf and
-	 * c++filt do, which bounds the stack it takes (templates x references x 16 bytes for the printer,
-	 * d_print_init in libiberty/cp-demangle.c).
+	 * DMGL_NO_RECURSE_LIMIT stays off: libiberty then refuses names of more than 1,024 bytes,
+	 * as perf and c++filt do, which bounds the stack it takes (templates x references x 16
+	 * bytes for the printer, d_print_init in libiberty/cp-demangle.c).
 	 */
 	return stem[1] == 'Z' && cplus_demangle_v3_callback(stem, options, output_add, out);
 }
 
-/* Of the name itself, without a version or @plt behind it: SIZE_MAX when it cannot be a mangled one. */
+/*
+ * Of the name itself, without a version or @plt behind it: SIZE_MAX when it cannot be a mangled
+ * one.
+ */
 static size_t stem_length(const char *name)
 {
 	size_t len;

@@ -1,7 +1,8 @@
 /*
- * libdw is never given the file itself: dwarf_getcfi_elf may read all of it (where only PT_GNU_EH_FRAME is
- * there it asks for the raw file to find where .eh_frame ends), and dwarf_begin_elf loads every debug
- * section. It gets a small ELF image in memory that holds the sections it needs at the vaddrs they have.
+ * libdw is never given the file itself: dwarf_getcfi_elf may read all of it (where only
+ * PT_GNU_EH_FRAME is there it asks for the raw file to find where .eh_frame ends), and
+ * dwarf_begin_elf loads every debug section. It gets a small ELF image in memory that holds the
+ * sections it needs at the vaddrs they have.
  */
 #include "symbols/elf_file_priv.h"
 
@@ -55,7 +56,10 @@ static void write_shdr(uint8_t *at, uint32_t name, uint32_t type, uint64_t flags
 	memcpy(at, &shdr, sizeof(shdr));
 }
 
-/* Lays the image out: file header, parts, names, section headers. The parts are filled by the caller. */
+/*
+ * Lays the image out: file header, parts, names, section headers. The parts are filled by the
+ * caller.
+ */
 static bool image_build(struct image *im, const struct elf_file *f)
 {
 	static const char shstrtab[] = ".shstrtab";
@@ -96,8 +100,8 @@ static bool image_build(struct image *im, const struct elf_file *f)
 		name += strlen(p->name) + 1;
 	}
 	memcpy(im->bytes + names_at + name, shstrtab, sizeof(shstrtab));
-	write_shdr(im->bytes + shoff + (im->num + 1) * sizeof(Elf64_Shdr), (uint32_t)name, SHT_STRTAB, 0,
-		   0, names_at, names);
+	write_shdr(im->bytes + shoff + (im->num + 1) * sizeof(Elf64_Shdr), (uint32_t)name,
+		   SHT_STRTAB, 0, 0, names_at, names);
 	return true;
 }
 
@@ -130,12 +134,20 @@ struct eh_place {
 };
 
 /* One encoded pointer, as DW_EH_PE_* says; only what linkers write. */
-static bool read_encoded(struct reader *r, uint8_t encoding, uint64_t pos_vaddr, uint64_t data_vaddr,
-			 uint64_t *ret)
+static bool read_encoded(struct reader *r, uint8_t encoding, uint64_t pos_vaddr,
+			 uint64_t data_vaddr, uint64_t *ret)
 {
 	enum {
-		PE_ABSPTR = 0x00, PE_UDATA4 = 0x03, PE_UDATA8 = 0x04, PE_SDATA4 = 0x0b, PE_SDATA8 = 0x0c,
-		PE_FORMAT = 0x0f, PE_PCREL = 0x10, PE_DATAREL = 0x30, PE_BASE = 0x70, PE_INDIRECT = 0x80,
+		PE_ABSPTR = 0x00,
+		PE_UDATA4 = 0x03,
+		PE_UDATA8 = 0x04,
+		PE_SDATA4 = 0x0b,
+		PE_SDATA8 = 0x0c,
+		PE_FORMAT = 0x0f,
+		PE_PCREL = 0x10,
+		PE_DATAREL = 0x30,
+		PE_BASE = 0x70,
+		PE_INDIRECT = 0x80,
 	};
 	uint64_t value, base;
 
@@ -168,7 +180,10 @@ static bool read_encoded(struct reader *r, uint8_t encoding, uint64_t pos_vaddr,
 	return !r->failed;
 }
 
-/* From the header the loader uses. Without section headers .eh_frame is taken to end with its segment. */
+/*
+ * From the header the loader uses. Without section headers .eh_frame is taken to end with its
+ * segment.
+ */
 static bool place_from_phdr(struct elf_file *f, struct eh_place *ret)
 {
 	const struct elf_range *hdr = &f->eh_frame_hdr;
@@ -208,7 +223,9 @@ static bool place_from_section(struct elf_file *f, struct eh_place *ret)
 
 	if (!s || s->type == SHT_NOBITS || !(s->flags & SHF_ALLOC))
 		return false;
-	*ret = (struct eh_place){ .frame = { .offset = s->offset, .vaddr = s->addr, .size = s->size } };
+	*ret = (struct eh_place){
+		.frame = { .offset = s->offset, .vaddr = s->addr, .size = s->size }
+	};
 	return true;
 }
 
@@ -236,8 +253,8 @@ static void load_eh_frame(struct elf_file *f, struct elf_cfi *cfi)
 	if (place.hdr.size > f->size || !image_build(&im, f))
 		return;
 	frame = &im.parts[im.num - 1];
-	if ((place.hdr.size && elf_file_read(f, im.bytes + im.parts[0].at, place.hdr.size,
-					     place.hdr.offset) < 0) ||
+	if ((place.hdr.size &&
+	     elf_file_read(f, im.bytes + im.parts[0].at, place.hdr.size, place.hdr.offset) < 0) ||
 	    elf_file_read(f, im.bytes + frame->at, frame->size, place.frame.offset) < 0 ||
 	    elf_file_changed(f))
 		return;
@@ -264,7 +281,9 @@ struct packed {
 	uint64_t unpacked;     /* 0: not packed */
 };
 
-/* SHF_COMPRESSED (gABI, "Compression Header") or the older .zdebug_*: "ZLIB" and a big-endian size. */
+/*
+ * SHF_COMPRESSED (gABI, "Compression Header") or the older .zdebug_*: "ZLIB" and a big-endian size.
+ */
 static bool find_debug_frame(struct elf_file *f, struct packed *ret)
 {
 	const struct elf_section *s = elf_file_section(f, ".debug_frame");
@@ -283,7 +302,8 @@ static bool find_debug_frame(struct elf_file *f, struct packed *ret)
 	}
 	if (s->size < head_len || elf_file_read(f, head, head_len, s->offset) < 0)
 		return false;
-	if (old ? reader_u32(&r) != htole32(0x42494c5a) /* "ZLIB" */ : reader_u32(&r) != ELFCOMPRESS_ZLIB)
+	if (old ? reader_u32(&r) != htole32(0x42494c5a) /* "ZLIB" */
+		: reader_u32(&r) != ELFCOMPRESS_ZLIB)
 		return false;
 	if (!old)
 		reader_u32(&r); /* ch_reserved */
@@ -305,8 +325,8 @@ static void load_debug_frame(struct elf_file *f, struct elf_cfi *cfi)
 	if (!image_build(&im, f))
 		return;
 	at = im.bytes + im.parts[0].at;
-	if (p.unpacked ? !elf_unpack_zlib(f, p.offset, p.size, at, p.unpacked) :
-			 elf_file_read(f, at, p.size, p.offset) < 0)
+	if (p.unpacked ? !elf_unpack_zlib(f, p.offset, p.size, at, p.unpacked)
+		       : elf_file_read(f, at, p.size, p.offset) < 0)
 		return;
 	if (elf_file_changed(f) || !open_image(cfi, &im))
 		return;

@@ -50,8 +50,8 @@ void *elf_file_load(const struct elf_file *f, uint64_t offset, uint64_t size, ui
 }
 
 /*
- * ctime is left out on purpose: deleting or renaming a file touches it, and a deleted binary must keep its
- * names. Writing to a file moves mtime.
+ * ctime is left out on purpose: deleting or renaming a file touches it, and a deleted binary must
+ * keep its names. Writing to a file moves mtime.
  */
 bool elf_file_changed(const struct elf_file *f)
 {
@@ -128,7 +128,8 @@ static bool add_load(struct elf_file *f, const struct elf_load *load, struct err
 {
 	uint64_t end;
 
-	if (load->filesz > load->memsz || __builtin_add_overflow(load->offset, load->filesz, &end) ||
+	if (load->filesz > load->memsz ||
+	    __builtin_add_overflow(load->offset, load->filesz, &end) ||
 	    __builtin_add_overflow(load->vaddr, load->memsz, &end)) {
 		err_set(err, EBADMSG, "ELF segment that wraps");
 		return false;
@@ -194,7 +195,8 @@ static int parse_phdrs(struct elf_file *f, const struct phdr_table *table, const
 			return err_oom(err);
 		ret = elf_file_read(f, own, bytes, table->offset);
 		if (ret < 0)
-			return err_set(err, -ret, "cannot read the ELF program headers: %s", strerror(-ret));
+			return err_set(err, -ret, "cannot read the ELF program headers: %s",
+				       strerror(-ret));
 		r = reader_init(own, bytes);
 	}
 	for (uint32_t i = 0; i < table->num; i++) {
@@ -303,8 +305,9 @@ size_t elf_file_loads(const struct elf_file *f, const struct elf_load **ret)
 /* --- From offset to vaddr and back --- */
 
 /*
- * The kernel maps whole pages, so the bytes around a segment in its first and last page are mapped with it.
- * Two segments may share a page of the file; callers ask for code, so an executable segment comes first.
+ * The kernel maps whole pages, so the bytes around a segment in its first and last page are mapped
+ * with it. Two segments may share a page of the file; callers ask for code, so an executable
+ * segment comes first.
  */
 enum fit { FIT_NONE, FIT_PAGE, FIT_BYTES, FIT_EXEC_PAGE, FIT_EXEC_BYTES };
 
@@ -390,7 +393,7 @@ static void parse_section(const struct elf_file *f, struct reader *r, uint32_t *
 	ret->offset = elf_word(f, r);
 	ret->size = elf_word(f, r);
 	ret->link = reader_u32(r);
-	reader_u32(r); /* sh_info */
+	reader_u32(r);  /* sh_info */
 	elf_word(f, r); /* sh_addralign */
 	ret->entsize = elf_word(f, r);
 }
@@ -592,7 +595,8 @@ bool elf_file_is_go(struct elf_file *f)
 
 		load_notes(f);
 		go = f->go_note || elf_file_section(f, ".go.buildinfo") ||
-		     elf_file_section(f, ".gopclntab") || elf_file_section(f, ".data.rel.ro.gopclntab");
+		     elf_file_section(f, ".gopclntab") ||
+		     elf_file_section(f, ".data.rel.ro.gopclntab");
 		f->is_go = go ? ELF_YES : ELF_NO;
 	}
 	return f->is_go == ELF_YES;
@@ -622,8 +626,9 @@ static bool is_pie(const struct elf_file *f)
 }
 
 /*
- * Older linkers give a shared library the start of .text as its entry point, which nobody ever enters. Real
- * ones: a program's (fixed, with an interpreter, or a static PIE) and the dynamic loader's own.
+ * Older linkers give a shared library the start of .text as its entry point, which nobody ever
+ * enters. Real ones: a program's (fixed, with an interpreter, or a static PIE) and the dynamic
+ * loader's own.
  */
 static bool entry_is_real(struct elf_file *f)
 {

@@ -1,10 +1,10 @@
 /*
- * One ELF file, parsed from a descriptor the door opened (or from memory, for the vDSO). Nothing here opens
- * a file, and no file is ever mapped: a target could truncate it under us. Program headers are read at
- * once (one pread); libelf, CFI and symbols only when first asked for.
+ * One ELF file, parsed from a descriptor the door opened (or from memory, for the vDSO). Nothing
+ * here opens a file, and no file is ever mapped: a target could truncate it under us. Program
+ * headers are read at once (one pread); libelf, CFI and symbols only when first asked for.
  *
- * Three kinds of number, never mixed: `addr` in a process, `vaddr` as the ELF file numbers it, `offset` in
- * the file.
+ * Three kinds of number, never mixed: `addr` in a process, `vaddr` as the ELF file numbers it,
+ * `offset` in the file.
  */
 #pragma once
 
@@ -24,7 +24,9 @@ struct elf_load {
 	bool executable;
 };
 
-/* Takes fd (closed on failure too). -ENOEXEC when it is no ELF file, -EBADMSG when it is malformed. */
+/*
+ * Takes fd (closed on failure too). -ENOEXEC when it is no ELF file, -EBADMSG when it is malformed.
+ */
 int elf_file_open_fd(int fd, uint64_t size, struct elf_file **ret, struct err *err);
 /* Copies nothing: `bytes` must outlive it. */
 int elf_file_open_memory(const void *bytes, size_t size, struct elf_file **ret, struct err *err);
@@ -36,39 +38,48 @@ size_t elf_file_loads(const struct elf_file *f, const struct elf_load **ret);
 /* Vaddr of a byte of the file as the loader places it; false when no PT_LOAD holds it. */
 bool elf_file_vaddr(const struct elf_file *f, uint64_t offset, uint64_t *ret);
 bool elf_file_offset(const struct elf_file *f, uint64_t vaddr, uint64_t *ret);
-/* The file's bytes for [vaddr, vaddr + len): false unless one PT_LOAD has all of them in the file. */
+/*
+ * The file's bytes for [vaddr, vaddr + len): false unless one PT_LOAD has all of them in the file.
+ */
 bool elf_file_read_vaddr(struct elf_file *f, uint64_t vaddr, void *buf, size_t len);
 
 /* NT_GNU_BUILD_ID; length 0 when there is none. Borrowed. */
 size_t elf_file_build_id(struct elf_file *f, const uint8_t **ret);
 
-/* Call-frame information, opened on first use; NULL when the file has none (or it is unusable). libdw
- * numbers by vaddr. .eh_frame (also by PT_GNU_EH_FRAME alone) and .debug_frame (also compressed). */
+/*
+ * Call-frame information, opened on first use; NULL when the file has none (or it is unusable).
+ * libdw numbers by vaddr. .eh_frame (also by PT_GNU_EH_FRAME alone) and .debug_frame (also
+ * compressed).
+ */
 Dwarf_CFI *elf_file_eh_frame(struct elf_file *f);
 Dwarf_CFI *elf_file_debug_frame(struct elf_file *f);
 
 /*
- * True when vaddr lies in a function that is the first of a process or thread by its nature: the ELF entry
- * point (to its symbol's end, at most 64 bytes without one), and in Go programs runtime.goexit, mstart,
- * rt0_go, mcall, systemstack, morestack (found by symbol or .gopclntab).
+ * True when vaddr lies in a function that is the first of a process or thread by its nature: the
+ * ELF entry point (to its symbol's end, at most 64 bytes without one), and in Go programs
+ * runtime.goexit, mstart, rt0_go, mcall, systemstack, morestack (found by symbol or .gopclntab).
  */
 bool elf_file_is_root(struct elf_file *f, uint64_t vaddr);
 /* Built by Go: frame pointers are kept everywhere, prefer them to missing CFI. */
 bool elf_file_is_go(struct elf_file *f);
 
 /*
- * Sorted function symbols: .symtab, else .dynsym and .gnu_debugdata; PLT entries as NAME@plt. Built on
- * first use, lives as long as f. NULL when out of memory or there are none.
+ * Sorted function symbols: .symtab, else .dynsym and .gnu_debugdata; PLT entries as NAME@plt. Built
+ * on first use, lives as long as f. NULL when out of memory or there are none.
  */
 const struct symtab *elf_file_symtab(struct elf_file *f);
 
 /* .gnu_debuglink: file name (borrowed) and CRC32 of the file it means; NULL when there is none. */
 const char *elf_file_debuglink(struct elf_file *f, uint32_t *ret_crc);
-/* Separate debug file for names: takes `debug`. Refused (-ESTALE) unless the build-ids are equal, or, where
- * there is none, its CRC32 is the debuglink's; -ENODATA when it names nothing; -EALREADY the second time.
- * A symtab given out before stays valid. */
+/*
+ * Separate debug file for names: takes `debug`. Refused (-ESTALE) unless the build-ids are equal,
+ * or, where there is none, its CRC32 is the debuglink's; -ENODATA when it names nothing; -EALREADY
+ * the second time. A symtab given out before stays valid.
+ */
 int elf_file_add_debug(struct elf_file *f, struct elf_file *debug, struct err *err);
 
-/* The file changed since it was opened (size or mtime): nothing read later is believed. ctime is not asked:
- * deleting or renaming a file moves it too, and leaves the bytes alone. */
+/*
+ * The file changed since it was opened (size or mtime): nothing read later is believed. ctime is
+ * not asked: deleting or renaming a file moves it too, and leaves the bytes alone.
+ */
 bool elf_file_changed(const struct elf_file *f);

@@ -14,14 +14,14 @@ struct Dwarf;
 enum {
 	ELF_MAX_PHDRS = 512,
 	ELF_MAX_SECTIONS = 1 << 17,
-	ELF_MAX_NAMES = 16 << 20,   /* bytes of section names */
+	ELF_MAX_NAMES = 16 << 20,    /* bytes of section names */
 	ELF_MAX_CONTENT = 256 << 20, /* bytes of any one section, also unpacked */
-	ELF_MAX_RATIO = 200,        /* unpacked : packed */
-	ELF_MAX_NOTES = 64 << 10,   /* bytes of one note segment or section */
-	ELF_MAX_SYMBOLS = 4 << 20,  /* of one table */
-	ELF_MAX_BUILD_ID = 64,      /* bytes; linkers write 8 to 32 */
-	ELF_ENTRY_BYTES = 64,       /* of an entry point whose symbol has no size */
-	ELF_ENTRY_MAX = 4096,       /* of an entry point whose symbol has one */
+	ELF_MAX_RATIO = 200,         /* unpacked : packed */
+	ELF_MAX_NOTES = 64 << 10,    /* bytes of one note segment or section */
+	ELF_MAX_SYMBOLS = 4 << 20,   /* of one table */
+	ELF_MAX_BUILD_ID = 64,       /* bytes; linkers write 8 to 32 */
+	ELF_ENTRY_BYTES = 64,        /* of an entry point whose symbol has no size */
+	ELF_ENTRY_MAX = 4096,        /* of an entry point whose symbol has one */
 };
 
 /* Where a program header says something lies. size 0 = not there. */

@@ -8,13 +8,13 @@
 #include <string.h>
 
 /*
- * Functions that no Go function calls on the same stack (golang src/runtime/asm_amd64.s). The assembler's
- * symbols end in ".abi0" in .symtab since Go 1.17, and not in .gopclntab.
+ * Functions that no Go function calls on the same stack (golang src/runtime/asm_amd64.s). The
+ * assembler's symbols end in ".abi0" in .symtab since Go 1.17, and not in .gopclntab.
  */
 static bool is_root_name(const char *name)
 {
 	static const char *const roots[] = {
-		"runtime.goexit", "runtime.mstart",   "runtime.mcall",
+		"runtime.goexit", "runtime.mstart",      "runtime.mcall",
 		"runtime.rt0_go", "runtime.systemstack", "runtime.morestack",
 	};
 
@@ -38,19 +38,19 @@ bool elf_go_is_root(struct elf_file *f, uint64_t vaddr)
 }
 
 /*
- * The header of .gopclntab (golang src/runtime/symtab.go, struct pcHeader; src/debug/gosym/pclntab.go):
- * magic, two zero bytes, the code's unit, the size of a pointer, and then words of that size. Offsets are
- * from the header.
+ * The header of .gopclntab (golang src/runtime/symtab.go, struct pcHeader;
+ * src/debug/gosym/pclntab.go): magic, two zero bytes, the code's unit, the size of a pointer, and
+ * then words of that size. Offsets are from the header.
  */
 struct pclntab {
 	const uint8_t *bytes;
 	uint64_t size;
-	uint64_t vaddr;   /* of the header */
-	bool relative;    /* since 1.18: 32-bit offsets from text */
+	uint64_t vaddr; /* of the header */
+	bool relative;  /* since 1.18: 32-bit offsets from text */
 	uint64_t text;
-	uint64_t num;     /* functions */
-	uint64_t names;   /* offset of the names */
-	uint64_t funcs;   /* offset of the table */
+	uint64_t num;   /* functions */
+	uint64_t names; /* offset of the names */
+	uint64_t funcs; /* offset of the table */
 };
 
 enum {
@@ -133,7 +133,8 @@ static void read_row(const struct pclntab *t, struct reader *r, uint64_t *start,
 }
 
 /* struct _func begins with the entry (4 or 8 bytes) and the offset of the name. */
-static const char *func_name(const struct pclntab *t, uint64_t func, uint64_t *budget, size_t *ret_len)
+static const char *func_name(const struct pclntab *t, uint64_t func, uint64_t *budget,
+			     size_t *ret_len)
 {
 	uint64_t skip = t->relative ? 4 : 8, at;
 	struct reader r;
@@ -169,7 +170,8 @@ static bool add_rows(const struct pclntab *t, struct symtab_builder *b)
 			next_func = 0;
 		}
 		name = r.failed || next <= start ? NULL : func_name(t, func, &budget, &len);
-		if (name && !symtab_builder_add(b, start, next - start, next, name, len, SYMTAB_GLOBAL))
+		if (name &&
+		    !symtab_builder_add(b, start, next - start, next, name, len, SYMTAB_GLOBAL))
 			return false;
 		start = next;
 		func = next_func;

@@ -161,8 +161,8 @@ static bool gather_init(struct gather *g)
 }
 
 /*
- * Strings of a symbol table. Names may share bytes in a hostile file, a megabyte name used a million times
- * say, so no more is taken out of it than `budget`: a few times what it holds.
+ * Strings of a symbol table. Names may share bytes in a hostile file, a megabyte name used a
+ * million times say, so no more is taken out of it than `budget`: a few times what it holds.
  */
 struct names {
 	char *bytes; /* NUL behind the last */
@@ -188,7 +188,10 @@ static bool names_load(struct names *n, struct elf_file *f, const struct elf_sec
 	return n->bytes;
 }
 
-/* The name, and its length without the version of a default symbol ("memcpy@@GLIBC_2.14"). NULL: none. */
+/*
+ * The name, and its length without the version of a default symbol ("memcpy@@GLIBC_2.14"). NULL:
+ * none.
+ */
 static const char *names_get(struct names *n, uint32_t at, size_t *ret_len)
 {
 	const char *name, *version;
@@ -208,10 +211,13 @@ static const char *names_get(struct names *n, uint32_t at, size_t *ret_len)
 	return name;
 }
 
-/* $x, $d, $a, $t and $x.foo: marks of ARM toolchains, not functions (AAELF64, "Mapping symbols"). */
+/*
+ * $x, $d, $a, $t and $x.foo: marks of ARM toolchains, not functions (AAELF64, "Mapping symbols").
+ */
 static bool is_mapping_symbol(const char *name, size_t len)
 {
-	return len >= 2 && name[0] == '$' && strchr("xdat", name[1]) && (len == 2 || name[2] == '.');
+	return len >= 2 && name[0] == '$' && strchr("xdat", name[1]) &&
+	       (len == 2 || name[2] == '.');
 }
 
 static enum symtab_bind bind_of(const struct raw_symbol *sym)
@@ -222,8 +228,8 @@ static enum symtab_bind bind_of(const struct raw_symbol *sym)
 }
 
 /*
- * A label without a type is a function only in code, and only if somebody gave it a size or made it known
- * to others: assembly does.
+ * A label without a type is a function only in code, and only if somebody gave it a size or made it
+ * known to others: assembly does.
  */
 static bool is_wanted(const struct raw_symbol *sym, const struct elf_section *section)
 {
@@ -255,7 +261,8 @@ static void gather_table(struct gather *g, struct elf_file *f, const struct elf_
 	if (!names_load(&names, f, table) || !cursor_init(&c, f, table))
 		return;
 	while (!g->oom && cursor_next(&c, &sym)) {
-		const struct elf_section *section = sym.shndx < num_sections ? &sections[sym.shndx] : NULL;
+		const struct elf_section *section =
+			sym.shndx < num_sections ? &sections[sym.shndx] : NULL;
 		const char *name;
 		size_t len;
 
@@ -266,7 +273,8 @@ static void gather_table(struct gather *g, struct elf_file *f, const struct elf_
 		    (sym.type == STT_NOTYPE && is_mapping_symbol(name, len)))
 			continue;
 		if (!symtab_builder_add(g->builder, sym.value, sym.size,
-					section ? elf_section_end(section) : 0, name, len, bind_of(&sym)))
+					section ? elf_section_end(section) : 0, name, len,
+					bind_of(&sym)))
 			g->oom = true;
 		else
 			g->added++;
@@ -335,7 +343,8 @@ static void plt_deinit(struct plt *p)
 }
 
 /* x86-64 psABI, "Relocation types"; AAELF64, "Dynamic relocations". */
-static bool slot_from(uint16_t machine, uint32_t type, uint32_t sym, uint64_t addend, struct slot *ret)
+static bool slot_from(uint16_t machine, uint32_t type, uint32_t sym, uint64_t addend,
+		      struct slot *ret)
 {
 	const bool arm = machine == EM_AARCH64;
 	const uint32_t jump_slot = arm ? R_AARCH64_JUMP_SLOT : R_X86_64_JUMP_SLOT;
@@ -368,8 +377,8 @@ static void plt_add_relocs(struct plt *p, const struct elf_section *rela)
 			uint64_t info = reader_u64(&r);
 			uint64_t addend = reader_u64(&r);
 
-			if (slot_from(p->f->machine, ELF64_R_TYPE(info), (uint32_t)ELF64_R_SYM(info), addend,
-				      &slot) &&
+			if (slot_from(p->f->machine, ELF64_R_TYPE(info),
+				      (uint32_t)ELF64_R_SYM(info), addend, &slot) &&
 			    !vec_push(&p->slots, slot))
 				p->g->oom = true;
 		}
@@ -437,7 +446,8 @@ static const char *slot_name(struct plt *p, const struct slot *slot, size_t *ret
 		return name;
 	}
 	if (slot->sym >= p->dynsym->size / sizeof(bytes) ||
-	    elf_file_read(p->f, bytes, sizeof(bytes), p->dynsym->offset + slot->sym * sizeof(bytes)) < 0)
+	    elf_file_read(p->f, bytes, sizeof(bytes),
+			  p->dynsym->offset + slot->sym * sizeof(bytes)) < 0)
 		return NULL;
 	parse_symbol(p->f, &r, &sym);
 	return names_get(&p->names, sym.name, ret_len);
@@ -482,7 +492,8 @@ static bool decode_aarch64(struct reader r, uint64_t vaddr, uint64_t *ret)
 }
 
 /* Adds `NAME@plt` for the entry at `vaddr`. */
-static void plt_add_entry(struct plt *p, uint64_t vaddr, uint64_t each, uint64_t end, struct reader code)
+static void plt_add_entry(struct plt *p, uint64_t vaddr, uint64_t each, uint64_t end,
+			  struct reader code)
 {
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	const struct slot *slot;
@@ -490,8 +501,8 @@ static void plt_add_entry(struct plt *p, uint64_t vaddr, uint64_t each, uint64_t
 	uint64_t at;
 	size_t len;
 
-	if (p->f->machine == EM_AARCH64 ? !decode_aarch64(code, vaddr, &at) :
-					  !decode_x86_64(code, vaddr, &at))
+	if (p->f->machine == EM_AARCH64 ? !decode_aarch64(code, vaddr, &at)
+					: !decode_x86_64(code, vaddr, &at))
 		return;
 	slot = plt_slot(p, at);
 	name = slot ? slot_name(p, slot, &len) : NULL;
@@ -523,8 +534,8 @@ static void plt_add_section(struct plt *p, const struct elf_section *s)
 static bool is_plt(const struct elf_section *s)
 {
 	return s->type == SHT_PROGBITS && s->flags & SHF_EXECINSTR &&
-	       (!strcmp(s->name, ".plt") || !strcmp(s->name, ".plt.sec") || !strcmp(s->name, ".plt.got") ||
-		!strcmp(s->name, ".iplt"));
+	       (!strcmp(s->name, ".plt") || !strcmp(s->name, ".plt.sec") ||
+		!strcmp(s->name, ".plt.got") || !strcmp(s->name, ".iplt"));
 }
 
 static void gather_plt(struct gather *g, struct elf_file *f)

@@ -53,7 +53,10 @@ bool elf_unpack_zlib(const struct elf_file *f, uint64_t offset, uint64_t size, u
 		r = inflate(&z, Z_NO_FLUSH);
 		if (r == Z_STREAM_END)
 			return !z.avail_out;
-		/* Output that is full before the stream ends gives Z_BUF_ERROR: more than announced. */
+		/*
+		 * Output that is full before the stream ends gives Z_BUF_ERROR: more than
+		 * announced.
+		 */
 		if (r != Z_OK)
 			return false;
 	}

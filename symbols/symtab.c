@@ -7,9 +7,9 @@
 #include <string.h>
 
 /*
- * Ranges may nest (an assembly function inside another, a cold part inside its parent) and may overlap.
- * `outer` is the nearest symbol before this one that ends later: whatever else covers an address behind our
- * end is found by following it.
+ * Ranges may nest (an assembly function inside another, a cold part inside its parent) and may
+ * overlap. `outer` is the nearest symbol before this one that ends later: whatever else covers an
+ * address behind our end is found by following it.
  */
 struct sym {
 	uint64_t start, end;
@@ -80,7 +80,8 @@ bool symtab_builder_add(struct symtab_builder *b, uint64_t vaddr, uint64_t size,
 	if (__builtin_add_overflow(b->names.len, name_len, &end) || end >= UINT32_MAX ||
 	    b->raws.len >= NO_OUTER - 1 || !vec_reserve(&b->names, end + 1))
 		return false;
-	while (raw.underscores < name_len && raw.underscores < UINT8_MAX && name[raw.underscores] == '_')
+	while (raw.underscores < name_len && raw.underscores < UINT8_MAX &&
+	       name[raw.underscores] == '_')
 		raw.underscores++;
 	raw.name = (uint32_t)b->names.len;
 	if (!vec_push(&b->raws, raw))
@@ -109,8 +110,8 @@ static int raw_compare(const void *pa, const void *pb, void *names)
 }
 
 /*
- * Where a symbol ends; not behind its start means that it is dropped. `next` is the start of the next other
- * symbol, `covered` the end of what sized symbols before it cover.
+ * Where a symbol ends; not behind its start means that it is dropped. `next` is the start of the
+ * next other symbol, `covered` the end of what sized symbols before it cover.
  */
 static uint64_t raw_end(const struct raw *raw, uint64_t next, uint64_t covered)
 {
@@ -125,7 +126,9 @@ static uint64_t raw_end(const struct raw *raw, uint64_t next, uint64_t covered)
 	return covered > raw->start && covered < end ? covered : end;
 }
 
-/* One entry for each range, in order. Symbols without a size count only where no sized one starts. */
+/*
+ * One entry for each range, in order. Symbols without a size count only where no sized one starts.
+ */
 static void resolve(const struct raw *raws, size_t num, struct symtab *t)
 {
 	uint64_t covered = 0;
@@ -144,7 +147,8 @@ static void resolve(const struct raw *raws, size_t num, struct symtab *t)
 				continue;
 			if (!raws[i].size && t->num > kept)
 				continue;
-			t->syms[t->num++] = (struct sym){ .start = raws[i].start, .end = end,
+			t->syms[t->num++] = (struct sym){ .start = raws[i].start,
+							  .end = end,
 							  .name = raws[i].name };
 			last_end = end;
 		}
@@ -178,7 +182,8 @@ struct symtab *symtab_builder_finish(struct symtab_builder *builder)
 		t->syms = calloc(b->raws.len, sizeof(*t->syms));
 		if (!t->syms)
 			return NULL;
-		qsort_r(b->raws.data, b->raws.len, sizeof(*b->raws.data), raw_compare, b->names.data);
+		qsort_r(b->raws.data, b->raws.len, sizeof(*b->raws.data), raw_compare,
+			b->names.data);
 		resolve(b->raws.data, b->raws.len, t);
 		link_outer(t);
 		smaller = realloc(t->syms, (t->num ? t->num : 1) * sizeof(*t->syms));
@@ -210,7 +215,8 @@ bool symtab_find(const struct symtab *t, uint64_t vaddr, struct symtab_entry *re
 		at = t->syms[at].outer;
 	if (at == NO_OUTER)
 		return false;
-	*ret = (struct symtab_entry){ .start = t->syms[at].start, .end = t->syms[at].end,
+	*ret = (struct symtab_entry){ .start = t->syms[at].start,
+				      .end = t->syms[at].end,
 				      .name = t->names + t->syms[at].name };
 	return true;
 }

@@ -8,8 +8,9 @@
 struct symtab;
 
 struct symtab_entry {
-	uint64_t start, end; /* vaddr, end exclusive; a symbol of size 0 ends at the next or its section's end */
-	const char *name;    /* raw (mangled); borrowed from the table */
+	uint64_t start; /* vaddr */
+	uint64_t end;   /* exclusive; without a size it is the next symbol or the section's end */
+	const char *name; /* raw (mangled); borrowed from the table */
 };
 
 /* The function that holds vaddr, never a neighbour: false in gaps. */
@@ -17,8 +18,8 @@ bool symtab_find(const struct symtab *t, uint64_t vaddr, struct symtab_entry *re
 size_t symtab_count(const struct symtab *t);
 
 /*
- * Builder. On equal ranges a global symbol wins over weak over local, then fewer leading underscores,
- * then the name in byte order: stable whatever the order in the file.
+ * Builder. On equal ranges a global symbol wins over weak over local, then fewer leading
+ * underscores, then the name in byte order: stable whatever the order in the file.
  */
 struct symtab_builder;
 enum symtab_bind { SYMTAB_GLOBAL, SYMTAB_WEAK, SYMTAB_LOCAL };

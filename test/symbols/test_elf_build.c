@@ -9,20 +9,20 @@
 
 static const char program[] =
 	"#include <stdio.h>\n"
-	"__attribute__((noinline, used)) static int hidden(int x) { __asm__ volatile(\"\"); return x * 3; }\n"
+	"__attribute__((noinline, used)) static int hidden(int x)\n"
+	"{ __asm__ volatile(\"\"); return x * 3; }\n"
 	"__attribute__((noinline)) int leaf(int x) { __asm__ volatile(\"\"); return x * 5; }\n"
 	"int main(int argc, char **argv) { puts(argv[0]); return leaf(argc) + hidden(argc); }\n";
 
-static const char labels[] =
-	".section .text.labels,\"ax\"\n"
-	".globl asm_global\n"
-	"asm_global: nop\n nop\n"
-	"asm_local: nop\n nop\n"
-	".type asm_static,@function\n"
-	"asm_static: nop\n nop\n"
-	".size asm_static, . - asm_static\n"
-	"nop\n nop\n"
-	".section .note.GNU-stack,\"\",@progbits\n";
+static const char labels[] = ".section .text.labels,\"ax\"\n"
+			     ".globl asm_global\n"
+			     "asm_global: nop\n nop\n"
+			     "asm_local: nop\n nop\n"
+			     ".type asm_static,@function\n"
+			     "asm_static: nop\n nop\n"
+			     ".size asm_static, . - asm_static\n"
+			     "nop\n nop\n"
+			     ".section .note.GNU-stack,\"\",@progbits\n";
 
 /* The row of a function's first byte: CFA = rsp + 8 (x86-64 psABI; 7 is rsp). */
 static bool has_row(struct elf_file *f, Dwarf_CFI *cfi, uint64_t vaddr)
@@ -53,7 +53,8 @@ static void test_symtab(void)
 	CHECK_STR(name_of(f, nm_vaddr("prog", "main") + 1), "main");
 	CHECK_STR(name_of(f, nm_vaddr("prog", "_start")), "_start");
 	CHECK_STR(name_of(f, global), "asm_global");
-	CHECK_STR(name_of(f, local), "asm_global"); /* local, without a size: a place in what is before it */
+	CHECK_STR(name_of(f, local),
+		  "asm_global"); /* local, without a size: a place in what is before it */
 	CHECK_STR(name_of(f, nm_vaddr("prog", "asm_static")), "asm_static");
 	CHECK_STR(name_of(f, nm_vaddr("prog", "asm_static") + 2), "-");
 	CHECK(plt);
@@ -73,7 +74,8 @@ static void test_symtab(void)
 static void test_build_id(void)
 {
 	const uint8_t *a, *b;
-	struct elf_file *f = open_elf("prog"), *debug = open_elf("prog.debug"), *none = open_elf("noid");
+	struct elf_file *f = open_elf("prog"), *debug = open_elf("prog.debug"),
+			*none = open_elf("noid");
 
 	CHECK(elf_file_build_id(f, &a) == 20);
 	CHECK(elf_file_build_id(debug, &b) == 20 && !memcmp(a, b, 20));
@@ -161,7 +163,8 @@ static void test_debug_frame(void)
 		struct elf_file *f;
 		uint64_t leaf;
 
-		if (!run("cc -O1 -g -fno-asynchronous-unwind-tables -fno-unwind-tables %s -o %s prog.c",
+		if (!run("cc -O1 -g -fno-asynchronous-unwind-tables -fno-unwind-tables %s "
+			 "-o %s prog.c",
 			 variants[i][1], name))
 			continue;
 		f = open_elf(name);
@@ -211,7 +214,8 @@ static void check_places(const char *path)
 	CHECK(elf_file_offset(f, leaf, &offset));
 	CHECK(elf_file_vaddr(f, offset, &vaddr) && vaddr == leaf);
 	CHECK(pread(fd, there, sizeof(there), (off_t)offset) == sizeof(there));
-	CHECK(elf_file_read_vaddr(f, leaf, here, sizeof(here)) && !memcmp(here, there, sizeof(here)));
+	CHECK(elf_file_read_vaddr(f, leaf, here, sizeof(here)) &&
+	      !memcmp(here, there, sizeof(here)));
 	CHECK_STR(name_of(f, leaf), "leaf");
 	CHECK(has_row(f, elf_file_eh_frame(f), leaf));
 	CHECK(elf_file_is_root(f, nm_vaddr(path, "_start")));
@@ -235,7 +239,8 @@ static void test_layouts(void)
 	check_places("static");
 	f = open_elf("static");
 	/* Indirect functions are called through PLT entries that only know the resolver. */
-	CHECK(find_name(f, "strlen@plt") || find_name(f, "memcpy@plt") || find_name(f, "strchr@plt"));
+	CHECK(find_name(f, "strlen@plt") || find_name(f, "memcpy@plt") ||
+	      find_name(f, "strchr@plt"));
 	elf_file_free(f);
 }
 
@@ -245,7 +250,8 @@ static void test_false_entry(void)
 	uint64_t entry;
 	struct elf_file *f;
 
-	write_text("first.c", "int first(int x) { return x; }\nint second(int x) { return x + 1; }\n");
+	write_text("first.c",
+		   "int first(int x) { return x; }\nint second(int x) { return x + 1; }\n");
 	CHECK(run("cc -O1 -fPIC -shared -nostdlib -Wl,-e,first -o libfirst.so first.c"));
 	entry = nm_vaddr("libfirst.so", "first");
 	f = open_elf("libfirst.so");

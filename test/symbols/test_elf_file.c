@@ -102,8 +102,12 @@ static void test_32_bit(void)
 	im.ehdr.e_phoff = sizeof(im.ehdr);
 	im.ehdr.e_phentsize = sizeof(im.phdr);
 	im.ehdr.e_phnum = 1;
-	im.phdr = (Elf32_Phdr){ .p_type = PT_LOAD, .p_offset = 0x1000, .p_vaddr = 0x8049000,
-				.p_filesz = 0x500, .p_memsz = 0x500, .p_flags = PF_R | PF_X };
+	im.phdr = (Elf32_Phdr){ .p_type = PT_LOAD,
+				.p_offset = 0x1000,
+				.p_vaddr = 0x8049000,
+				.p_filesz = 0x500,
+				.p_memsz = 0x500,
+				.p_flags = PF_R | PF_X };
 	CHECK(elf_file_open_memory(&im, sizeof(im), &f, NULL) == 0);
 	CHECK(!elf_file_is_64(f));
 	CHECK(elf_file_machine(f) == EM_386);
@@ -123,19 +127,41 @@ static uint64_t vaddr_of(const struct elf_file *f, uint64_t offset)
 
 static void test_vaddr(void)
 {
-	/* As linked by lld (libLLVM) or GNU ld without -z separate-code: offset and vaddr differ, pages
-	 * of the file are shared. */
+	/*
+	 * As linked by lld (libLLVM) or GNU ld without -z separate-code: offset and vaddr differ,
+	 * pages of the file are shared.
+	 */
 	static const Elf64_Phdr phdrs[] = {
-		{ .p_type = PT_LOAD, .p_flags = PF_R, .p_offset = 0, .p_vaddr = 0, .p_filesz = 0x1340,
+		{ .p_type = PT_LOAD,
+		  .p_flags = PF_R,
+		  .p_offset = 0,
+		  .p_vaddr = 0,
+		  .p_filesz = 0x1340,
 		  .p_memsz = 0x1340 },
-		{ .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_offset = 0x1340, .p_vaddr = 0x2340,
-		  .p_filesz = 0x2000, .p_memsz = 0x2000 },
-		{ .p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = 0x3340, .p_vaddr = 0x5340,
-		  .p_filesz = 0x100, .p_memsz = 0x9000 },
-		{ .p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = 0x9000, .p_vaddr = 0xf000,
-		  .p_filesz = 0, .p_memsz = 0x1000 },
-		{ .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_offset = 0x8010, .p_vaddr = 0x8,
-		  .p_filesz = 0x10, .p_memsz = 0x10 },
+		{ .p_type = PT_LOAD,
+		  .p_flags = PF_R | PF_X,
+		  .p_offset = 0x1340,
+		  .p_vaddr = 0x2340,
+		  .p_filesz = 0x2000,
+		  .p_memsz = 0x2000 },
+		{ .p_type = PT_LOAD,
+		  .p_flags = PF_R | PF_W,
+		  .p_offset = 0x3340,
+		  .p_vaddr = 0x5340,
+		  .p_filesz = 0x100,
+		  .p_memsz = 0x9000 },
+		{ .p_type = PT_LOAD,
+		  .p_flags = PF_R | PF_W,
+		  .p_offset = 0x9000,
+		  .p_vaddr = 0xf000,
+		  .p_filesz = 0,
+		  .p_memsz = 0x1000 },
+		{ .p_type = PT_LOAD,
+		  .p_flags = PF_R | PF_X,
+		  .p_offset = 0x8010,
+		  .p_vaddr = 0x8,
+		  .p_filesz = 0x10,
+		  .p_memsz = 0x10 },
 	};
 	struct image im = image_of(phdrs, 5);
 	const struct elf_load *loads;
@@ -169,7 +195,8 @@ static void test_vaddr(void)
 	CHECK(!elf_file_offset(f, 0x5440, &offset)); /* .bss */
 	CHECK(elf_file_read_vaddr(f, 0, bytes, 4) && !memcmp(bytes, ELFMAG, 4));
 	CHECK(!elf_file_read_vaddr(f, 0x133e, bytes, 4)); /* leaves the segment */
-	CHECK(!elf_file_read_vaddr(f, 0x1000, bytes, 4)); /* the segment lies behind the file's end */
+	CHECK(!elf_file_read_vaddr(f, 0x1000, bytes,
+				   4)); /* the segment lies behind the file's end */
 	elf_file_free(f);
 }
 
@@ -181,7 +208,8 @@ static struct elf_file *open_path(const char *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	CHECK_MSG(fd >= 0 && fstat(fd, &st) == 0, "%s: %s", path, strerror(errno));
-	CHECK_MSG(elf_file_open_fd(fd, (uint64_t)st.st_size, &f, &err) == 0, "%s: %s", path, err.msg);
+	CHECK_MSG(elf_file_open_fd(fd, (uint64_t)st.st_size, &f, &err) == 0, "%s: %s", path,
+		  err.msg);
 	return f;
 }
 
@@ -222,7 +250,8 @@ static void count_plts(const struct symtab *t, const struct elf_file *f, struct 
 				continue;
 			len = strlen(e.name);
 			ret->plts += len > 4 && !strcmp(e.name + len - 4, "@plt");
-			ret->indirect_plts += !strcmp(e.name, "memcpy@plt") || !strcmp(e.name, "strlen@plt");
+			ret->indirect_plts +=
+				!strcmp(e.name, "memcpy@plt") || !strcmp(e.name, "strlen@plt");
 		}
 	}
 }

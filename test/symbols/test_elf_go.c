@@ -11,7 +11,8 @@ static const char program[] =
 static bool build(const char *flags, const char *out)
 {
 	return run("GOCACHE=$PWD/cache HOME=$PWD GO111MODULE=off GOFLAGS= CGO_ENABLED=0 "
-		   "go build %s -o %s hello.go", flags, out);
+		   "go build %s -o %s hello.go",
+		   flags, out);
 }
 
 static void check_roots(struct elf_file *f, uint64_t goexit, uint64_t main_main)
@@ -26,7 +27,8 @@ static void check_roots(struct elf_file *f, uint64_t goexit, uint64_t main_main)
 static void test_stripped(void)
 {
 	struct elf_file *whole = open_elf("whole"), *stripped = open_elf("stripped");
-	uint64_t work = nm_vaddr("whole", "main.work"), goexit = nm_vaddr("whole", "runtime.goexit.abi0");
+	uint64_t work = nm_vaddr("whole", "main.work"),
+		 goexit = nm_vaddr("whole", "runtime.goexit.abi0");
 	struct symtab_entry a, b;
 
 	CHECK_STR(name_of(whole, work), "main.work");
@@ -37,8 +39,10 @@ static void test_stripped(void)
 	CHECK_STR(name_of(stripped, work), "main.work");
 	CHECK_STR(name_of(stripped, goexit), "runtime.goexit");
 	check_roots(stripped, goexit, nm_vaddr("whole", "main.main"));
-	CHECK(symtab_find(elf_file_symtab(whole), work, &a) && symtab_find(elf_file_symtab(stripped), work, &b));
-	CHECK(a.start == b.start && a.end <= b.end && b.end - a.end < 32); /* one may count the padding */
+	CHECK(symtab_find(elf_file_symtab(whole), work, &a) &&
+	      symtab_find(elf_file_symtab(stripped), work, &b));
+	CHECK(a.start == b.start && a.end <= b.end &&
+	      b.end - a.end < 32); /* one may count the padding */
 	elf_file_free(whole);
 	elf_file_free(stripped);
 }
@@ -76,7 +80,8 @@ int main(void)
 	toolbox_enter(dir);
 	write_text("hello.go", program);
 	CHECK(build("", "whole") && build("-ldflags='-s -w'", "stripped") &&
-	      build("-buildmode=pie -ldflags='-s -w'", "pie") && build("-ldflags=-buildid=", "noid"));
+	      build("-buildmode=pie -ldflags='-s -w'", "pie") &&
+	      build("-ldflags=-buildid=", "noid"));
 	if (!check_failures) {
 		test_stripped();
 		test_pie();

@@ -17,7 +17,8 @@ static struct symtab *build(const struct row *rows, size_t num, bool backwards)
 	for (size_t i = 0; i < num; i++) {
 		const struct row *r = &rows[backwards ? num - 1 - i : i];
 
-		CHECK(symtab_builder_add(b, r->vaddr, r->size, r->limit, r->name, strlen(r->name), r->bind));
+		CHECK(symtab_builder_add(b, r->vaddr, r->size, r->limit, r->name, strlen(r->name),
+					 r->bind));
 	}
 	return symtab_builder_finish(b);
 }

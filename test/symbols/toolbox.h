@@ -70,7 +70,8 @@ __attribute__((unused)) static struct elf_file *open_elf(const char *path)
 	struct stat st = { 0 };
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0 || fstat(fd, &st) < 0 || elf_file_open_fd(fd, (uint64_t)st.st_size, &f, &err) < 0) {
+	if (fd < 0 || fstat(fd, &st) < 0 ||
+	    elf_file_open_fd(fd, (uint64_t)st.st_size, &f, &err) < 0) {
 		fprintf(stderr, "%s: %s %s\n", path, strerror(errno), err.msg);
 		exit(1);
 	}
@@ -84,8 +85,8 @@ __attribute__((unused)) static uint64_t nm_vaddr(const char *path, const char *n
 	uint64_t vaddr = 0;
 	FILE *pipe;
 
-	snprintf(command, sizeof(command), "nm %s 2>/dev/null | awk '$3 == \"%s\" { print $1; exit }'", path,
-		 name);
+	snprintf(command, sizeof(command),
+		 "nm %s 2>/dev/null | awk '$3 == \"%s\" { print $1; exit }'", path, name);
 	pipe = popen(command, "r");
 	CHECK(pipe);
 	if (pipe && fscanf(pipe, "%" SCNx64, &vaddr) != 1)
