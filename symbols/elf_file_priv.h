@@ -89,6 +89,7 @@ struct elf_file {
 	bool symtab_tried;
 	struct symtab *symtab;
 	struct symtab *old_symtab; /* what callers may still borrow after a debug file came */
+	bool has_debug;
 };
 
 /* Bytes of the file; -EBADMSG outside it. */

@@ -598,7 +598,7 @@ static int add_debug(struct elf_file *f, struct elf_file *debug, struct err *err
 	const struct elf_section *table;
 	struct symtab *symtab;
 
-	if (f->old_symtab)
+	if (f->has_debug)
 		return err_set(err, EALREADY, "the file has a debug file already");
 	if (!elf_file_matches_debug(f, debug))
 		return err_set(err, ESTALE, "the debug file belongs to another build");
@@ -614,6 +614,7 @@ static int add_debug(struct elf_file *f, struct elf_file *debug, struct err *err
 	symtab = gather_finish(&g);
 	if (!symtab)
 		return err_oom(err);
+	f->has_debug = true;
 	f->old_symtab = f->symtab;
 	f->symtab = symtab;
 	f->symtab_tried = true;

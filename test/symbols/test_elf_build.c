@@ -116,6 +116,7 @@ static void test_debuglink(void)
 	CHECK(elf_file_add_debug(f, open_elf("noid.changed"), &err) == -ESTALE);
 	CHECK(elf_file_add_debug(f, open_elf("noid.debug"), &err) == 0);
 	CHECK_STR(name_of(f, nm_vaddr("noid", "hidden")), "hidden");
+	CHECK(elf_file_add_debug(f, open_elf("noid.debug"), &err) == -EALREADY);
 	elf_file_free(f);
 
 	f = open_elf("prog");
