@@ -308,9 +308,9 @@ static struct live *live_get(struct session *s, struct addrspace *space)
 
 /* Samples */
 
-static bool process_wanted(struct session *s, const struct addrspace *space)
+static bool process_wanted(struct session *s, struct addrspace *space)
 {
-	if (s->opts.by_uid && space->uid != s->opts.uid)
+	if (s->opts.by_uid && addrspaces_uid(s->spaces, space) != s->opts.uid)
 		return false;
 	return !s->opts.num_pids || pid_set_find(&s->wanted, space->pid);
 }
@@ -643,7 +643,6 @@ static int build_profile(struct build *b, struct err *err)
 	struct profile *p = b->profile;
 	bool ok;
 
-	b->failed |= !vec_push(&p->frames, (struct profile_frame){ 0 }); /* index 0 is unused */
 	ok = stacks_merge(p->stacks, s->ended, build_frame, b);
 	for (struct live *live = s->live; ok && live; live = live->next) {
 		/* Frame ids of JIT code mean something only within their process. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -255,14 +256,18 @@ static uint64_t load_bias(const struct elf_file *elf, const struct mapping *m)
 static struct file *mapped_file(struct addrspaces *a, struct space *s,
 				const struct door_mapping *dm, uint32_t generation)
 {
-	pid_t also[1] = { s->pub.ppid };
+	/*
+	 * A process that ended before its records were read still has its parent's root, or else the
+	 * machine's, or ours: only a file with the mapped one's device and inode is taken there.
+	 */
+	pid_t also[3] = { s->pub.ppid > 0 ? s->pub.ppid : 1, 1, getpid() };
 
 	if (!strcmp(dm->path, "[vdso]"))
 		return s->pub.compat ? files_special(a->opts.files, "[vdso]")
 				     : files_vdso(a->opts.files);
 	if (*dm->path == '[')
 		return files_special(a->opts.files, dm->path);
-	return files_get(a->opts.files, dm, generation, also, s->pub.ppid > 0 ? 1 : 0);
+	return files_get(a->opts.files, dm, generation, also, 3);
 }
 
 /* An executable mapping as told by a record or by /proc. */

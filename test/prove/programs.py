@@ -93,6 +93,20 @@ def check_lines(path):
     return bad
 
 
+def jit_frames(path, pids):
+    """JIT frames of the programs themselves (others on the machine publish no names), and those named."""
+    frames = named = 0
+    for line in open(path, encoding='utf-8'):
+        stack, count = line.rstrip('\n').rsplit(' ', 1)
+        parts = stack.split(';')
+        if not any(parts[0].endswith(f'-{pid}') for pid in pids):
+            continue
+        jit = [p for p in parts if p.endswith('_[j]')]
+        frames += len(jit) * int(count)
+        named += sum(not p.startswith('[jit]') for p in jit) * int(count)
+    return frames, named
+
+
 def end(procs):
     for p in procs:
         try:
@@ -112,13 +126,13 @@ def profile(name, launch, during):
     try:
         time.sleep(2 if name in ('java', 'node') else 0.5)
         rec = subprocess.Popen([args.ringfold, 'record', '-q', '-a', '-F', args.freq, '-d', str(args.seconds),
-                                '--unwinder', args.unwinder, '-o', folded, '--stats', stats])
+                                '--pids', '--annotate', '--unwinder', args.unwinder, '-o', folded, '--stats', stats])
         if during:
             during(procs)
         status = rec.wait()
     finally:
         end(procs)
-    return status, folded, json.load(open(stats)) if status == 0 else None
+    return status, folded, json.load(open(stats)) if status == 0 else None, [p.pid for p in procs]
 
 
 def main():
@@ -136,14 +150,15 @@ def main():
             print(f'{name:<9} SKIP: {missing}')
             skipped += 1
             continue
-        status, folded, s = profile(name, launch, during)
+        status, folded, s, pids = profile(name, launch, during)
         if s is None:
             print(f'{name:<9} FAILED: exit status {status}')
             failed += 1
             continue
         held = s['user_stacks'] - s['truncated']
         whole = 100 * s['complete'] / max(1, held)
-        named = 100 * s['jit_named'] / s['jit_frames'] if s['jit_frames'] else 100.0
+        jit, jit_named = jit_frames(folded, pids)
+        named = 100 * jit_named / jit if jit else 100.0
         classes = s['idle'] + s['kernel_only'] + s['complete'] + s['truncated'] + sum(s['broken'].values())
         bad_lines = check_lines(folded)
         why = []
@@ -153,14 +168,14 @@ def main():
             why.append('too few whole')
         if jit_bar and named < jit_bar:
             why.append('too few JIT frames named')
-        if jit_bar and not s['jit_frames']:
+        if jit_bar and not jit:
             why.append('no JIT frames seen')
         if classes != s['samples']:
             why.append(f'classes add up to {classes}')
         if bad_lines:
             why.append(f'{bad_lines} lines a reader would ignore')
         print(f'{name:<9} {s["samples"]:8} {s["idle"]:6} {s["lost"]:5} {s["user_stacks"]:7} {whole:8.2f} {s["truncated"]:6} '
-              f'{s["frames"] / max(1, s["user_stacks"]):6.1f} {s["jit_frames"]:8} {named:8.2f} {s["cpu_s"]:6.2f} '
+              f'{s["frames"] / max(1, s["user_stacks"]):6.1f} {jit:8} {named:8.2f} {s["cpu_s"]:6.2f} '
               f'{s["peak_rss_kib"] / 1024:6.1f}  {s["broken"]} {"FAILED: " + ", ".join(why) if why else "ok"}')
         if args.keep:
             os.makedirs(args.keep, exist_ok=True)
