@@ -28,9 +28,11 @@ struct arch {
 	uint8_t num_perf_regs;     /* entries of to_dwarf */
 	uint8_t num_regs;          /* DWARF numbers 0..num_regs-1 are used */
 	uint8_t sp, fp, ra;        /* DWARF numbers: stack, frame pointer, return address column */
-	uint8_t tracked[ARCH_MAX_TRACKED]; /* DWARF numbers a 16-byte rule has slots for; [0] is `ra` */
+	/* DWARF numbers a 16-byte rule has slots for; [0] is `ra`, [1] is `fp`. */
+	uint8_t tracked[ARCH_MAX_TRACKED];
 	uint8_t num_tracked;
 	uint64_t callee_saved;     /* bit per DWARF number: keeps its value when a row says nothing */
+	uint64_t libdw_forgets;    /* of them, those libdw calls undefined where a row says nothing */
 	uint64_t ra_mask;          /* bits of a return address that are address (pointer authentication) */
 	uint8_t call_pushes_ra;    /* x86: the return address lies at sp on entry; else in a register */
 };

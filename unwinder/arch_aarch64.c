@@ -3,8 +3,8 @@
 #include <elf.h>
 
 /*
- * Order of enum perf_event_arm_regs (arch/arm64/include/uapi/asm/perf_regs.h): X0..X28, X29, LR, SP, PC; the
- * DWARF numbers of aadwarf64 4.1 count the same, and have none for the pc.
+ * Order of enum perf_event_arm_regs (arch/arm64/include/uapi/asm/perf_regs.h): X0..X28, X29, LR,
+ * SP, PC; the DWARF numbers of aadwarf64 4.1 count the same, and have none for the pc.
  */
 static const int8_t to_dwarf[] = {
 	0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16,
@@ -24,7 +24,8 @@ const struct arch arch_aarch64 = {
 	.tracked = { 30, 29, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28 },
 	.num_tracked = 12,
 	.callee_saved = 0x3ffull << 19 | 1ull << 29, /* AAPCS64 6.1.1: x19..x28, x29 */
-	/* A signed return address has its code above the 48 bits of a user address (the kernel's default). */
+	/* A signed return address has its code above the 48 bits of a user address (the kernel's
+	 * default). */
 	.ra_mask = 0xffffffffffffull,
 	.call_pushes_ra = 0,
 };

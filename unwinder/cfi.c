@@ -111,6 +111,8 @@ static bool where_from_row(const struct arch *arch, Dwarf_Frame *frame, int reg,
 	if (!num) {
 		/* libdw: no operations in our memory mean undefined, no memory means unchanged. */
 		ret->how = ops == mem ? HOW_UNDEFINED : HOW_SAME;
+		if (reg < arch->num_regs && (arch->libdw_forgets >> reg & 1))
+			ret->how = HOW_SAME;
 		return true;
 	}
 	if (is_reg(arch, ops, num, ret))

@@ -1,6 +1,6 @@
 /*
- * DWARF expressions of call-frame information (DWARF 5, 2.5 and 6.4.2), on registers and the copied stack. Code
- * may loop there, so steps and stack are bounded.
+ * DWARF expressions of call-frame information (DWARF 5, 2.5 and 6.4.2), on registers and the
+ * copied stack. Code may loop there, so steps and stack are bounded.
  */
 #include "unwinder/unwinder_priv.h"
 
@@ -15,7 +15,7 @@ struct machine {
 	struct expr_env *env;
 	const struct rule_op *ops;
 	size_t num_ops;
-	size_t next;                    /* operation to run next */
+	size_t next; /* operation to run next */
 	uint64_t stack[EXPR_MAX_STACK];
 	size_t depth;
 };
@@ -46,7 +46,8 @@ static enum expr_status push_reg(struct machine *m, uint64_t reg, uint64_t add)
 	return push(m, m->env->regs->v[reg] + add);
 }
 
-/* Reads `size` bytes (1, 2, 4, 8; host byte order, which is the target's) from the address on top. */
+/* Reads `size` bytes (1, 2, 4, 8; host byte order, which is the target's) from the address on
+ * top. */
 static enum expr_status deref(struct machine *m, uint64_t size)
 {
 	struct expr_env *env = m->env;
@@ -129,12 +130,14 @@ static bool binary(uint8_t atom, uint64_t a, uint64_t b, uint64_t *ret)
 	}
 }
 
-/* A branch `delta` bytes from behind its own three. Only the start of an operation or the end is a target. */
+/* A branch `delta` bytes from behind its own three. Only the start of an operation or the end is
+ * a target. */
 static enum expr_status jump(struct machine *m, const struct rule_op *op)
 {
 	uint64_t to = op->offset + 3 + (uint64_t)(int64_t)(int16_t)op->number;
 
-	/* From the end: libdw gives its implicit first operation the offset of the real first one. */
+	/* From the end: libdw gives its implicit first operation the offset of the real first
+	 * one. */
 	for (size_t i = m->num_ops; i-- > 0;) {
 		if (m->ops[i].offset == to) {
 			m->next = i;

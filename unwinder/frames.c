@@ -229,7 +229,8 @@ void frames_drop_code(struct frames *f, uint32_t space_id, uint64_t start, uint6
 			i++;
 			continue;
 		}
-		/* Stacks that were counted still mean this id: it rests until the generation ends. */
+		/* Stacks that were counted still mean this id: it rests until the generation
+		 * ends. */
 		(void)vec_push(&s->retired, e->id);
 		table_remove(&s->table, i); /* another may have moved here: look again */
 	}

@@ -1,5 +1,6 @@
 /*
- * Inside of the unwinder: shared by the walk (unwinder.c), its parts, and the second opinion (libunwind.c).
+ * Inside of the unwinder: shared by the walk (unwinder.c), its parts, and the second opinion
+ * (libunwind.c).
  */
 #pragma once
 
@@ -18,18 +19,18 @@
 #include <string.h>
 
 enum {
-	RULE_GIVEN = 2,           /* in rule.flags: a runtime's answer, it is not asked again */
+	RULE_GIVEN = 2, /* in rule.flags: a runtime's answer, it is not asked again */
 	DEFAULT_MAX_FRAMES = 1024,
-	STACK_PAGE = 4096,        /* "the last page of its stack" */
-	KERNEL_MAX_STACK = 127,   /* default of kernel.perf_event_max_stack (PERF_MAX_STACK_DEPTH) */
+	STACK_PAGE = 4096,      /* "the last page of its stack" */
+	KERNEL_MAX_STACK = 127, /* default of kernel.perf_event_max_stack (PERF_MAX_STACK_DEPTH) */
 };
 
 /* ---- frames.c: place -> (id, rule), and back ---- */
 
 /* 32 bytes, so that one look-up touches one cache line. id 0 = the slot is empty. */
 struct frame_entry {
-	uint64_t place;  /* offset in the file, or address */
-	uint32_t owner;  /* file id; in the other tables what tells their kinds apart */
+	uint64_t place; /* offset in the file, or address */
+	uint32_t owner; /* file id; in the other tables what tells their kinds apart */
 	uint32_t id;
 	struct rule rule;
 };
@@ -40,7 +41,7 @@ struct frame_table {
 	struct frame_entry *entries; /* aligned to its own size of 32 */
 	size_t mask;                 /* slots - 1; 0 = nothing allocated */
 	size_t len;
-	unsigned int shift;          /* 64 - log2(slots) */
+	unsigned int shift; /* 64 - log2(slots) */
 };
 
 /* The owner of an entry in a process's own table. */
@@ -48,7 +49,8 @@ enum { OWNER_JIT = 0, OWNER_NOWHERE = 1 };
 /* The owner of an entry in the table of frames that belong to no process. */
 enum { OWNER_KERNEL = 0, OWNER_OTHER = 1 };
 
-/* Frames of one generation that are in no file. Its ids are given out again when the generation ends. */
+/* Frames of one generation that are in no file. Its ids are given out again when the generation
+ * ends. */
 struct space_frames {
 	uint32_t space_id;
 	struct frame_table table;
@@ -62,27 +64,32 @@ HTAB(space_map, struct space_slot, uint32_t, hash_u64(key), slot->space_id == ke
      hash_u64(slot->space_id));
 
 struct frames {
-	struct frame_table files;   /* by (file id, offset) */
-	struct frame_table global;  /* kernel addresses and the user's numbers */
+	struct frame_table files;  /* by (file id, offset) */
+	struct frame_table global; /* kernel addresses and the user's numbers */
 	struct space_map spaces;
 	VEC(struct unwind_frame) by_id; /* [0] is no frame */
 	VEC(uint32_t) free_ids;
-	VEC(uint64_t) gone_files;   /* bit per file id: its entries go when the table is next rebuilt */
+	VEC(uint64_t)
+	gone_files; /* bit per file id: its entries go when the table is next rebuilt */
 };
 
-static inline size_t frame_table_home(const struct frame_table *t, uint32_t owner, uint64_t place)
+static inline uint64_t frame_table_owner_hash(uint32_t owner)
 {
-	/* Fibonacci hashing (Knuth, TAOCP 6.4): the upper bits of a product with 2^64 / golden ratio. */
-	return ((place + (uint64_t)owner * 0xd6e8feb86659fd93u) * 0x9e3779b97f4a7c15u) >> t->shift;
+	return (uint64_t)owner * 0xd6e8feb86659fd93u;
 }
 
-/* NULL when absent. Valid until the next add to the table. */
-static inline struct frame_entry *frame_table_find(const struct frame_table *t, uint32_t owner,
-						   uint64_t place)
+/* Fibonacci hashing (Knuth, TAOCP 6.4): the upper bits of a product with 2^64 / golden ratio. */
+static inline size_t frame_table_home(const struct frame_table *t, uint32_t owner, uint64_t place)
 {
-	if (!t->mask)
-		return NULL;
-	for (size_t i = frame_table_home(t, owner, place);; i = (i + 1) & t->mask) {
+	return ((place + frame_table_owner_hash(owner)) * 0x9e3779b97f4a7c15u) >> t->shift;
+}
+
+/* The same with place + frame_table_owner_hash(owner) at hand; the table is not empty. NULL when
+ * absent. */
+static inline struct frame_entry *frame_table_probe(const struct frame_table *t, uint64_t hash,
+						    uint32_t owner, uint64_t place)
+{
+	for (size_t i = (hash * 0x9e3779b97f4a7c15u) >> t->shift;; i = (i + 1) & t->mask) {
 		struct frame_entry *e = &t->entries[i];
 
 		if (e->place == place && e->owner == owner && e->id)
@@ -92,18 +99,28 @@ static inline struct frame_entry *frame_table_find(const struct frame_table *t, 
 	}
 }
 
+/* NULL when absent. Valid until the next add to the table. */
+static inline struct frame_entry *frame_table_find(const struct frame_table *t, uint32_t owner,
+						   uint64_t place)
+{
+	if (!t->mask)
+		return NULL;
+	return frame_table_probe(t, place + frame_table_owner_hash(owner), owner, place);
+}
+
 struct rule_exts;
 
 bool frames_init(struct frames *f); /* false when out of memory; deinit is due either way */
 void frames_deinit(struct frames *f);
-/* Finds or makes; NULL when out of memory. A new entry has RULE_UNSET. `exts` loses the side records of
- * entries that go when the table grows. */
+/* Finds or makes; NULL when out of memory. A new entry has RULE_UNSET. `exts` loses the side
+ * records of entries that go when the table grows. */
 struct frame_entry *frames_in_file(struct frames *f, struct rule_exts *exts, uint32_t file_id,
 				   uint64_t offset);
 struct frame_entry *frames_in_space(struct frames *f, struct space_frames *s, uint32_t owner,
 				    uint64_t addr);
 uint32_t frames_global(struct frames *f, uint32_t owner, uint64_t place);
-struct space_frames *frames_space(struct frames *f, uint32_t space_id); /* NULL when out of memory */
+struct space_frames *frames_space(struct frames *f,
+				  uint32_t space_id); /* NULL when out of memory */
 void frames_drop_code(struct frames *f, uint32_t space_id, uint64_t start, uint64_t end);
 void frames_space_gone(struct frames *f, uint32_t space_id);
 void frames_file_gone(struct frames *f, uint32_t file_id);
@@ -120,8 +137,8 @@ HTAB(ext_map, struct ext_slot, uint64_t, key, slot->hash == key, slot->hash);
 struct ext_record {
 	struct rule_ext ext;
 	uint64_t hash;
-	uint32_t refs;  /* 0 = free */
-	bool indexed;   /* in the map by its hash */
+	uint32_t refs; /* 0 = free */
+	bool indexed;  /* in the map by its hash */
 };
 struct rule_exts {
 	VEC(struct ext_record *) records; /* owned; an element is NULL when it is free */
@@ -147,12 +164,12 @@ enum expr_status {
 struct expr_env {
 	const struct arch *arch;
 	const struct regs *regs;
-	const uint8_t *stack;  /* the copy */
+	const uint8_t *stack; /* the copy */
 	size_t stack_bytes;
-	uint64_t stack_base;   /* address of stack[0] */
-	uint64_t cfa;          /* for DW_OP_call_frame_cfa */
+	uint64_t stack_base; /* address of stack[0] */
+	uint64_t cfa;        /* for DW_OP_call_frame_cfa */
 	bool has_cfa;
-	uint64_t bad_addr;     /* out */
+	uint64_t bad_addr; /* out */
 };
 
 enum expr_status expr_eval(struct expr_env *env, const struct rule_op *ops, size_t num_ops,
@@ -174,10 +191,13 @@ static inline bool stack_word(const uint8_t *stack, size_t bytes, uint64_t base,
 
 /* ---- unwinder.c ---- */
 
-/* What the walk remembers of each frame, for splicing. */
+/* What the walk remembers of each frame: for splicing, and for registers that are loaded only
+ * when asked for. */
 struct trace {
-	uint64_t pc;     /* exact: the return address for callers */
-	uint64_t ra_at;  /* where that return address was read; 0 = not from the stack */
+	uint64_t pc;      /* exact: the return address for callers */
+	uint64_t ra_at;   /* where that return address was read; 0 = not from the stack */
+	uint64_t sp;      /* of the frame; its CFA is the next frame's */
+	struct rule rule; /* by which it was left; set for plain frames only */
 };
 
 struct libunwind_state; /* owned by libunwind.c */
@@ -190,19 +210,22 @@ struct unwinder {
 	VEC(struct unwind_giver) givers;
 	struct frames frames;
 	struct rule_exts exts;
-	struct trace *trace;         /* max_frames; owned */
+	struct trace *trace; /* max_frames; owned */
 	struct unwind_counts counts;
 	struct libunwind_state *libunwind; /* NULL until first used */
 };
 
 /*
- * The id of the place that holds `pc` (for callers: the return address - 1) and what it is; counts it in
- * ret->num_jit or num_unknown. FRAME_ID_NONE when out of memory.
+ * The id of the place that holds `pc` (for callers: the return address - 1) and what it is;
+ * counts it in ret->num_jit or num_unknown. FRAME_ID_NONE when out of memory.
  */
 uint32_t unwinder_intern(struct unwinder *u, const struct addrspace *space, uint64_t pc,
 			 struct unwind_result *ret);
-/* The rule at `pc` by CFI and root functions alone (no givers), remembered: RULE_END or RULE_ROOT prove that a
- * stack is complete there. RULE_FP when there is no CFI or no file; RULE_UNSET when memory is out. */
+/*
+ * The rule at `pc` by CFI and root functions alone (no givers), remembered: RULE_END or
+ * RULE_ROOT prove that a stack is complete there. RULE_FP when there is no CFI or no file;
+ * RULE_UNSET when memory is out.
+ */
 struct rule unwinder_native_rule(struct unwinder *u, const struct addrspace *space, uint64_t pc);
 /* The same for a place known to be in `m`. */
 struct rule unwinder_native_rule_in(struct unwinder *u, const struct mapping *m, uint64_t pc);
@@ -218,8 +241,8 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 void unwind_by_chain(struct unwinder *u, const struct unwind_input *in, uint32_t *frames,
 		     struct unwind_result *ret);
 /*
- * Appends entries of in->chain from `first` on to the ret->num_frames frames; class and reason tell how that
- * ended: complete at a root function, broken otherwise.
+ * Appends entries of in->chain from `first` on to the ret->num_frames frames; class and reason
+ * tell how that ended: complete at a root function, broken otherwise.
  */
 void chain_append(struct unwinder *u, const struct unwind_input *in, size_t first, uint32_t *frames,
 		  struct unwind_result *ret);
@@ -228,22 +251,24 @@ void chain_append(struct unwinder *u, const struct unwind_input *in, size_t firs
 
 enum fp_status {
 	FP_OK,
-	FP_OUTSIDE,  /* the frame pointer leads out of the copy at its upper end */
-	FP_END,      /* the frame pointer is null */
-	FP_NOT,      /* the register is no frame pointer */
+	FP_OUTSIDE, /* the frame pointer leads out of the copy at its upper end */
+	FP_END,     /* the frame pointer is null */
+	FP_NOT,     /* the register is no frame pointer */
 };
 
 struct fp_frame {
-	uint64_t fp;        /* as saved: the caller's */
-	uint64_t ra;        /* masked */
-	uint64_t ra_at;     /* where it lies */
-	uint64_t sp;        /* of the caller, as far as the frame record tells */
-	bool fp_plausible;  /* the saved one is above this one, or null */
+	uint64_t fp;       /* as saved: the caller's */
+	uint64_t ra;       /* masked */
+	uint64_t ra_at;    /* where it lies */
+	uint64_t sp;       /* of the caller, as far as the frame record tells */
+	bool fp_plausible; /* the saved one is above this one, or null */
 };
 
-/* Reads the frame record {saved fp, return address} that the frame pointer points to; x86-64 psABI 3.2.2 and
- * AAPCS64 6.4.6 lay it out alike. Checks everything but where `ra` leads. The frame pointer cannot lie below
- * `sp`. ret->ra_at is also set with FP_OUTSIDE. */
+/*
+ * Reads the frame record {saved fp, return address} that the frame pointer points to; x86-64
+ * psABI 3.2.2 and AAPCS64 6.4.6 lay it out alike. Checks everything but where `ra` leads. The
+ * frame pointer cannot lie below `sp`. ret->ra_at is also set with FP_OUTSIDE.
+ */
 enum fp_status fp_read(const struct arch *arch, const struct regs *regs, uint64_t sp,
 		       const uint8_t *stack, size_t stack_bytes, uint64_t stack_base,
 		       struct fp_frame *ret);
@@ -251,12 +276,13 @@ enum fp_status fp_read(const struct arch *arch, const struct regs *regs, uint64_
 /* ---- splice.c ---- */
 
 /*
- * The walk ended after num_frames frames because the return address of the last lies at `wanted_at`, beyond
- * the copy. Returns the first entry of in->chain that continues the stack there, or 0 when that is not
- * proved. `fp` is the sampled frame pointer.
+ * The walk ended after num_frames frames because the return address of the last lies at
+ * `wanted_at`, beyond the copy. Returns the first entry of in->chain that continues the stack
+ * there, or 0 when that is not proved. `fp` is the sampled frame pointer.
  */
 size_t splice_find(const struct unwind_input *in, uint64_t stack_base, uint64_t fp,
-		   const struct trace *trace, size_t num_frames, uint64_t wanted_at, uint64_t ra_mask);
+		   const struct trace *trace, size_t num_frames, uint64_t wanted_at,
+		   uint64_t ra_mask);
 
 /* ---- libunwind.c ---- */
 

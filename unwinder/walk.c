@@ -4,7 +4,8 @@
 
 /* A read further above the copy than this is no cut-off stack but a wrong address. */
 static const uint64_t max_stack_bytes = 1ull << 30;
-/* Room the kernel needs for a signal frame (AT_MINSIGSTKSZ; AMX state makes it 11 KiB) and then some. */
+/* Room the kernel needs for a signal frame (AT_MINSIGSTKSZ; AMX state makes it 11 KiB) and then
+ * some. */
 static const uint64_t max_signal_bytes = 64 << 10;
 
 struct walk {
@@ -13,17 +14,19 @@ struct walk {
 	const struct unwind_input *in;
 	const uint8_t *stack;
 	size_t stack_bytes;
-	uint64_t base;        /* address of stack[0]: the sampled stack pointer */
-	uint64_t sp;          /* of this frame; a lower bound when the register itself is not known */
+	uint64_t base; /* address of stack[0]: the sampled stack pointer */
+	uint64_t sp;   /* of this frame; a lower bound when the register itself is not known */
 	struct regs regs;
-	uint64_t ra_at;       /* where this frame's return address into it lay; 0 = nowhere */
-	uint64_t wanted_at;   /* where the one lies that could not be read */
-	const struct mapping *map;  /* the last two looked up; never NULL */
+	uint64_t ra_at;            /* where this frame's return address into it lay; 0 = nowhere */
+	uint64_t wanted_at;        /* where the one lies that could not be read */
+	const struct mapping *map; /* the last two looked up; never NULL */
 	const struct mapping *map2;
-	struct space_frames *own;   /* the generation's; NULL until needed */
-	bool activation;      /* the pc is exact: the sampled frame, or one a signal interrupted */
-	bool first;           /* the sampled frame */
-	bool altstack;        /* a signal frame led to a stack that is not in the copy */
+	struct space_frames *own; /* the generation's; NULL until needed */
+	size_t stale; /* plain frames from here on have not loaded what they saved; see walk_plain */
+	size_t end_stale;
+	bool activation; /* the pc is exact: the sampled frame, or one a signal interrupted */
+	bool first;      /* the sampled frame */
+	bool altstack;   /* a signal frame led to a stack that is not in the copy */
 	uint32_t *frames;
 	struct unwind_result *ret;
 };
@@ -49,7 +52,8 @@ static bool stop_outside(struct walk *w, uint64_t addr)
 {
 	if (w->altstack)
 		return stop(w, REASON_ALTSTACK);
-	if (!w->in->stack_full || addr < w->base || addr - w->base - w->stack_bytes + 8 > max_stack_bytes)
+	if (!w->in->stack_full || addr < w->base ||
+	    addr - w->base - w->stack_bytes + 8 > max_stack_bytes)
 		return stop(w, REASON_OUTSIDE);
 	w->ret->class = UNWIND_TRUNCATED;
 	w->ret->reason = REASON_NONE;
@@ -116,7 +120,8 @@ static inline bool word_at(const struct walk *w, uint64_t addr, uint64_t *ret)
 }
 
 /* Stands at the caller; its registers are set already, but for these. */
-static inline void enter_caller(struct walk *w, uint64_t pc, uint64_t sp, uint64_t ra_at, bool activation)
+static inline void enter_caller(struct walk *w, uint64_t pc, uint64_t sp, uint64_t ra_at,
+				bool activation)
 {
 	w->regs.pc = pc & w->arch->ra_mask;
 	w->regs.v[w->arch->sp] = sp;
@@ -127,14 +132,18 @@ static inline void enter_caller(struct walk *w, uint64_t pc, uint64_t sp, uint64
 	w->first = false;
 }
 
-/* A CFA must lie above the frame. Only at a frame's first or last instruction may it lie at its sp: nothing is
- * pushed there (aarch64 leaf functions; x86 when the return address is in a register, as in vfork). */
+/*
+ * A CFA must lie above the frame. Only at a frame's first or last instruction may it lie at its
+ * sp: nothing is pushed there (aarch64 leaf functions; x86 when the return address is in a
+ * register, as in vfork).
+ */
 static inline bool cfa_is_progress(const struct walk *w, uint64_t cfa)
 {
 	return cfa > w->sp || (cfa == w->sp && w->activation);
 }
 
-/* Behind a signal frame lies what it interrupted: often another stack, which the copy does not hold. */
+/* Behind a signal frame lies what it interrupted: often another stack, which the copy does not
+ * hold. */
 static void enter_interrupted(struct walk *w)
 {
 	uint64_t at = w->sp - w->base;
@@ -172,9 +181,9 @@ static inline bool slot_ra(struct walk *w, const struct rule *rule, uint64_t cfa
 }
 
 /*
- * Registers that were saved. A slot below the stack pointer of an exact frame is one that an epilogue popped
- * already (or one in the red zone, if a signal came): where the copy does not hold it, the register has its
- * value back. Elsewhere such a slot belongs to the callee.
+ * Registers that were saved. A slot below the stack pointer of an exact frame is one that an
+ * epilogue popped already (or one in the red zone, if a signal came): where the copy does not
+ * hold it, the register has its value back. Elsewhere such a slot belongs to the callee.
  */
 static inline void load_slots(struct walk *w, const struct rule *rule, uint64_t cfa)
 {
@@ -190,10 +199,12 @@ static inline void load_slots(struct walk *w, const struct rule *rule, uint64_t 
 
 		if (!below)
 			continue;
-		if (below <= depth && rule->slot[i] != SLOT_UNDEFINED && cfa_at - below + 8 <= w->stack_bytes) {
+		if (below <= depth && rule->slot[i] != SLOT_UNDEFINED &&
+		    cfa_at - below + 8 <= w->stack_bytes) {
 			memcpy(&w->regs.v[reg], w->stack + (cfa_at - below), 8);
 			valid |= 1ull << reg;
-		} else if (!exact || rule->slot[i] == SLOT_UNDEFINED || cfa_at - below < w->stack_bytes) {
+		} else if (!exact || rule->slot[i] == SLOT_UNDEFINED ||
+			   cfa_at - below < w->stack_bytes) {
 			valid &= ~(1ull << reg);
 		}
 	}
@@ -233,8 +244,8 @@ static bool stop_expr(struct walk *w, const struct expr_env *env, enum expr_stat
 	return stop(w, REASON_BAD_CFI);
 }
 
-/* What the row says of one register. On EXPR_OUTSIDE env->bad_addr tells where. *at: where it was read, 0 = not
- * from the stack. */
+/* What the row says of one register. On EXPR_OUTSIDE env->bad_addr tells where. *at: where it
+ * was read, 0 = not from the stack. */
 static enum expr_status where_value(const struct walk *w, const struct rule_ext *ext,
 				    const struct rule_where *where, unsigned int reg,
 				    struct expr_env *env, uint64_t *ret, uint64_t *at)
@@ -249,7 +260,7 @@ static enum expr_status where_value(const struct walk *w, const struct rule_ext 
 		return EXPR_UNKNOWN_REG;
 	case HOW_REGISTER:
 		from = (uint64_t)where->value;
-		/* fall through */
+		__attribute__((fallthrough));
 	case HOW_SAME:
 		if (!(w->regs.valid >> from & 1))
 			return EXPR_UNKNOWN_REG;
@@ -385,8 +396,8 @@ static bool step_ext(struct walk *w, const struct rule_ext *ext)
 }
 
 /*
- * The caller of code that has pushed nothing: the return address is on top of the stack, or in the link
- * register. False (and nothing done) when that is no address of code.
+ * The caller of code that has pushed nothing: the return address is on top of the stack, or in
+ * the link register. False (and nothing done) when that is no address of code.
  */
 static bool step_from_entry(struct walk *w, uint64_t keep)
 {
@@ -419,8 +430,9 @@ static enum unwind_reason no_fp_reason(const struct mapping *m)
 }
 
 /*
- * True when the return address of a frame record is one. Where the saved frame pointer is none, the caller
- * must be code that does without: compiled C that called into JIT code keeps anything in that register.
+ * True when the return address of a frame record is one. Where the saved frame pointer is none,
+ * the caller must be code that does without: compiled C that called into JIT code keeps anything
+ * in that register.
  */
 static bool fp_leads_on(struct walk *w, const struct fp_frame *f)
 {
@@ -449,8 +461,9 @@ static bool step_fp(struct walk *w, const struct mapping *m)
 		w->regs.valid = fp_bit;
 		w->regs.v[arch->fp] = f.fp;
 		enter_caller(w, f.ra, f.sp, f.ra_at, false);
+		/* Elsewhere the record need not end the frame: f.sp is only a bound. */
 		if (!arch->call_pushes_ra)
-			w->regs.valid = fp_bit; /* the record need not end the frame: f.sp is only a bound */
+			w->regs.valid = fp_bit;
 		return true;
 	case FP_OUTSIDE:
 		if (!w->in->stack_full || w->altstack || f.ra_at - w->base > max_stack_bytes)
@@ -584,9 +597,9 @@ static enum asked ask_givers(struct walk *w, const struct mapping *m, uint64_t p
 		case GIVE_STEP:
 			return asked(take_step(w, &answer));
 		case GIVE_STOP:
-			return asked(stop(w, answer.reason && answer.reason < REASON_NUM ?
-						     (enum unwind_reason)answer.reason :
-						     REASON_GIVER));
+			return asked(stop(w, answer.reason && answer.reason < REASON_NUM
+						     ? (enum unwind_reason)answer.reason
+						     : REASON_GIVER));
 		case GIVE_LATER:
 			return asked(stop(w, REASON_NOT_NOW));
 		}
@@ -604,7 +617,8 @@ static bool step_unknown(struct walk *w, const struct mapping *m, uint64_t pc)
 	if (w->u->givers.len) {
 		enum asked answer = ask_givers(w, m, pc);
 
-		/* While it looked, the giver may have dropped the code that was here: new code, new id. */
+		/* While it looked, the giver may have dropped the code that was here: new code,
+		 * new id. */
 		e = entry_at(w, m, pc);
 		if (e)
 			*id = e->id;
@@ -629,7 +643,8 @@ static bool step_unknown(struct walk *w, const struct mapping *m, uint64_t pc)
 
 static void note_frame(struct walk *w, uint32_t id)
 {
-	w->u->trace[w->ret->num_frames] = (struct trace){ w->regs.pc, w->ra_at };
+	w->u->trace[w->ret->num_frames] =
+		(struct trace){ .pc = w->regs.pc, .ra_at = w->ra_at, .sp = w->sp };
 	w->frames[w->ret->num_frames++] = id;
 }
 
@@ -654,13 +669,150 @@ static bool step_nowhere(struct walk *w)
 	return stop(w, REASON_NO_MAPPING);
 }
 
-static inline bool walk_frame(struct walk *w)
+/* ---- the fast way ---- */
+
+/*
+ * Nearly all frames are callers in a file, their rule is known and counts from the stack or
+ * frame pointer. For them only those two registers are loaded; what else such a frame saved is
+ * loaded by load_stale, should any later frame turn out not to be plain. So the loop carries
+ * three registers, and one cache line of the table and one word of the stack are all it waits
+ * for.
+ */
+struct plain_map {
+	uint64_t start, size;
+	uint64_t to_place; /* + address = offset in the file */
+	uint64_t to_hash;  /* + address = what frame_table_home multiplies */
+	uint32_t owner;
+};
+
+/* False when the address is not in a file. */
+static bool plain_map_set(struct walk *w, uint64_t addr, struct plain_map *ret)
+{
+	const struct mapping *m = map_at(w, addr);
+
+	if (!m || !m->file)
+		return false;
+	ret->start = m->start;
+	ret->size = m->end - m->start;
+	ret->to_place = m->pgoff - m->start;
+	ret->owner = m->file->id;
+	ret->to_hash = ret->to_place + frame_table_owner_hash(ret->owner);
+	return true;
+}
+
+/* Only what is looked at for every frame: kind RULE_CFA, no flags. */
+static bool is_plain(const struct rule *rule)
+{
+	return rule->kind == RULE_CFA && rule->flags == 0;
+}
+
+/* Goes through plain frames and stands at the first that is not, of which nothing is noted yet. */
+static void walk_plain(struct walk *w)
+{
+	const struct frame_table *table = &w->u->frames.files;
+	const uint8_t *const stack = w->stack;
+	const uint64_t base = w->base, bytes = w->stack_bytes, ra_mask = w->arch->ra_mask;
+	const uint8_t sp_reg = w->arch->sp, fp_reg = w->arch->fp;
+	struct trace *const trace = w->u->trace;
+	uint32_t *const frames = w->frames;
+	const size_t max = w->u->max_frames;
+	size_t num = w->ret->num_frames;
+	uint64_t pc = w->regs.pc, sp = w->sp, ra_at = w->ra_at;
+	uint64_t fp = w->regs.v[fp_reg];
+	bool fp_known = w->regs.valid >> fp_reg & 1;
+	struct plain_map map = { 0 };
+
+	if (w->activation || !table->mask || !(w->regs.valid >> sp_reg & 1) || sp < base)
+		return;
+	while (num < max) {
+		const struct frame_entry *e;
+		uint64_t addr = pc - 1, place, cfa, room, below, fp_below, saved_fp, cfa_at;
+		struct rule rule;
+
+		if (addr - map.start >= map.size && !plain_map_set(w, addr, &map))
+			break;
+		place = addr + map.to_place;
+		e = frame_table_probe(table, addr + map.to_hash, map.owner, place);
+		if (!e)
+			break;
+		rule = e->rule;
+		if (!is_plain(&rule))
+			break;
+		if (rule.cfa_reg == sp_reg)
+			cfa = sp;
+		else if (rule.cfa_reg == fp_reg && fp_known)
+			cfa = fp;
+		else
+			break;
+		cfa += (uint64_t)((int64_t)rule.cfa_off8 * 8);
+		/* Above the frame, in the copy, and the return address between the two; a slot 0
+		 * wraps. */
+		room = cfa - sp;
+		cfa_at = cfa - base;
+		below = 8 * (uint64_t)rule.slot[0];
+		if (cfa <= sp || cfa_at > bytes || below - 1 >= room)
+			break;
+		/* Without a branch on whether the frame pointer was saved: nothing predicts
+		 * that. */
+		fp_below = 8 * (uint64_t)rule.slot[1];
+		if (fp_below > room || rule.slot[1] == SLOT_UNDEFINED)
+			break;
+		memcpy(&saved_fp, stack + (cfa_at - (fp_below ? fp_below : 8)), sizeof(saved_fp));
+		fp = fp_below ? saved_fp : fp;
+		fp_known |= fp_below != 0;
+		trace[num] = (struct trace){ pc, ra_at, sp, rule };
+		frames[num++] = e->id;
+		ra_at = cfa - below;
+		memcpy(&pc, stack + (cfa_at - below), sizeof(pc));
+		pc &= ra_mask;
+		sp = cfa;
+	}
+	if (num == w->ret->num_frames)
+		return;
+	w->stale = w->ret->num_frames;
+	w->end_stale = w->ret->num_frames = num;
+	w->regs.v[fp_reg] = fp;
+	w->regs.valid = (w->regs.valid & w->arch->callee_saved) | (uint64_t)fp_known << fp_reg;
+	enter_caller(w, pc, sp, ra_at, false);
+}
+
+/* Loads what plain frames saved beside the frame pointer. A slot that lies in the callee is
+ * lost. */
+static void load_stale(struct walk *w)
+{
+	const struct arch *arch = w->arch;
+
+	for (size_t n = w->stale; n < w->end_stale; n++) {
+		const struct trace *t = &w->u->trace[n];
+		uint64_t cfa = n + 1 < w->end_stale ? t[1].sp : w->sp;
+
+		for (size_t i = 2; i < arch->num_tracked; i++) {
+			uint64_t below = 8 * (uint64_t)t->rule.slot[i];
+			uint64_t bit = 1ull << arch->tracked[i];
+
+			if (!below)
+				continue;
+			w->regs.valid &= ~bit;
+			if (t->rule.slot[i] == SLOT_UNDEFINED || below > cfa - t->sp)
+				continue;
+			memcpy(&w->regs.v[arch->tracked[i]], w->stack + (cfa - below - w->base), 8);
+			w->regs.valid |= bit;
+		}
+	}
+	w->stale = w->end_stale = 0;
+}
+
+/* ---- the general way ---- */
+
+/* Any frame. */
+static bool walk_frame(struct walk *w)
 {
 	uint64_t pc = w->regs.pc - !w->activation;
 	const struct mapping *m;
 	struct frame_entry *e;
 	struct rule rule;
 
+	load_stale(w);
 	if (w->ret->num_frames == w->u->max_frames)
 		return stop(w, REASON_TOO_DEEP);
 	m = map_at(w, pc);
@@ -713,6 +865,7 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	w.ra_at = w.wanted_at = 0;
 	w.map = w.map2 = &nowhere;
 	w.own = NULL;
+	w.stale = w.end_stale = 0;
 	w.activation = w.first = true;
 	w.altstack = false;
 	w.frames = frames;
@@ -726,7 +879,7 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	w.base = w.sp = w.regs.v[arch->sp];
 	fp = w.regs.valid >> arch->fp & 1 ? w.regs.v[arch->fp] : 0;
 	while (walk_frame(&w))
-		;
+		walk_plain(&w);
 	if (ret->class == UNWIND_TRUNCATED)
 		splice(&w, fp);
 }

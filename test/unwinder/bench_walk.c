@@ -1,0 +1,150 @@
+/*
+ * Warm unwinding, in nanoseconds per frame, on this program's own stack: many samples of
+ * different depth and pc, each walked again and again while its bytes are in cache.
+ *
+ * bench_walk [SECONDS]
+ */
+#include "fixture.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SAMPLES = 64, MAX_STACK = 32 * 1024, FUNCTIONS = 512 };
+
+/*
+ * A program of many functions with the rules that compilers make: returns are pushed, up to six
+ * registers are saved below, some frames are found by rbp.
+ */
+struct bench {
+	struct program program;
+	struct unwinder *u;
+	struct {
+		uint64_t regs[ARCH_MAX_PERF_REGS];
+		uint64_t stack[MAX_STACK / 8];
+		struct unwind_input in;
+	} samples[MAX_SAMPLES];
+	uint64_t random;
+};
+
+static uint64_t next_random(struct bench *b)
+{
+	b->random = hash_u64(b->random + 0x9e3779b97f4a7c15u);
+	return b->random;
+}
+
+/* Function i: saves i % 7 registers, 8 * (i % 5) bytes more; every eighth keeps rbp. */
+static unsigned int saved(unsigned int i)
+{
+	return i % 7;
+}
+
+static unsigned int words(unsigned int i)
+{
+	return 1 + saved(i) + i % 5;
+}
+
+static void add_function(struct cfi_bytes *cfi, unsigned int i)
+{
+	static const uint8_t order[] = { 6, 3, 12, 13, 14, 15 };
+	uint8_t program[32];
+	size_t len = 0;
+
+	program[len++] = DW_CFA_def_cfa_offset;
+	program[len++] = (uint8_t)(8 * words(i));
+	for (unsigned int k = 0; k < saved(i); k++) {
+		program[len++] = (uint8_t)(DW_CFA_offset | order[k]);
+		program[len++] = (uint8_t)(2 + k);
+	}
+	cfi_fde(cfi, TEXT + 64 * i, 64, program, len);
+}
+
+static void make_stack(struct bench *b, size_t index, size_t depth)
+{
+	uint64_t *stack = b->samples[index].stack;
+	unsigned int function = 1 + (unsigned int)(next_random(b) % (FUNCTIONS - 1));
+	size_t at = 0;
+
+	b->samples[index].regs[8] = LOADED_AT + TEXT + 64 * function + 8; /* IP */
+	b->samples[index].regs[7] = STACK_AT;
+	for (size_t i = 0; i < depth; i++) {
+		at += words(function);
+		/* 20 functions are hot, as in real programs. */
+		function = 1 + (unsigned int)(next_random(b) % (i % 3 ? 20 : FUNCTIONS - 1));
+		if (i == depth - 1)
+			function = 0;
+		stack[at - 1] = LOADED_AT + TEXT + 64 * function + 16 + (next_random(b) & 3) * 8;
+	}
+	b->samples[index].in = (struct unwind_input){
+		.space = &b->program.space,
+		.perf_regs = b->samples[index].regs,
+		.perf_mask = arch_x86_64.perf_regs,
+		.stack = (const uint8_t *)stack,
+		.stack_bytes = (at + 16) * 8,
+	};
+}
+
+static void setup(struct bench *b)
+{
+	static struct cfi_bytes cfi;
+
+	cfi_cie_x86(&cfi, "");
+	cfi_fde(&cfi, TEXT, 64, CFI_PROGRAM(DW_CFA_undefined, 16));
+	for (unsigned int i = 1; i < FUNCTIONS; i++)
+		add_function(&cfi, i);
+	program_init(&b->program, EM_X86_64, &cfi);
+	b->u = new_unwinder(&arch_x86_64, UNWIND_CFI);
+	for (size_t i = 0; i < MAX_SAMPLES; i++)
+		make_stack(b, i, 20 + i % 41);
+}
+
+/* Walks all samples; the number of frames. */
+static size_t round_of(struct bench *b)
+{
+	uint32_t frames[1024];
+	struct unwind_result result;
+	size_t num = 0;
+
+	for (size_t i = 0; i < MAX_SAMPLES; i++) {
+		for (size_t again = 0; again < 8; again++) {
+			unwinder_walk(b->u, &b->samples[i].in, frames, &result);
+			num += result.num_frames;
+		}
+		if (result.class != UNWIND_COMPLETE) {
+			fprintf(stderr, "sample %zu: %s\n", i, unwind_reason_name(result.reason));
+			exit(1);
+		}
+	}
+	return num;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seconds = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+	struct bench *b = calloc(1, sizeof(*b));
+	uint64_t start, now, best = ~0ull;
+	size_t frames;
+
+	if (!b)
+		return 1;
+	setup(b);
+	frames = round_of(b);
+	start = clock_monotonic_ns();
+	do {
+		uint64_t from = clock_monotonic_ns();
+
+		round_of(b);
+		now = clock_monotonic_ns();
+		if (now - from < best)
+			best = now - from;
+	} while (now - start < seconds * 1000000000u);
+	printf("%.2f ns per frame (%zu frames a round, %.1f per stack)\n",
+	       (double)best / (double)frames, frames, (double)frames / (MAX_SAMPLES * 8));
+	unwinder_free(b->u);
+	program_deinit(&b->program);
+	free(b);
+	return 0;
+}

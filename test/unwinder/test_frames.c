@@ -1,0 +1,139 @@
+/* Places, ids and rules: the table grows, forgets and gives ids out again. */
+#include "test/check.h"
+#include "unwinder/unwinder_priv.h"
+
+static void test_many_places(void)
+{
+	struct rule_exts exts = { 0 };
+	struct frames f;
+	struct frame_entry *e;
+
+	CHECK(frames_init(&f));
+	for (uint32_t i = 0; i < 20000; i++) {
+		e = frames_in_file(&f, &exts, 1 + i % 7, i / 7 * 16);
+		CHECK(e && e->id == i + 1 && e->rule.kind == RULE_UNSET);
+		if (e)
+			e->rule = (struct rule){ .kind = RULE_CFA, .cfa_off8 = (int16_t)i };
+	}
+	CHECK(f.files.len == 20000 && (f.files.mask + 1) >= 40000);
+	for (uint32_t i = 0; i < 20000; i++) {
+		e = frame_table_find(&f.files, 1 + i % 7, i / 7 * 16);
+		CHECK(e && e->id == i + 1 && e->rule.cfa_off8 == (int16_t)i);
+		CHECK(f.by_id.data[i + 1].owner == 1 + i % 7 &&
+		      f.by_id.data[i + 1].place == i / 7 * 16);
+	}
+	CHECK(!frame_table_find(&f.files, 8, 0));
+	CHECK(((uintptr_t)f.files.entries & 63) == 0);
+	frames_deinit(&f);
+	exts_deinit(&exts);
+}
+
+/* A side record with one operation. */
+static uint32_t add_ext(struct rule_exts *exts, uint64_t number)
+{
+	struct rule_ext ext = { .cfa = { .how = HOW_EXPR, .num_ops = 1 }, .num_ops = 1 };
+
+	ext.ops = calloc(1, sizeof(*ext.ops));
+	if (!ext.ops)
+		return UINT32_MAX;
+	ext.ops[0].number = number;
+	return exts_add(exts, &ext);
+}
+
+static void test_files_go(void)
+{
+	struct rule_exts exts = { 0 };
+	struct frames f;
+	struct frame_entry *e;
+	uint32_t shared = add_ext(&exts, 1);
+
+	CHECK(frames_init(&f));
+	CHECK(add_ext(&exts, 1) == shared && exts.len == 1 && exts.records.data[shared]->refs == 2);
+	e = frames_in_file(&f, &exts, 70, 1);
+	e->rule = (struct rule){ .kind = RULE_EXT, .ext = add_ext(&exts, 2) };
+	CHECK(exts.len == 2);
+	e = frames_in_file(&f, &exts, 3, 1);
+	e->rule = (struct rule){ .kind = RULE_EXT, .ext = shared };
+	frames_file_gone(&f, 70);
+	/* Gone with the next growth; the id means what it meant, the other file is untouched. */
+	for (uint32_t i = 0; i < 100; i++)
+		CHECK(frames_in_file(&f, &exts, 4, i));
+	CHECK(!frame_table_find(&f.files, 70, 1));
+	CHECK(frame_table_find(&f.files, 3, 1)->rule.ext == shared);
+	CHECK(f.by_id.data[1].owner == 70 && f.by_id.data[1].place == 1);
+	CHECK(exts.len == 1);
+	/* The table does not grow with files that come and go. */
+	for (uint32_t id = 100; id < 1100; id++) {
+		for (uint32_t i = 0; i < 50; i++)
+			CHECK(frames_in_file(&f, &exts, id, i));
+		frames_file_gone(&f, id);
+	}
+	CHECK(f.files.mask < 2048);
+	exts_unref(&exts, shared);
+	CHECK(exts.len == 1);
+	frames_deinit(&f);
+	exts_deinit(&exts);
+}
+
+static void test_spaces(void)
+{
+	struct frames f;
+	struct space_frames *a, *b;
+	struct frame_entry *e;
+	uint32_t first, dropped, again, top;
+
+	CHECK(frames_init(&f));
+	a = frames_space(&f, 5);
+	b = frames_space(&f, 6);
+	CHECK(a && b && a != b && frames_space(&f, 5) == a);
+	first = frames_in_space(&f, a, OWNER_JIT, 0x1000)->id;
+	CHECK(frames_in_space(&f, b, OWNER_JIT, 0x1000)->id != first);
+	CHECK(frames_in_space(&f, a, OWNER_NOWHERE, 0x1000)->id != first);
+	CHECK(f.by_id.data[first].where == FRAME_IN_JIT && f.by_id.data[first].owner == 5);
+	for (uint64_t at = 0; at < 1000; at++)
+		CHECK(frames_in_space(&f, a, OWNER_JIT, 0x2000 + at));
+	e = frame_table_find(&a->table, OWNER_JIT, 0x2100);
+	dropped = e->id;
+	frames_drop_code(&f, 5, 0x2100, 0x2200);
+	CHECK(a->table.len == 1002 - 0x100);
+	for (uint64_t at = 0x2000; at < 0x2000 + 1000; at++)
+		CHECK(!frame_table_find(&a->table, OWNER_JIT, at) == (at >= 0x2100 && at < 0x2200));
+	/* New code at the same address is another frame, and the old id still rests. */
+	again = frames_in_space(&f, a, OWNER_JIT, 0x2100)->id;
+	CHECK(again != dropped && again == f.by_id.len - 1);
+	top = (uint32_t)f.by_id.len;
+	frames_space_gone(&f, 5);
+	CHECK(f.free_ids.len == 1003);
+	/* Its ids are used again before new ones are made. */
+	for (uint64_t at = 0; at < 1003; at++)
+		CHECK(frames_in_space(&f, b, OWNER_JIT, 0x9000 + at)->id < top);
+	CHECK(f.by_id.len == top);
+	CHECK(frames_in_space(&f, b, OWNER_JIT, 0x8000)->id == top);
+	frames_space_gone(&f, 77);
+	frames_drop_code(&f, 77, 0, ~0ull);
+	frames_deinit(&f);
+}
+
+static void test_global(void)
+{
+	struct frames f;
+	uint32_t kernel, other;
+
+	CHECK(frames_init(&f));
+	kernel = frames_global(&f, OWNER_KERNEL, 7);
+	other = frames_global(&f, OWNER_OTHER, 7);
+	CHECK(kernel == 1 && other == 2);
+	CHECK(frames_global(&f, OWNER_KERNEL, 7) == kernel);
+	CHECK(f.by_id.data[kernel].where == FRAME_IN_KERNEL && f.by_id.data[kernel].place == 7);
+	CHECK(f.by_id.data[other].where == FRAME_OTHER && f.by_id.data[other].owner == 7);
+	frames_deinit(&f);
+}
+
+int main(void)
+{
+	test_many_places();
+	test_files_go();
+	test_spaces();
+	test_global();
+	return check_done();
+}
