@@ -1,10 +1,11 @@
 /*
- * The second opinion: a whole walk by libunwind's remote interface over the same sample. It shares nothing with
- * our own rows: libunwind searches .eh_frame_hdr, reads .eh_frame and runs the expressions itself, we only
- * answer its reads out of the copied stack and the ELF file.
+ * The second opinion: a whole walk by libunwind's remote interface over the same sample. It shares nothing
+ * with our own rows: libunwind searches .eh_frame_hdr, reads .eh_frame and runs the expressions itself, we
+ * only answer its reads out of the copied stack and the ELF file. Only whether a stack that ended is complete
+ * is asked of our side.
  *
- * Its cache of rows stays off (UNW_CACHE_NONE): it is keyed by the pc alone, while the row of a sampled pc and
- * that of an equal return address (one byte before) may differ. What we keep instead are blocks of the files.
+ * Its cache of rows stays off (UNW_CACHE_NONE): it is keyed by the pc alone, while the row of a sampled pc
+ * and that of an equal return address (one byte before) may differ. What is kept are blocks of the files.
  */
 #include "unwinder/unwinder_priv.h"
 
@@ -71,7 +72,8 @@ struct walk {
 	const struct unwind_input *in;
 	struct regs regs;
 	uint64_t base;                 /* address of in->stack[0] */
-	const struct mapping *current; /* whose table was searched last; its neighbours are tried as well */
+	const struct mapping *current; /* whose table was searched last */
+	bool searching;                /* find_proc_info runs */
 	bool failed_read;              /* a read of the last step could not be answered: */
 	uint64_t failed_addr;
 };
@@ -108,8 +110,8 @@ static const struct block *block_get(struct libunwind_state *s, const struct fil
 }
 
 /*
- * len <= WORD bytes at vaddr. libunwind reads aligned words, so the last one of a segment may reach beyond its
- * end: those bytes are zero, as they are in memory.
+ * len <= WORD bytes at vaddr. libunwind reads aligned words, so the last one of a segment may reach beyond
+ * its end: those bytes are zero, as they are in memory.
  */
 static bool file_read(struct libunwind_state *s, const struct file *file, const struct table *t,
 		      uint64_t vaddr, void *buf, size_t len)
@@ -147,8 +149,8 @@ static uint64_t get_le(const uint8_t *bytes, size_t num)
 }
 
 /*
- * Header of .eh_frame_hdr (Linux Standard Base, Core Generic 10.6.2): version, three encodings, the pointer to
- * .eh_frame, the number of entries. Every linker writes the encodings that are accepted here.
+ * Header of .eh_frame_hdr (Linux Standard Base, Core Generic 10.6.2): version, three encodings, the pointer
+ * to .eh_frame, the number of entries. Every linker writes the encodings that are accepted here.
  */
 static bool table_parse(struct table *t, struct elf_file *elf, uint64_t vaddr, uint64_t bytes)
 {
@@ -212,24 +214,28 @@ static const struct table *table_get(struct libunwind_state *s, const struct fil
 
 /* ---- accessors ---- */
 
-static int find_proc_info(unw_addr_space_t as, unw_word_t ip, unw_proc_info_t *pi, int need_unwind_info,
-			  void *arg)
+static int find_proc_info(unw_addr_space_t as, unw_word_t ip, unw_proc_info_t *pi,
+			  int need_unwind_info, void *arg)
 {
 	struct walk *w = arg;
 	const struct mapping *m = addrspace_find(w->in->space, ip);
 	const struct table *t = m ? table_get(w->state, m->file) : NULL;
 	unw_dyn_info_t di = { 0 };
+	int r;
 
 	if (!t || !t->usable)
 		return -UNW_ENOINFO;
 	w->current = m;
+	w->searching = true;
 	di.format = UNW_INFO_FORMAT_REMOTE_TABLE;
 	di.start_ip = m->start;
 	di.end_ip = m->end;
 	di.u.rti.segbase = m->bias + t->header;
 	di.u.rti.table_data = m->bias + t->entries;
 	di.u.rti.table_len = (unw_word_t)t->num_entries * ENTRY_BYTES / WORD;
-	return dwarf_search_unwind_table(as, ip, &di, pi, need_unwind_info, arg);
+	r = dwarf_search_unwind_table(as, ip, &di, pi, need_unwind_info, arg);
+	w->searching = false;
+	return r;
 }
 
 static void put_unwind_info(unw_addr_space_t as, unw_proc_info_t *pi, void *arg)
@@ -249,8 +255,9 @@ static bool mapping_read(struct walk *w, const struct mapping *m, uint64_t addr,
 }
 
 /*
- * Memory outside of the stack: the read-only bytes of a mapped file. Only executable mappings are known, but a
- * file's other segments lie beside its code with the same bias. Code without a file is readable and unknown.
+ * Memory outside of the stack: the read-only bytes of a mapped file. Only executable mappings are known, but
+ * a file's other segments lie beside its code with the same bias. Code without a file is readable and
+ * unknown.
  */
 static bool image_read(struct walk *w, uint64_t addr, unw_word_t *ret)
 {
@@ -280,6 +287,26 @@ static bool image_read(struct walk *w, uint64_t addr, unw_word_t *ret)
 	return lo < space->maps.len && mapping_read(w, &space->maps.data[lo], addr, ret);
 }
 
+/*
+ * A CIE may name its personality routine through a pointer in writable memory (DW_EH_PE_indirect), and
+ * libunwind reads it though stepping never uses it. Any value serves.
+ */
+static bool is_personality(const struct walk *w, uint64_t addr)
+{
+	const struct mapping *m = w->current;
+	const struct elf_load *loads;
+	size_t num;
+
+	if (!w->searching)
+		return false;
+	num = elf_file_loads(m->file->elf, &loads);
+	for (size_t i = 0; i < num; i++) {
+		if (addr - m->bias - loads[i].vaddr < loads[i].memsz)
+			return true;
+	}
+	return false;
+}
+
 static int access_mem(unw_addr_space_t as, unw_word_t addr, unw_word_t *value, int write, void *arg)
 {
 	struct walk *w = arg;
@@ -290,6 +317,10 @@ static int access_mem(unw_addr_space_t as, unw_word_t addr, unw_word_t *value, i
 		return 0;
 	if (image_read(w, addr, value))
 		return 0;
+	if (is_personality(w, addr)) {
+		*value = 0;
+		return 0;
+	}
 	w->failed_read = true;
 	w->failed_addr = addr;
 	return -UNW_EINVAL;
@@ -312,7 +343,8 @@ static int access_reg(unw_addr_space_t as, unw_regnum_t reg, unw_word_t *value, 
 	return 0;
 }
 
-static int access_fpreg(unw_addr_space_t as, unw_regnum_t reg, unw_fpreg_t *value, int write, void *arg)
+static int access_fpreg(unw_addr_space_t as, unw_regnum_t reg, unw_fpreg_t *value, int write,
+			void *arg)
 {
 	return -UNW_EBADREG;
 }
@@ -322,8 +354,8 @@ static int resume(unw_addr_space_t as, unw_cursor_t *cursor, void *arg)
 	return -UNW_EINVAL;
 }
 
-static int get_proc_name(unw_addr_space_t as, unw_word_t addr, char *buf, size_t len, unw_word_t *offset,
-			 void *arg)
+static int get_proc_name(unw_addr_space_t as, unw_word_t addr, char *buf, size_t len,
+			 unw_word_t *offset, void *arg)
 {
 	return -UNW_ENOINFO;
 }
@@ -387,6 +419,36 @@ void libunwind_file_gone(struct unwinder *u, uint32_t file_id)
 
 /* ---- the walk ---- */
 
+/*
+ * Code that only returns from a signal handler: it loads the number of rt_sigreturn and enters the kernel,
+ * in the very form that debuggers look for, so no C library changes it (glibc sysdeps/unix/sysv/linux/x86_64/
+ * libc_sigaction.c; arch/arm64/kernel/vdso/sigreturn.S). unw_is_signal_frame knows it only where libunwind
+ * had no row for it.
+ */
+static const struct {
+	uint16_t elf_machine;
+	uint8_t len;
+	uint8_t code[2 * WORD];
+} trampolines[] = {
+	{ EM_X86_64, 9, { 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05 } },
+	{ EM_AARCH64, 8, { 0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4 } },
+};
+
+/* The frame at pc was entered by a signal: the pc of the next one is exact. */
+static bool is_signal_frame(struct walk *w, uint64_t pc)
+{
+	unw_word_t code[2];
+
+	if (!image_read(w, pc, &code[0]) || !image_read(w, pc + WORD, &code[1]))
+		return false;
+	for (size_t i = 0; i < sizeof(trampolines) / sizeof(trampolines[0]); i++) {
+		if (trampolines[i].elf_machine == w->u->arch->elf_machine &&
+		    !memcmp(code, trampolines[i].code, trampolines[i].len))
+			return true;
+	}
+	return false;
+}
+
 static bool in_copy(const struct walk *w, uint64_t addr)
 {
 	return addr - w->base < w->in->stack_bytes;
@@ -405,7 +467,8 @@ static void stop_at_read(const struct walk *w, uint64_t sp, bool crossed, struct
 
 	if (crossed && !in_copy(w, sp) && sp != end)
 		stop(ret, UNWIND_BROKEN, REASON_ALTSTACK);
-	else if (w->in->stack_full && w->failed_addr >= end - (WORD - 1) && w->failed_addr - end < STACK_REACH)
+	else if (w->in->stack_full && w->failed_addr > end - WORD &&
+		 w->failed_addr - (end - WORD) < STACK_REACH)
 		stop(ret, UNWIND_TRUNCATED, REASON_NONE);
 	else
 		stop(ret, UNWIND_BROKEN, REASON_OUTSIDE);
@@ -427,10 +490,11 @@ static enum unwind_reason reason_of(int error)
 }
 
 /*
- * libunwind found no caller: the stack's end if the row says so, or the known first function, or a chain of
- * frame pointers that ran out in the last page of the stack.
+ * libunwind found no caller: the stack's end if the row says so, or the known first function, or a chain
+ * of frame pointers that ran out in the last page of the stack.
  */
-static void stop_at_end(const struct walk *w, uint64_t lookup, uint64_t sp, struct unwind_result *ret)
+static void stop_at_end(const struct walk *w, uint64_t lookup, uint64_t sp,
+			struct unwind_result *ret)
 {
 	struct rule rule = unwinder_native_rule(w->u, w->in->space, lookup);
 	const struct mapping *m = addrspace_find(w->in->space, lookup);
@@ -448,7 +512,8 @@ static void stop_at_end(const struct walk *w, uint64_t lookup, uint64_t sp, stru
 		stop(ret, UNWIND_BROKEN, REASON_NO_CFI);
 }
 
-static void walk_frames(struct walk *w, unw_cursor_t *cursor, uint32_t *frames, struct unwind_result *ret)
+static void walk_frames(struct walk *w, unw_cursor_t *cursor, uint32_t *frames,
+			struct unwind_result *ret)
 {
 	bool exact = true, crossed = false;
 	unw_word_t pc, sp;
@@ -465,7 +530,7 @@ static void walk_frames(struct walk *w, unw_cursor_t *cursor, uint32_t *frames, 
 		frames[ret->num_frames++] = unwinder_intern(w->u, w->in->space, lookup, ret);
 		if (!addrspace_find(w->in->space, lookup))
 			return stop(ret, UNWIND_BROKEN, REASON_NO_MAPPING);
-		exact = unw_is_signal_frame(cursor) > 0;
+		exact = is_signal_frame(w, pc);
 		w->failed_read = false;
 		r = unw_step(cursor);
 		if (r > 0) {
