@@ -126,7 +126,7 @@ def check_profile(section, folded, stats_path):
             stats = json.load(file)
     except (OSError, ValueError) as error:
         return None, [str(error)]
-    wanted = section.getint('samples', fallback=150)
+    wanted = section.getint('samples', fallback=50)
     try:
         if stats['samples'] < wanted:
             wrong.append('%d samples, at least %d wanted' % (stats['samples'], wanted))
