@@ -36,5 +36,7 @@ LEVEL(level_1, level_2)
 int main(int argc, char **argv)
 {
 	victim_lives(argc > 1 ? argv[1] : NULL);
-	return (int)level_1((uint64_t)argc);
+	level_1((uint64_t)argc);
+	STAY();
+	return 0;
 }

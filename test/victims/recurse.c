@@ -32,5 +32,7 @@ int main(int argc, char **argv)
 	unsigned long depth = argc > 2 ? strtoul(argv[2], NULL, 10) : 4;
 
 	victim_lives(argc > 1 ? argv[1] : NULL);
-	return (int)dive(depth > 4096 ? 4096 : depth);
+	dive(depth > 4096 ? 4096 : depth);
+	STAY();
+	return 0;
 }
