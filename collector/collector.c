@@ -177,10 +177,11 @@ static void choose_freq(struct collector *c)
 	if (c->opts.period || c->choice.tracepoint)
 		return;
 	if (c->rights.max_rate_hz && c->freq_hz > c->rights.max_rate_hz) {
-		collector_note(c,
-			       "%u samples a second instead of %u: perf_event_max_sample_rate allows no more (`sysctl "
-			       "kernel.perf_event_max_sample_rate=%u`)",
-			       c->rights.max_rate_hz, c->freq_hz, c->freq_hz);
+		collector_note(
+			c,
+			"%u samples a second instead of %u: perf_event_max_sample_rate allows no more (`sysctl "
+			"kernel.perf_event_max_sample_rate=%u`)",
+			c->rights.max_rate_hz, c->freq_hz, c->freq_hz);
 		c->freq_hz = c->rights.max_rate_hz;
 	}
 }
@@ -194,8 +195,8 @@ static void make_attrs(struct collector *c)
 
 	if (everything(c))
 		opts.target = TARGET_ALL;
-	event_sample_attr(&c->choice, &opts, c->freq_hz, c->shape.stack_bytes, (uint32_t)(c->shape.ring_bytes / 4),
-			  samples);
+	event_sample_attr(&c->choice, &opts, c->freq_hz, c->shape.stack_bytes,
+			  (uint32_t)(c->shape.ring_bytes / 4), samples);
 	event_side_attr(&opts, (uint32_t)(c->shape.side_bytes / 4), side);
 	if (c->no_format_lost) {
 		samples->read_format &= ~(uint64_t)PERF_FORMAT_LOST;
@@ -216,8 +217,8 @@ static bool ask_less(struct collector *c, int code)
 		return c->no_format_lost = true;
 	if ((code == EINVAL || code == EOPNOTSUPP) && attr->exclude_guest)
 		return c->no_exclude_guest = true;
-	if ((code == EACCES || code == EPERM) && !attr->exclude_kernel && !attr->exclude_user && !everything(c) &&
-	    !c->rights.cap_perfmon)
+	if ((code == EACCES || code == EPERM) && !attr->exclude_kernel && !attr->exclude_user &&
+	    !everything(c) && !c->rights.cap_perfmon)
 		return c->user_only = true;
 	return false;
 }
@@ -236,7 +237,8 @@ static int probe(struct collector *c, struct err *err)
 			close(fd);
 			return 0;
 		}
-		if (fd == -ENODEV && !is_hardware(&c->choice) && c->all_cpus && at + 1 < c->slots.len)
+		if (fd == -ENODEV && !is_hardware(&c->choice) && c->all_cpus &&
+		    at + 1 < c->slots.len)
 			at++;
 		else if (!ask_less(c, -fd))
 			return collector_explain(c, fd, -1, cpu, err);
@@ -281,7 +283,8 @@ static int probe_event(struct collector *c, struct err *err)
 static uint32_t expected_rate(const struct collector *c)
 {
 	bool clock = c->choice.type == PERF_TYPE_SOFTWARE &&
-		     (c->choice.config == PERF_COUNT_SW_CPU_CLOCK || c->choice.config == PERF_COUNT_SW_TASK_CLOCK);
+		     (c->choice.config == PERF_COUNT_SW_CPU_CLOCK ||
+		      c->choice.config == PERF_COUNT_SW_TASK_CLOCK);
 	uint64_t rate;
 
 	if (!c->opts.period)
@@ -320,14 +323,16 @@ uint64_t collector_event_lost(const struct collector *c, const struct event *eve
 	return values[2];
 }
 
-static int give_ring(struct collector *c, struct stream *stream, enum stream_kind kind, int fd, struct err *err)
+static int give_ring(struct collector *c, struct stream *stream, enum stream_kind kind, int fd,
+		     struct err *err)
 {
 	uint64_t bytes = kind == STREAM_SIDE ? c->shape.side_bytes : c->shape.ring_bytes;
 	int r;
 
 	if (stream->ring.page) {
 		if (ioctl(fd, PERF_EVENT_IOC_SET_OUTPUT, stream->owner_fd) < 0)
-			return err_set(err, errno, "PERF_EVENT_IOC_SET_OUTPUT: %s", strerror(errno));
+			return err_set(err, errno, "PERF_EVENT_IOC_SET_OUTPUT: %s",
+				       strerror(errno));
 		return 0;
 	}
 	r = ring_map(&stream->ring, fd, bytes);
@@ -358,7 +363,8 @@ static int know_id(struct collector *c, int fd, pid_t tid, struct err *err)
 	return 0;
 }
 
-int collector_add_event(struct collector *c, uint32_t slot, enum stream_kind kind, pid_t tid, struct err *err)
+int collector_add_event(struct collector *c, uint32_t slot, enum stream_kind kind, pid_t tid,
+			struct err *err)
 {
 	struct slot *s = &c->slots.data[slot];
 	_cleanup_close_ int fd = event_open(&c->attrs[kind], tid, s->cpu);
@@ -460,33 +466,40 @@ static void note_rings(struct collector *c)
 	unsigned int cpus = (unsigned int)c->slots.len;
 
 	if (c->ring_limit)
-		collector_note(c,
-			       "rings of %llu KiB a CPU instead of %llu: the kernel pins perf_event_mlock_kb %lld KiB x %u "
-			       "CPUs and RLIMIT_MEMLOCK %llu KiB, here are needed %llu KiB in all (`sysctl "
-			       "kernel.perf_event_mlock_kb`, `ulimit -l` or CAP_IPC_LOCK raise it)",
-			       in_kib(s->ring_bytes), in_kib(c->wished_ring_bytes), (long long)c->rights.mlock_kb, cpus,
-			       in_kib(c->rights.memlock_bytes), in_kib(s->all_bytes));
+		collector_note(
+			c,
+			"rings of %llu KiB a CPU instead of %llu: the kernel pins perf_event_mlock_kb %lld KiB x %u "
+			"CPUs and RLIMIT_MEMLOCK %llu KiB, here are needed %llu KiB in all (`sysctl "
+			"kernel.perf_event_mlock_kb`, `ulimit -l` or CAP_IPC_LOCK raise it)",
+			in_kib(s->ring_bytes), in_kib(c->wished_ring_bytes),
+			(long long)c->rights.mlock_kb, cpus, in_kib(c->rights.memlock_bytes),
+			in_kib(s->all_bytes));
 	if (s->stack_bytes < s->full_stack_bytes)
-		collector_note(c,
-			       "stack copies of %u bytes instead of %u: %u samples (100 ms, no fewer than 8) of %u bytes are "
-			       "to fit into a ring of %llu KiB on each of %u CPUs (all rings: at most %llu KiB)",
-			       s->stack_bytes, s->full_stack_bytes, s->slack_records, s->record_bytes,
-			       in_kib(s->ring_bytes), cpus, in_kib(s->cap_bytes));
+		collector_note(
+			c,
+			"stack copies of %u bytes instead of %u: %u samples (100 ms, no fewer than 8) of %u bytes are "
+			"to fit into a ring of %llu KiB on each of %u CPUs (all rings: at most %llu KiB)",
+			s->stack_bytes, s->full_stack_bytes, s->slack_records, s->record_bytes,
+			in_kib(s->ring_bytes), cpus, in_kib(s->cap_bytes));
 	if (s->capped)
-		collector_note(c, "stack copies of %u bytes instead of %u: a record holds no more than %d", s->stack_bytes,
-			       c->opts.stack_bytes, SHAPE_MAX_RECORD);
+		collector_note(
+			c, "stack copies of %u bytes instead of %u: a record holds no more than %d",
+			s->stack_bytes, c->opts.stack_bytes, SHAPE_MAX_RECORD);
 }
 
 static void note_rest(struct collector *c)
 {
 	if (c->user_only)
-		collector_note(c,
-			       "user mode only: perf_event_paranoid is %d and the kernel needs CAP_PERFMON (run as root, or "
-			       "`sysctl kernel.perf_event_paranoid=1`)",
-			       c->rights.paranoid);
+		collector_note(
+			c,
+			"user mode only: perf_event_paranoid is %d and the kernel needs CAP_PERFMON (run as root, or "
+			"`sysctl kernel.perf_event_paranoid=1`)",
+			c->rights.paranoid);
 	if (c->info.filtered)
-		collector_note(c, "every process is recorded and the targets picked out: their threads need more descriptors "
-				  "than the limit allows (`ulimit -n`)");
+		collector_note(
+			c,
+			"every process is recorded and the targets picked out: their threads need more descriptors "
+			"than the limit allows (`ulimit -n`)");
 }
 
 static void fill_format(struct collector *c)
@@ -643,7 +656,8 @@ int collector_disable(struct collector *c, struct err *err)
 struct collector_counts collector_counts(struct collector *c)
 {
 	struct collector_counts ret = c->counts;
-	uint64_t lost[NUM_STREAMS] = { c->closed_lost[STREAM_SIDE], c->closed_lost[STREAM_SAMPLES] };
+	uint64_t lost[NUM_STREAMS] = { c->closed_lost[STREAM_SIDE],
+				       c->closed_lost[STREAM_SAMPLES] };
 
 	if (!ret.lost_exact) {
 		ret.lost = ret.lost_records;

@@ -18,7 +18,7 @@ enum stream_kind { STREAM_SIDE, STREAM_SAMPLES, NUM_STREAMS };
 /* One perf event. The first of its CPU and kind owns the ring, the others write into it. */
 struct event {
 	int fd;
-	pid_t tid;      /* it was attached to; -1 = none */
+	pid_t tid; /* it was attached to; -1 = none */
 	uint32_t slot;
 	enum stream_kind kind;
 };
@@ -34,8 +34,8 @@ struct stream {
 /* One CPU. */
 struct slot {
 	int cpu;
-	bool gone;        /* went offline */
-	int barrier_fd;   /* reading it interrupts the CPU; borrowed from the events when own_barrier is false */
+	bool gone; /* went offline */
+	int barrier_fd; /* reading it interrupts the CPU; borrowed from the events when own_barrier is false */
 	bool own_barrier;
 	struct stream streams[NUM_STREAMS];
 };
@@ -62,22 +62,23 @@ struct owner_slot {
 	pid_t tid;
 	pid_t owner;
 };
-HTAB(owner_table, struct owner_slot, pid_t, hash_u64((uint64_t)key), slot->tid == key, hash_u64((uint64_t)slot->tid));
+HTAB(owner_table, struct owner_slot, pid_t, hash_u64((uint64_t)key), slot->tid == key,
+     hash_u64((uint64_t)slot->tid));
 
 struct collector {
 	struct collector_opts opts; /* pids and cpus are NULL: the copies are below */
 	VEC(pid_t) pids;
-	bool all_cpus;              /* none were chosen: new ones are opened */
+	bool all_cpus; /* none were chosen: new ones are opened */
 	struct collector_info info;
 	size_t num_notes;
 	struct record_format format;
 	struct explain_rights rights;
 
 	struct event_choice choice;
-	bool auto_event;            /* cycles, unless they do not open */
-	bool no_format_lost;        /* before Linux 6.0 */
-	bool no_exclude_guest;      /* refused by this PMU */
-	bool user_only;             /* the kernel is forbidden */
+	bool auto_event;       /* cycles, unless they do not open */
+	bool no_format_lost;   /* before Linux 6.0 */
+	bool no_exclude_guest; /* refused by this PMU */
+	bool user_only;        /* the kernel is forbidden */
 	uint32_t freq_hz;
 	uint32_t page_bytes;
 	uint32_t max_chain;
@@ -90,34 +91,37 @@ struct collector {
 
 	VEC(struct slot) slots;
 	VEC(struct event) events;
-	VEC(struct ring *) rings;   /* scratch of a drain: all side-band rings, then all sample rings */
+	VEC(struct ring *)
+	rings; /* scratch of a drain: all side-band rings, then all sample rings */
 	size_t num_side_rings;
 	struct id_table ids;
 	struct owner_table owners;
 	struct order order;
 
 	int epoll_fd, timer_fd;
-	int wake_fd;                /* borrowed, in the epoll set; -1 = none */
+	int wake_fd; /* borrowed, in the epoll set; -1 = none */
 	VEC(struct awaited) awaited;
 	size_t num_ended;
 	bool ended;
-	bool cpu_wide;              /* every slot has a barrier_fd */
+	bool cpu_wide; /* every slot has a barrier_fd */
 	bool enabled;
 	uint64_t enabled_ns;
 
 	const struct collector_sink *sink; /* during a drain */
-	uint64_t proven_ns;         /* everything up to here has been handed out */
-	uint64_t last_ns;           /* latest record so far */
+	uint64_t proven_ns;                /* everything up to here has been handed out */
+	uint64_t last_ns;                  /* latest record so far */
 	struct collector_counts counts;
 	uint64_t closed_lost[NUM_STREAMS]; /* by events that are closed */
 };
 
 /* collector.c */
-void collector_note(struct collector *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void collector_note(struct collector *c, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 /* Explains -code of an open for `tid` (-1 none) on `cpu` (-1 none). */
 int collector_explain(struct collector *c, int r, pid_t tid, int cpu, struct err *err);
 /* Opens one event and ties it to its ring. 0, -errno (plain -ESRCH and -ENODEV leave err alone). */
-int collector_add_event(struct collector *c, uint32_t slot, enum stream_kind kind, pid_t tid, struct err *err);
+int collector_add_event(struct collector *c, uint32_t slot, enum stream_kind kind, pid_t tid,
+			struct err *err);
 uint64_t collector_event_lost(const struct collector *c, const struct event *event);
 
 /* targets.c */

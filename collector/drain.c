@@ -117,7 +117,8 @@ static void gather_kind(struct collector *c, enum stream_kind kind)
 static int gather_rings(struct collector *c, struct err *err)
 {
 	c->rings.len = 0;
-	if (!vec_reserve(&c->rings, 2 * c->slots.len) || order_reserve(&c->order, 2 * c->slots.len) < 0)
+	if (!vec_reserve(&c->rings, 2 * c->slots.len) ||
+	    order_reserve(&c->order, 2 * c->slots.len) < 0)
 		return err_oom(err);
 	gather_kind(c, STREAM_SIDE);
 	c->num_side_rings = c->rings.len;
@@ -149,7 +150,8 @@ static uint64_t prove(struct collector *c)
 	return barrier_pass(c) ? c->proven_ns : before;
 }
 
-int collector_drain(struct collector *c, const struct collector_sink *sink, bool all, struct err *err)
+int collector_drain(struct collector *c, const struct collector_sink *sink, bool all,
+		    struct err *err)
 {
 	uint64_t until_ns = UINT64_MAX;
 	int r = gather_rings(c, err);
@@ -164,7 +166,8 @@ int collector_drain(struct collector *c, const struct collector_sink *sink, bool
 		snapshot(c);
 	}
 	c->sink = sink;
-	c->counts.malformed += order_merge(&c->order, c->rings.data, c->rings.len, &c->format, until_ns, deliver, c);
+	c->counts.malformed += order_merge(&c->order, c->rings.data, c->rings.len, &c->format,
+					   until_ns, deliver, c);
 	c->sink = NULL;
 	return 0;
 }

@@ -14,8 +14,8 @@
 #define HW(id) PERF_TYPE_HARDWARE, PERF_COUNT_HW_##id
 #define SW(id) PERF_TYPE_SOFTWARE, PERF_COUNT_SW_##id
 /* Layout of the config of a cache event: perf_event_open(2), PERF_TYPE_HW_CACHE. */
-#define CACHE(id, op, result)                                                                \
-	PERF_TYPE_HW_CACHE, PERF_COUNT_HW_CACHE_##id | PERF_COUNT_HW_CACHE_OP_##op << 8 |    \
+#define CACHE(id, op, result)                                                             \
+	PERF_TYPE_HW_CACHE, PERF_COUNT_HW_CACHE_##id | PERF_COUNT_HW_CACHE_OP_##op << 8 | \
 				    PERF_COUNT_HW_CACHE_RESULT_##result << 16
 
 /* The names perf knows them by. */
@@ -107,7 +107,8 @@ int event_parse(const char *text, struct door *door, struct event_choice *ret, s
 	struct event_choice choice = { 0 };
 
 	if (strlen(text) >= sizeof(choice.name))
-		return err_set(err, EINVAL, "the event's name is longer than %zu bytes", sizeof(choice.name) - 1);
+		return err_set(err, EINVAL, "the event's name is longer than %zu bytes",
+			       sizeof(choice.name) - 1);
 	snprintf(choice.name, sizeof(choice.name), "%s", text);
 	take_modifiers(&choice);
 	if (strchr(choice.name, ':')) {
@@ -116,10 +117,11 @@ int event_parse(const char *text, struct door *door, struct event_choice *ret, s
 		if (r < 0)
 			return r;
 	} else if (!find_plain(&choice)) {
-		return err_set(err, EINVAL,
-			       "no event is named '%s': it is one of cycles, instructions, cpu-clock, task-clock, "
-			       "page-faults, context-switches, cpu-migrations, ... or SUBSYS:TRACEPOINT",
-			       choice.name);
+		return err_set(
+			err, EINVAL,
+			"no event is named '%s': it is one of cycles, instructions, cpu-clock, task-clock, "
+			"page-faults, context-switches, cpu-migrations, ... or SUBSYS:TRACEPOINT",
+			choice.name);
 	}
 	*ret = choice;
 	return 0;
@@ -130,7 +132,8 @@ static void common_attr(uint32_t watermark_bytes, struct perf_event_attr *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->size = sizeof(*ret);
-	ret->sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU;
+	ret->sample_type =
+		PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU;
 	ret->read_format = PERF_FORMAT_ID | PERF_FORMAT_LOST;
 	ret->sample_id_all = 1;
 	ret->use_clockid = 1;
@@ -139,8 +142,8 @@ static void common_attr(uint32_t watermark_bytes, struct perf_event_attr *ret)
 	ret->wakeup_watermark = watermark_bytes;
 }
 
-static void set_rate(const struct event_choice *choice, const struct collector_opts *opts, uint32_t freq_hz,
-		     struct perf_event_attr *ret)
+static void set_rate(const struct event_choice *choice, const struct collector_opts *opts,
+		     uint32_t freq_hz, struct perf_event_attr *ret)
 {
 	if (opts->period || choice->tracepoint) {
 		ret->sample_period = opts->period ? opts->period : 1;
@@ -150,8 +153,9 @@ static void set_rate(const struct event_choice *choice, const struct collector_o
 	ret->sample_freq = freq_hz;
 }
 
-void event_sample_attr(const struct event_choice *choice, const struct collector_opts *opts, uint32_t freq_hz,
-		       uint32_t stack_bytes, uint32_t watermark_bytes, struct perf_event_attr *ret)
+void event_sample_attr(const struct event_choice *choice, const struct collector_opts *opts,
+		       uint32_t freq_hz, uint32_t stack_bytes, uint32_t watermark_bytes,
+		       struct perf_event_attr *ret)
 {
 	common_attr(watermark_bytes, ret);
 	ret->type = choice->type;
@@ -171,10 +175,12 @@ void event_sample_attr(const struct event_choice *choice, const struct collector
 	ret->exclude_callchain_user = opts->no_user_chain;
 	ret->exclude_callchain_kernel = opts->no_kernel;
 	/* What guests of this host run has no meaning for its processes. */
-	ret->exclude_guest = choice->type == PERF_TYPE_HARDWARE || choice->type == PERF_TYPE_HW_CACHE;
+	ret->exclude_guest =
+		choice->type == PERF_TYPE_HARDWARE || choice->type == PERF_TYPE_HW_CACHE;
 }
 
-void event_side_attr(const struct collector_opts *opts, uint32_t watermark_bytes, struct perf_event_attr *ret)
+void event_side_attr(const struct collector_opts *opts, uint32_t watermark_bytes,
+		     struct perf_event_attr *ret)
 {
 	common_attr(watermark_bytes, ret);
 	ret->type = PERF_TYPE_SOFTWARE;

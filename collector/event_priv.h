@@ -11,8 +11,8 @@ struct door;
 struct err;
 
 struct event_choice {
-	char name[160];      /* as given, without modifiers */
-	uint32_t type;       /* PERF_TYPE_* */
+	char name[160]; /* as given, without modifiers */
+	uint32_t type;  /* PERF_TYPE_* */
 	uint64_t config;
 	bool tracepoint;
 	bool exclude_user;   /* :k */
@@ -23,10 +23,12 @@ struct event_choice {
 int event_parse(const char *text, struct door *door, struct event_choice *ret, struct err *err);
 
 /* The event that samples, not counting yet. `stack_bytes` and `watermark_bytes` as computed; freq_hz is not 0. */
-void event_sample_attr(const struct event_choice *choice, const struct collector_opts *opts, uint32_t freq_hz,
-		       uint32_t stack_bytes, uint32_t watermark_bytes, struct perf_event_attr *ret);
+void event_sample_attr(const struct event_choice *choice, const struct collector_opts *opts,
+		       uint32_t freq_hz, uint32_t stack_bytes, uint32_t watermark_bytes,
+		       struct perf_event_attr *ret);
 /* The one that tells of programs: counts nothing, works at once. */
-void event_side_attr(const struct collector_opts *opts, uint32_t watermark_bytes, struct perf_event_attr *ret);
+void event_side_attr(const struct collector_opts *opts, uint32_t watermark_bytes,
+		     struct perf_event_attr *ret);
 /* One that does nothing but run on a CPU: reading it interrupts that CPU. */
 void event_barrier_attr(struct perf_event_attr *ret);
 

@@ -52,7 +52,8 @@ static void gather_lockdown(struct door *door, struct explain_rights *ret)
 	open = strchr(buf.data, '[');
 	close = open ? strchr(open, ']') : NULL;
 	if (close && (size_t)(close - open) <= sizeof(ret->lockdown))
-		snprintf(ret->lockdown, sizeof(ret->lockdown), "%.*s", (int)(close - open - 1), open + 1);
+		snprintf(ret->lockdown, sizeof(ret->lockdown), "%.*s", (int)(close - open - 1),
+			 open + 1);
 }
 
 static int own_seccomp(struct door *door)
@@ -61,7 +62,8 @@ static int own_seccomp(struct door *door)
 	_cleanup_(strbuf_deinit) struct strbuf buf = { 0 };
 	const char *line;
 
-	if (door_read_proc(door, getpid(), "status", 65536, &buf, NULL, NULL) < 0 || buf.failed || !buf.data)
+	if (door_read_proc(door, getpid(), "status", 65536, &buf, NULL, NULL) < 0 || buf.failed ||
+	    !buf.data)
 		return -1;
 	line = strstr(buf.data, key);
 	return line ? atoi(line + sizeof(key) - 1) : -1;
@@ -129,38 +131,46 @@ static const char *wanted_words(const struct explain_case *c)
 
 static int explain_seccomp(const struct explain_case *c, struct err *err)
 {
-	return err_set(err, c->code,
-		       "a seccomp filter forbids perf_event_open (%s): allow that system call in the container's seccomp "
-		       "profile, or start the container with --security-opt seccomp=unconfined",
-		       code_name(c->code));
+	return err_set(
+		err, c->code,
+		"a seccomp filter forbids perf_event_open (%s): allow that system call in the container's seccomp "
+		"profile, or start the container with --security-opt seccomp=unconfined",
+		code_name(c->code));
 }
 
-static int explain_lockdown(const struct explain_case *c, const struct explain_rights *r, struct err *err)
+static int explain_lockdown(const struct explain_case *c, const struct explain_rights *r,
+			    struct err *err)
 {
-	return err_set(err, c->code,
-		       "kernel lockdown (%s) forbids perf_event_open for '%s': boot without lockdown=%s, or with Secure "
-		       "Boot off",
-		       r->lockdown, c->event, r->lockdown);
+	return err_set(
+		err, c->code,
+		"kernel lockdown (%s) forbids perf_event_open for '%s': boot without lockdown=%s, or with Secure "
+		"Boot off",
+		r->lockdown, c->event, r->lockdown);
 }
 
-static int explain_paranoid(const struct explain_case *c, const struct explain_rights *r, struct err *err)
+static int explain_paranoid(const struct explain_case *c, const struct explain_rights *r,
+			    struct err *err)
 {
-	return err_set(err, c->code,
-		       "%s needs CAP_PERFMON, as perf_event_paranoid is %d: run as root, or `setcap "
-		       "cap_perfmon,cap_sys_ptrace,cap_syslog+ep` the program, or `sysctl kernel.perf_event_paranoid=%d`",
-		       wanted_words(c), r->paranoid, paranoid_needed(c));
+	return err_set(
+		err, c->code,
+		"%s needs CAP_PERFMON, as perf_event_paranoid is %d: run as root, or `setcap "
+		"cap_perfmon,cap_sys_ptrace,cap_syslog+ep` the program, or `sysctl kernel.perf_event_paranoid=%d`",
+		wanted_words(c), r->paranoid, paranoid_needed(c));
 }
 
 /* Capabilities of a user namespace other than the first do not count for perf (perfmon_capable). */
-static int explain_outer(const struct explain_case *c, const struct explain_rights *r, struct err *err)
+static int explain_outer(const struct explain_case *c, const struct explain_rights *r,
+			 struct err *err)
 {
-	return err_set(err, c->code,
-		       "%s is refused though CAP_PERFMON is held (%s): in a user namespace it does not count, and SELinux "
-		       "may forbid it: run as root of the host, or `sysctl kernel.perf_event_paranoid=%d` there",
-		       wanted_words(c), code_name(c->code), paranoid_needed(c));
+	return err_set(
+		err, c->code,
+		"%s is refused though CAP_PERFMON is held (%s): in a user namespace it does not count, and SELinux "
+		"may forbid it: run as root of the host, or `sysctl kernel.perf_event_paranoid=%d` there",
+		wanted_words(c), code_name(c->code), paranoid_needed(c));
 }
 
-static int explain_denied(const struct explain_case *c, const struct explain_rights *r, struct err *err)
+static int explain_denied(const struct explain_case *c, const struct explain_rights *r,
+			  struct err *err)
 {
 	bool locked = r->lockdown[0] && strcmp(r->lockdown, "none");
 	bool paranoid = r->paranoid_known && r->paranoid > paranoid_needed(c);
@@ -177,52 +187,62 @@ static int explain_denied(const struct explain_case *c, const struct explain_rig
 	if (paranoid)
 		return explain_outer(c, r, err);
 	if (c->pid > 0)
-		return err_set(err, c->code,
-			       "process %d may not be looked into (%s), as it belongs to another user or is protected: run "
-			       "as its user or as root, or `setcap cap_perfmon,cap_sys_ptrace+ep` the program",
-			       (int)c->pid, code_name(c->code));
+		return err_set(
+			err, c->code,
+			"process %d may not be looked into (%s), as it belongs to another user or is protected: run "
+			"as its user or as root, or `setcap cap_perfmon,cap_sys_ptrace+ep` the program",
+			(int)c->pid, code_name(c->code));
 	return explain_outer(c, r, err);
 }
 
-static int explain_pinned(const struct explain_case *c, const struct explain_rights *r, struct err *err)
+static int explain_pinned(const struct explain_case *c, const struct explain_rights *r,
+			  struct err *err)
 {
 	uint32_t cpus = c->num_cpus ? c->num_cpus : 1;
 	uint64_t need_kib = (c->need_bytes + 1023) / 1024;
 
-	return err_set(err, c->code,
-		       "the kernel refuses to pin %llu KiB for the rings: perf_event_mlock_kb %lld x %u CPUs and "
-		       "RLIMIT_MEMLOCK %llu KiB are used up: `sysctl kernel.perf_event_mlock_kb=%llu`, or raise `ulimit -l`, "
-		       "or grant CAP_IPC_LOCK",
-		       (unsigned long long)need_kib, (long long)r->mlock_kb, cpus,
-		       (unsigned long long)(r->memlock_bytes / 1024),
-		       (unsigned long long)((r->mlock_kb > 0 ? (uint64_t)r->mlock_kb : 0) + need_kib / cpus + 1));
+	return err_set(
+		err, c->code,
+		"the kernel refuses to pin %llu KiB for the rings: perf_event_mlock_kb %lld x %u CPUs and "
+		"RLIMIT_MEMLOCK %llu KiB are used up: `sysctl kernel.perf_event_mlock_kb=%llu`, or raise `ulimit -l`, "
+		"or grant CAP_IPC_LOCK",
+		(unsigned long long)need_kib, (long long)r->mlock_kb, cpus,
+		(unsigned long long)(r->memlock_bytes / 1024),
+		(unsigned long long)((r->mlock_kb > 0 ? (uint64_t)r->mlock_kb : 0) +
+				     need_kib / cpus + 1));
 }
 
 static int explain_missing(const struct explain_case *c, struct err *err)
 {
 	if (c->hardware)
-		return err_set(err, c->code,
-			       "this machine has no event '%s' (%s): it has no PMU or hides it, as virtual machines do; use "
-			       "`-e cpu-clock`",
-			       c->event, code_name(c->code));
-	return err_set(err, c->code, "this kernel cannot sample the event '%s' (%s): use `-e cpu-clock`", c->event,
-		       code_name(c->code));
+		return err_set(
+			err, c->code,
+			"this machine has no event '%s' (%s): it has no PMU or hides it, as virtual machines do; use "
+			"`-e cpu-clock`",
+			c->event, code_name(c->code));
+	return err_set(err, c->code,
+		       "this kernel cannot sample the event '%s' (%s): use `-e cpu-clock`",
+		       c->event, code_name(c->code));
 }
 
-static int explain_invalid(const struct explain_case *c, const struct explain_rights *r, struct err *err)
+static int explain_invalid(const struct explain_case *c, const struct explain_rights *r,
+			   struct err *err)
 {
 	if (c->freq_hz && r->max_rate_hz && c->freq_hz > r->max_rate_hz)
-		return err_set(err, c->code,
-			       "%u samples a second are more than perf_event_max_sample_rate allows: use `-F %u`, or `sysctl "
-			       "kernel.perf_event_max_sample_rate=%u`",
-			       c->freq_hz, r->max_rate_hz, c->freq_hz);
-	return err_set(err, c->code,
-		       "this kernel does not know what is asked for with the event '%s' (EINVAL): Linux 4.3 or later is "
-		       "needed; try `-e cpu-clock`",
-		       c->event);
+		return err_set(
+			err, c->code,
+			"%u samples a second are more than perf_event_max_sample_rate allows: use `-F %u`, or `sysctl "
+			"kernel.perf_event_max_sample_rate=%u`",
+			c->freq_hz, r->max_rate_hz, c->freq_hz);
+	return err_set(
+		err, c->code,
+		"this kernel does not know what is asked for with the event '%s' (EINVAL): Linux 4.3 or later is "
+		"needed; try `-e cpu-clock`",
+		c->event);
 }
 
-static int explain_open(const struct explain_case *c, const struct explain_rights *r, struct err *err)
+static int explain_open(const struct explain_case *c, const struct explain_rights *r,
+			struct err *err)
 {
 	switch (c->code) {
 	case EACCES:
@@ -231,17 +251,22 @@ static int explain_open(const struct explain_case *c, const struct explain_right
 	case ENOSYS:
 		if (r->seccomp == 2)
 			return explain_seccomp(c, err);
-		return err_set(err, ENOSYS, "this kernel has no perf_event_open: it needs CONFIG_PERF_EVENTS=y");
+		return err_set(err, ENOSYS,
+			       "this kernel has no perf_event_open: it needs CONFIG_PERF_EVENTS=y");
 	case ESRCH:
-		return err_set(err, ESRCH, "no such process: %d; it may have ended, or its number is of another pid namespace",
-			       (int)c->pid);
+		return err_set(
+			err, ESRCH,
+			"no such process: %d; it may have ended, or its number is of another pid namespace",
+			(int)c->pid);
 	case EMFILE:
-		return err_set(err, EMFILE,
-			       "too many open files: one per thread and CPU is needed, the limit is %llu: raise it with `ulimit "
-			       "-n`, or record with -a",
-			       (unsigned long long)c->nofile);
+		return err_set(
+			err, EMFILE,
+			"too many open files: one per thread and CPU is needed, the limit is %llu: raise it with `ulimit "
+			"-n`, or record with -a",
+			(unsigned long long)c->nofile);
 	case ENFILE:
-		return err_set(err, ENFILE, "the system has too many open files: raise `sysctl fs.file-max`");
+		return err_set(err, ENFILE,
+			       "the system has too many open files: raise `sysctl fs.file-max`");
 	case ENOENT:
 	case EOPNOTSUPP:
 		return explain_missing(c, err);
@@ -256,10 +281,12 @@ static int explain_open(const struct explain_case *c, const struct explain_right
 	case EINVAL:
 		return explain_invalid(c, r, err);
 	case EBUSY:
-		return err_set(err, EBUSY,
-			       "another profiler holds the PMU exclusively (EBUSY): stop it, or use `-e cpu-clock`");
+		return err_set(
+			err, EBUSY,
+			"another profiler holds the PMU exclusively (EBUSY): stop it, or use `-e cpu-clock`");
 	default:
-		return err_set(err, c->code, "perf_event_open for '%s': %s", c->event, strerror(c->code));
+		return err_set(err, c->code, "perf_event_open for '%s': %s", c->event,
+			       strerror(c->code));
 	}
 }
 
@@ -270,7 +297,9 @@ int explain(const struct explain_case *c, const struct explain_rights *rights, s
 	if (c->code == EPERM)
 		return explain_pinned(c, rights, err);
 	if (c->code == ENOMEM)
-		return err_set(err, ENOMEM, "no memory for rings of %llu KiB: use a smaller --stack-bytes or fewer CPUs (-C)",
-			       (unsigned long long)(c->need_bytes / 1024));
+		return err_set(
+			err, ENOMEM,
+			"no memory for rings of %llu KiB: use a smaller --stack-bytes or fewer CPUs (-C)",
+			(unsigned long long)(c->need_bytes / 1024));
 	return err_set(err, c->code, "mapping a perf ring: %s", strerror(c->code));
 }

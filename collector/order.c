@@ -60,8 +60,8 @@ static void sift_down(struct order *o, size_t at)
 }
 
 /* The next record of a ring: only its header and its time are looked at. False when there is none. */
-static bool next_slot(struct ring *ring, size_t source, const struct record_format *format, struct order_slot *ret,
-		      uint64_t *broken)
+static bool next_slot(struct ring *ring, size_t source, const struct record_format *format,
+		      struct order_slot *ret, uint64_t *broken)
 {
 	struct perf_event_header header;
 	size_t at;
@@ -82,8 +82,9 @@ static bool next_slot(struct ring *ring, size_t source, const struct record_form
 	return true;
 }
 
-uint64_t order_merge(struct order *o, struct ring *const *rings, size_t num_rings, const struct record_format *format,
-		     uint64_t until_ns, order_each *each, void *data)
+uint64_t order_merge(struct order *o, struct ring *const *rings, size_t num_rings,
+		     const struct record_format *format, uint64_t until_ns, order_each *each,
+		     void *data)
 {
 	uint64_t broken = 0;
 

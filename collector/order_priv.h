@@ -29,5 +29,6 @@ void order_deinit(struct order *o);
  * stands first in `rings` goes first. Records of one ring keep their order, whatever their times say. Returns the
  * number of times a ring had to be emptied because a record's size could not be true.
  */
-uint64_t order_merge(struct order *o, struct ring *const *rings, size_t num_rings, const struct record_format *format,
-		     uint64_t until_ns, order_each *each, void *data);
+uint64_t order_merge(struct order *o, struct ring *const *rings, size_t num_rings,
+		     const struct record_format *format, uint64_t until_ns, order_each *each,
+		     void *data);

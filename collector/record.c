@@ -394,7 +394,8 @@ static int decode_other(struct reader *r, const struct record_format *format, st
 	return tail.failed || body.failed ? -EBADMSG : 0;
 }
 
-int record_decode(const struct record_format *format, const void *bytes, size_t size, struct record *ret)
+int record_decode(const struct record_format *format, const void *bytes, size_t size,
+		  struct record *ret)
 {
 	struct reader r = reader_init(bytes, size);
 	uint16_t header_size;

@@ -79,7 +79,8 @@ static uint64_t side_ring(const struct shape_wish *w, uint64_t cap, uint32_t cpu
 {
 	uint64_t ret = clamp(floor_pow2(cap / 4 / cpus), SHAPE_MIN_RING, mib);
 
-	return w->ring_limit && w->ring_limit < ret ? clamp(w->ring_limit, SHAPE_MIN_RING, ret) : ret;
+	return w->ring_limit && w->ring_limit < ret ? clamp(w->ring_limit, SHAPE_MIN_RING, ret)
+						    : ret;
 }
 
 static uint64_t ring_max(const struct shape_wish *w, const struct shape *s, uint32_t cpus)
@@ -88,14 +89,16 @@ static uint64_t ring_max(const struct shape_wish *w, const struct shape *s, uint
 	uint64_t ret = each > fixed ? floor_pow2(each - fixed) : 0;
 
 	ret = ret < 128 * kib ? 128 * kib : ret;
-	return w->ring_limit && w->ring_limit < ret ? clamp(w->ring_limit, SHAPE_MIN_RING, ret) : ret;
+	return w->ring_limit && w->ring_limit < ret ? clamp(w->ring_limit, SHAPE_MIN_RING, ret)
+						    : ret;
 }
 
 struct shape shape_compute(const struct shape_wish *w)
 {
 	uint32_t overhead = overhead_bytes(w), max_stack = (SHAPE_MAX_RECORD - overhead) & ~7u;
 	uint32_t cpus = w->num_cpus ? w->num_cpus : 1;
-	struct shape s = { .cap_bytes = cap_of(w), .capped = w->num_regs && w->stack_bytes > max_stack };
+	struct shape s = { .cap_bytes = cap_of(w),
+			   .capped = w->num_regs && w->stack_bytes > max_stack };
 	uint64_t max, want;
 
 	s.full_stack_bytes = s.stack_bytes = wanted_stack(w, max_stack);

@@ -11,11 +11,11 @@
 enum { SHAPE_MAX_RECORD = 65528 };
 
 struct shape_wish {
-	uint32_t num_regs;       /* registers in a sample; 0 = no registers and no stack */
-	uint32_t max_chain;      /* callchain entries the kernel may write, markers included */
-	uint32_t stack_bytes;    /* asked for; 0 = the largest that fits */
-	uint32_t rate_hz;        /* samples per second and CPU */
-	uint32_t num_cpus;       /* rings of each kind */
+	uint32_t num_regs;    /* registers in a sample; 0 = no registers and no stack */
+	uint32_t max_chain;   /* callchain entries the kernel may write, markers included */
+	uint32_t stack_bytes; /* asked for; 0 = the largest that fits */
+	uint32_t rate_hz;     /* samples per second and CPU */
+	uint32_t num_cpus;    /* rings of each kind */
 	uint32_t page_bytes;
 	uint64_t mem_bytes;      /* of the machine; 0 = not known */
 	uint64_t max_ring_bytes; /* all rings; 0 = 256 MiB or 1 % of memory */

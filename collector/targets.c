@@ -57,7 +57,8 @@ static int attach_all(struct collector *c, struct err *err)
 			continue;
 		}
 		if (r < 0)
-			return r == -ENODEV ? collector_explain(c, r, -1, c->slots.data[i].cpu, err) : r;
+			return r == -ENODEV ? collector_explain(c, r, -1, c->slots.data[i].cpu, err)
+					    : r;
 		any = true;
 	}
 	return any ? 0 : collector_explain(c, r, -1, -1, err);
@@ -177,8 +178,9 @@ int targets_attach(struct collector *c, struct err *err)
 	if (c->opts.target == TARGET_ALL || c->info.filtered)
 		return attach_all(c, err);
 	for (size_t i = 0; i < c->pids.len; i++) {
-		int r = c->opts.target == TARGET_TIDS ? attach_single(c, c->pids.data[i], err)
-						      : attach_process(c, true, c->pids.data[i], err);
+		int r = c->opts.target == TARGET_TIDS
+				? attach_single(c, c->pids.data[i], err)
+				: attach_process(c, true, c->pids.data[i], err);
 
 		if (r < 0)
 			return r;

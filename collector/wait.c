@@ -67,7 +67,8 @@ int wait_add_slot(struct collector *c, uint32_t slot, struct err *err)
 		int r = 0;
 
 		if (stream->poll_fd >= 0)
-			r = watch(c, stream->poll_fd, TAG_STREAM, (size_t)slot * NUM_STREAMS + kind, err);
+			r = watch(c, stream->poll_fd, TAG_STREAM, (size_t)slot * NUM_STREAMS + kind,
+				  err);
 		if (r < 0)
 			return r;
 	}
