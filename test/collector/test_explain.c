@@ -17,14 +17,17 @@ static const struct explain_rights plain = {
 
 static struct explain_case one(int code)
 {
-	return (struct explain_case){ .code = code, .event = "cpu-clock", .cpu = -1, .pid = -1, .kernel = true };
+	return (struct explain_case){
+		.code = code, .event = "cpu-clock", .cpu = -1, .pid = -1, .kernel = true
+	};
 }
 
 static int num_sentences;
 static char sentences[64][400];
 
 /* The sentence names each word; no two cases may be told alike. */
-static void expect(const struct explain_case *c, const struct explain_rights *r, const char *const *words)
+static void expect(const struct explain_case *c, const struct explain_rights *r,
+		   const char *const *words)
 {
 	struct err err = { 0 };
 
@@ -45,12 +48,15 @@ static void test_paranoid(void)
 	struct explain_case c = one(EACCES);
 	struct explain_rights r = plain;
 
-	EXPECT(&c, &r, "sampling the kernel", "perf_event_paranoid is 2", "CAP_PERFMON", "kernel.perf_event_paranoid=1");
+	EXPECT(&c, &r, "sampling the kernel", "perf_event_paranoid is 2", "CAP_PERFMON",
+	       "kernel.perf_event_paranoid=1");
 	c.all = true;
-	EXPECT(&c, &r, "every process", "perf_event_paranoid is 2", "setcap", "kernel.perf_event_paranoid=0");
+	EXPECT(&c, &r, "every process", "perf_event_paranoid is 2", "setcap",
+	       "kernel.perf_event_paranoid=0");
 	c.all = c.kernel = false;
 	r.paranoid = 4;
-	EXPECT(&c, &r, "sampling a process", "perf_event_paranoid is 4", "kernel.perf_event_paranoid=2");
+	EXPECT(&c, &r, "sampling a process", "perf_event_paranoid is 4",
+	       "kernel.perf_event_paranoid=2");
 	c.code = EPERM; /* Debian's patched kernel */
 	r.paranoid = 3;
 	EXPECT(&c, &r, "perf_event_paranoid is 3");
@@ -105,8 +111,8 @@ static void test_mlock(void)
 	c.step = EXPLAIN_MMAP;
 	c.num_cpus = 2;
 	c.need_bytes = 2048 * 1024;
-	EXPECT(&c, &plain, "pin 2048 KiB", "perf_event_mlock_kb 516 x 2 CPUs", "RLIMIT_MEMLOCK 64 KiB",
-	       "kernel.perf_event_mlock_kb=1541", "CAP_IPC_LOCK");
+	EXPECT(&c, &plain, "pin 2048 KiB", "perf_event_mlock_kb 516 x 2 CPUs",
+	       "RLIMIT_MEMLOCK 64 KiB", "kernel.perf_event_mlock_kb=1541", "CAP_IPC_LOCK");
 	c.code = ENOMEM;
 	EXPECT(&c, &plain, "no memory", "2048 KiB");
 }
@@ -133,7 +139,8 @@ static void test_rest(void)
 	EXPECT(&c, &plain, "cannot sample the event 'dummy'");
 	c = one(EINVAL);
 	c.freq_hz = 200000;
-	EXPECT(&c, &plain, "200000 samples a second", "-F 100000", "perf_event_max_sample_rate=200000");
+	EXPECT(&c, &plain, "200000 samples a second", "-F 100000",
+	       "perf_event_max_sample_rate=200000");
 	c.freq_hz = 99;
 	EXPECT(&c, &plain, "EINVAL", "Linux");
 	c = one(ENODEV);

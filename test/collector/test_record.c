@@ -16,7 +16,8 @@ static struct build begin(uint32_t type, uint16_t misc)
 {
 	struct build b = { .len = sizeof(struct perf_event_header) };
 
-	*(struct perf_event_header *)b.bytes = (struct perf_event_header){ .type = type, .misc = misc };
+	*(struct perf_event_header *)b.bytes =
+		(struct perf_event_header){ .type = type, .misc = misc };
 	return b;
 }
 
@@ -53,8 +54,9 @@ static int decode(struct build *b, const struct record_format *f, struct record 
 }
 
 static const struct record_format plain = {
-	.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU |
-		       PERF_SAMPLE_PERIOD | PERF_SAMPLE_CALLCHAIN | PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER,
+	.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID |
+		       PERF_SAMPLE_TIME | PERF_SAMPLE_CPU | PERF_SAMPLE_PERIOD |
+		       PERF_SAMPLE_CALLCHAIN | PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER,
 	.regs_user = 0x7,
 	.sample_id_all = true,
 };
@@ -106,11 +108,14 @@ static void test_sample(void)
 	CHECK(decode(&b, &plain, &rec) == 0);
 	CHECK(rec.type == RECORD_SAMPLE && rec.id == 77 && rec.pid == 10 && rec.tid == 11);
 	CHECK(rec.time_ns == 123456789 && rec.cpu == 3 && rec.sample.period == 1001001);
-	CHECK(rec.sample.ip == 0x401000 && rec.sample.mode == MODE_USER && rec.sample.num_chain == 6);
+	CHECK(rec.sample.ip == 0x401000 && rec.sample.mode == MODE_USER &&
+	      rec.sample.num_chain == 6);
 	CHECK(record_user_chain(&rec.sample, &chain) == 3 && chain[2] == 0x403000);
 	CHECK(record_kernel_chain(&rec.sample, &chain) == 1 && chain[0] == 0xffffffff81000000);
-	CHECK(rec.sample.regs_abi == PERF_SAMPLE_REGS_ABI_64 && rec.sample.num_regs == 3 && rec.sample.regs[2] == 102);
-	CHECK(rec.sample.stack_size == 16 && rec.sample.stack_bytes == 9 && *(const uint64_t *)rec.sample.stack == 0x1111);
+	CHECK(rec.sample.regs_abi == PERF_SAMPLE_REGS_ABI_64 && rec.sample.num_regs == 3 &&
+	      rec.sample.regs[2] == 102);
+	CHECK(rec.sample.stack_size == 16 && rec.sample.stack_bytes == 9 &&
+	      *(const uint64_t *)rec.sample.stack == 0x1111);
 	CHECK(record_time_offset(&plain, PERF_RECORD_SAMPLE, b.len) == 32);
 	/* Every shorter record is refused, and never read beyond its end. */
 	for (size_t len = 8; len < b.len; len += 8) {
@@ -135,7 +140,8 @@ static void test_sample_without(void)
 	put64(&b, PERF_SAMPLE_REGS_ABI_NONE);
 	put64(&b, 0);
 	CHECK(decode(&b, &plain, &rec) == 0);
-	CHECK(!rec.sample.regs && !rec.sample.num_regs && !rec.sample.stack && !rec.sample.stack_size);
+	CHECK(!rec.sample.regs && !rec.sample.num_regs && !rec.sample.stack &&
+	      !rec.sample.stack_size);
 	CHECK(rec.sample.mode == MODE_KERNEL && record_user_chain(&rec.sample, &chain) == 0);
 	CHECK(record_kernel_chain(&rec.sample, &chain) == 0);
 }
@@ -146,7 +152,8 @@ static void test_sample_hostile(void)
 	struct record rec;
 
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-		struct build chain = begin(PERF_RECORD_SAMPLE, 0), stack = begin(PERF_RECORD_SAMPLE, 0);
+		struct build chain = begin(PERF_RECORD_SAMPLE, 0),
+			     stack = begin(PERF_RECORD_SAMPLE, 0);
 
 		put_plain_head(&chain);
 		put64(&chain, counts[i]);
@@ -175,13 +182,14 @@ static void test_sample_hostile(void)
 static void test_all_fields(void)
 {
 	const struct record_format all = {
-		.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_TIME |
-			       PERF_SAMPLE_ADDR | PERF_SAMPLE_ID | PERF_SAMPLE_STREAM_ID | PERF_SAMPLE_CPU |
-			       PERF_SAMPLE_PERIOD | PERF_SAMPLE_READ | PERF_SAMPLE_CALLCHAIN | PERF_SAMPLE_RAW |
-			       PERF_SAMPLE_BRANCH_STACK | PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER |
-			       PERF_SAMPLE_WEIGHT | PERF_SAMPLE_REGS_INTR,
-		.read_format = PERF_FORMAT_GROUP | PERF_FORMAT_ID | PERF_FORMAT_LOST | PERF_FORMAT_TOTAL_TIME_ENABLED |
-			       PERF_FORMAT_TOTAL_TIME_RUNNING,
+		.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID |
+			       PERF_SAMPLE_TIME | PERF_SAMPLE_ADDR | PERF_SAMPLE_ID |
+			       PERF_SAMPLE_STREAM_ID | PERF_SAMPLE_CPU | PERF_SAMPLE_PERIOD |
+			       PERF_SAMPLE_READ | PERF_SAMPLE_CALLCHAIN | PERF_SAMPLE_RAW |
+			       PERF_SAMPLE_BRANCH_STACK | PERF_SAMPLE_REGS_USER |
+			       PERF_SAMPLE_STACK_USER | PERF_SAMPLE_WEIGHT | PERF_SAMPLE_REGS_INTR,
+		.read_format = PERF_FORMAT_GROUP | PERF_FORMAT_ID | PERF_FORMAT_LOST |
+			       PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING,
 		.regs_user = 1ull << 63 | 1,
 		.branch_type = PERF_SAMPLE_BRANCH_HW_INDEX,
 	};
@@ -221,7 +229,8 @@ static void test_all_fields(void)
 	CHECK(rec.id == 6 && rec.time_ns == 999 && rec.cpu == 4 && rec.sample.period == 55);
 	CHECK(rec.sample.mode == MODE_GUEST_USER);
 	CHECK(rec.sample.num_chain == 1 && rec.sample.chain[0] == 0x7777);
-	CHECK(rec.sample.num_regs == 2 && rec.sample.regs[1] == 32 && rec.sample.regs_abi == PERF_SAMPLE_REGS_ABI_32);
+	CHECK(rec.sample.num_regs == 2 && rec.sample.regs[1] == 32 &&
+	      rec.sample.regs_abi == PERF_SAMPLE_REGS_ABI_32);
 	CHECK(rec.sample.stack_bytes == 8 && *(const uint64_t *)rec.sample.stack == 0x5a5a);
 	CHECK(record_time_offset(&all, PERF_RECORD_SAMPLE, b.len) == 32);
 	/* The trailer: TID TIME ID STREAM_ID CPU IDENTIFIER, and without sample_id_all there is none. */
@@ -230,7 +239,8 @@ static void test_all_fields(void)
 
 static void test_raw_misaligned(void)
 {
-	const struct record_format f = { .sample_type = PERF_SAMPLE_RAW | PERF_SAMPLE_REGS_USER, .regs_user = 1 };
+	const struct record_format f = { .sample_type = PERF_SAMPLE_RAW | PERF_SAMPLE_REGS_USER,
+					 .regs_user = 1 };
 	struct build b = begin(PERF_RECORD_SAMPLE, 0);
 	struct record rec;
 
@@ -265,9 +275,12 @@ static void test_mmap2(void)
 	put_text(&b, "/usr/lib/libc.so.6");
 	put_plain_trailer(&b);
 	CHECK(decode(&b, &plain, &rec) == 0);
-	CHECK(rec.type == RECORD_MMAP && rec.pid == 30 && rec.tid == 31 && rec.time_ns == 5000 && rec.id == 88 && rec.cpu == 1);
-	CHECK(rec.mmap.start == 0x7f0000000000 && rec.mmap.len == 0x2000 && rec.mmap.pgoff == 0x1000);
-	CHECK(rec.mmap.maj == 8 && rec.mmap.min == 1 && rec.mmap.ino == 4242 && rec.mmap.ino_generation == 17);
+	CHECK(rec.type == RECORD_MMAP && rec.pid == 30 && rec.tid == 31 && rec.time_ns == 5000 &&
+	      rec.id == 88 && rec.cpu == 1);
+	CHECK(rec.mmap.start == 0x7f0000000000 && rec.mmap.len == 0x2000 &&
+	      rec.mmap.pgoff == 0x1000);
+	CHECK(rec.mmap.maj == 8 && rec.mmap.min == 1 && rec.mmap.ino == 4242 &&
+	      rec.mmap.ino_generation == 17);
 	CHECK(rec.mmap.executable && !rec.mmap.build_id && rec.mmap.flags == MAP_PRIVATE);
 	CHECK_STR(rec.mmap.path, "/usr/lib/libc.so.6");
 	CHECK(rec.mmap.path_len == 18);
@@ -295,7 +308,8 @@ static void test_mmap2_build_id(void)
 		CHECK(r == (len > 20 ? -EBADMSG : 0));
 		if (r < 0)
 			continue;
-		CHECK(rec.mmap.build_id_len == len && rec.mmap.build_id[0] == 0xab && rec.mmap.build_id[15] == 0xcd);
+		CHECK(rec.mmap.build_id_len == len && rec.mmap.build_id[0] == 0xab &&
+		      rec.mmap.build_id[15] == 0xcd);
 		CHECK(!rec.mmap.executable && rec.mmap.prot == PROT_READ && rec.mmap.ino == 0);
 		CHECK_STR(rec.mmap.path, "/bin/x");
 	}
@@ -341,7 +355,8 @@ static void test_comm(void)
 		put_text(&b, "a;b c");
 		put_plain_trailer(&b);
 		CHECK(decode(&b, &plain, &rec) == 0);
-		CHECK(rec.type == RECORD_COMM && rec.pid == 40 && rec.tid == 41 && rec.comm.exec == (misc != 0));
+		CHECK(rec.type == RECORD_COMM && rec.pid == 40 && rec.tid == 41 &&
+		      rec.comm.exec == (misc != 0));
 		CHECK_STR(rec.comm.comm, "a;b c");
 		CHECK(rec.comm.len == 5);
 	}
@@ -371,14 +386,16 @@ static void test_tasks(void)
 
 static void test_losses(void)
 {
-	struct build lost = begin(PERF_RECORD_LOST, 0), samples = begin(PERF_RECORD_LOST_SAMPLES, 0);
+	struct build lost = begin(PERF_RECORD_LOST, 0),
+		     samples = begin(PERF_RECORD_LOST_SAMPLES, 0);
 	struct build throttle = begin(PERF_RECORD_THROTTLE, 0);
 	struct record rec;
 
 	put64(&lost, 9);
 	put64(&lost, 123);
 	put_plain_trailer(&lost);
-	CHECK(decode(&lost, &plain, &rec) == 0 && rec.type == RECORD_LOST && rec.lost.id == 9 && rec.lost.count == 123);
+	CHECK(decode(&lost, &plain, &rec) == 0 && rec.type == RECORD_LOST && rec.lost.id == 9 &&
+	      rec.lost.count == 123);
 	put64(&samples, 123);
 	put_plain_trailer(&samples);
 	CHECK(decode(&samples, &plain, &rec) == 0 && rec.type == RECORD_OTHER);
@@ -387,21 +404,25 @@ static void test_losses(void)
 	put64(&throttle, 3);
 	put64(&throttle, 3);
 	put_plain_trailer(&throttle);
-	CHECK(decode(&throttle, &plain, &rec) == 0 && rec.type == RECORD_THROTTLE && rec.id == 88 && rec.time_ns == 5000);
+	CHECK(decode(&throttle, &plain, &rec) == 0 && rec.type == RECORD_THROTTLE && rec.id == 88 &&
+	      rec.time_ns == 5000);
 }
 
 static void test_switches(void)
 {
-	struct build one = begin(PERF_RECORD_SWITCH, 1u << 13 | 1u << 14), wide = begin(PERF_RECORD_SWITCH_CPU_WIDE, 0);
+	struct build one = begin(PERF_RECORD_SWITCH, 1u << 13 | 1u << 14),
+		     wide = begin(PERF_RECORD_SWITCH_CPU_WIDE, 0);
 	struct record rec;
 
 	put_plain_trailer(&one);
-	CHECK(decode(&one, &plain, &rec) == 0 && rec.type == RECORD_SWITCH && rec.switching.out && rec.switching.preempt);
+	CHECK(decode(&one, &plain, &rec) == 0 && rec.type == RECORD_SWITCH && rec.switching.out &&
+	      rec.switching.preempt);
 	CHECK(rec.pid == 20 && rec.tid == 21 && rec.switching.other_pid == -1);
 	put32(&wide, 60);
 	put32(&wide, 61);
 	put_plain_trailer(&wide);
-	CHECK(decode(&wide, &plain, &rec) == 0 && !rec.switching.out && rec.switching.other_tid == 61);
+	CHECK(decode(&wide, &plain, &rec) == 0 && !rec.switching.out &&
+	      rec.switching.other_tid == 61);
 }
 
 static void test_headers(void)
@@ -417,7 +438,8 @@ static void test_headers(void)
 	CHECK(record_decode(&plain, b.bytes, 12, &rec) == -EBADMSG); /* not a multiple of 8 */
 	CHECK(decode(&unknown, &plain, &rec) == -EBADMSG);           /* no room for the trailer */
 	put_plain_trailer(&unknown);
-	CHECK(decode(&unknown, &plain, &rec) == 0 && rec.type == RECORD_OTHER && rec.time_ns == 5000);
+	CHECK(decode(&unknown, &plain, &rec) == 0 && rec.type == RECORD_OTHER &&
+	      rec.time_ns == 5000);
 	CHECK(decode(&user, &plain, &rec) == 0 && rec.type == RECORD_OTHER && rec.time_ns == 0);
 	CHECK(record_time_offset(&plain, 79, 4096) == 0);
 	CHECK(record_time_offset(&plain, PERF_RECORD_COMM, 32) == 0);

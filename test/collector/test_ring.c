@@ -16,7 +16,8 @@ struct fake {
 };
 
 static const struct record_format format = {
-	.sample_type = PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU | PERF_SAMPLE_IDENTIFIER,
+	.sample_type =
+		PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU | PERF_SAMPLE_IDENTIFIER,
 	.sample_id_all = true,
 };
 
@@ -71,7 +72,8 @@ static void test_wrap(void)
 		CHECK(fake_write(&f, 200, 4711));
 		CHECK(ring_peek(&f.ring, &header) == 0); /* not before a snapshot */
 		ring_snapshot(&f.ring);
-		CHECK(ring_peek(&f.ring, &header) == 1 && header.size == 200 && header.type == PERF_RECORD_LOST);
+		CHECK(ring_peek(&f.ring, &header) == 1 && header.size == 200 &&
+		      header.type == PERF_RECORD_LOST);
 		CHECK(ring_word(&f.ring, 200 - 24) == 4711);
 		bytes = ring_record(&f.ring, header.size, bounce);
 		CHECK((bytes == bounce) == wraps);
@@ -168,15 +170,17 @@ static void test_order(void)
 	CHECK(order_merge(&o, rings, 4, &format, 89, see, &seen) == 0);
 	CHECK(seen.num == 12);
 	for (size_t i = 0; i < 12; i++)
-		CHECK_MSG(seen.times[i] == want[i] && seen.sources[i] == from[i], "%zu: %llu of %zu", i,
-			  (unsigned long long)seen.times[i], seen.sources[i]);
+		CHECK_MSG(seen.times[i] == want[i] && seen.sources[i] == from[i],
+			  "%zu: %llu of %zu", i, (unsigned long long)seen.times[i],
+			  seen.sources[i]);
 	CHECK(fakes[0].page.data_tail == fakes[0].page.data_head - 64);
 	CHECK(fakes[2].page.data_tail == fakes[2].page.data_head);
 	seen.num = 0;
 	for (size_t i = 0; i < 4; i++)
 		ring_snapshot(rings[i]);
 	CHECK(order_merge(&o, rings, 4, &format, UINT64_MAX, see, &seen) == 0);
-	CHECK(seen.num == 4 && seen.times[0] == 1 && seen.times[1] == 90 && seen.times[2] == 95 && seen.times[3] == 200);
+	CHECK(seen.num == 4 && seen.times[0] == 1 && seen.times[1] == 90 && seen.times[2] == 95 &&
+	      seen.times[3] == 200);
 	order_deinit(&o);
 }
 

@@ -34,7 +34,8 @@ static void test_fast(void)
 	w.rate_hz = 999;
 	s = shape_compute(&w);
 	/* 100 records of 65,528 bytes: 6.25 MiB. */
-	CHECK(s.slack_records == 100 && s.ring_bytes == 8 * mib && s.stack_bytes == s.full_stack_bytes);
+	CHECK(s.slack_records == 100 && s.ring_bytes == 8 * mib &&
+	      s.stack_bytes == s.full_stack_bytes);
 	w.rate_hz = 20000;
 	s = shape_compute(&w);
 	/* 2000 records would be 125 MiB a ring; 1 % of 24 GiB is 245 MiB for both. */
@@ -53,7 +54,8 @@ static void test_many_cpus(void)
 		w.rate_hz = 999;
 		s = shape_compute(&w);
 		CHECK(s.cap_bytes == 256 * mib);
-		CHECK_MSG(s.all_bytes <= 256 * mib, "%u CPUs: %llu", cpus, (unsigned long long)s.all_bytes);
+		CHECK_MSG(s.all_bytes <= 256 * mib, "%u CPUs: %llu", cpus,
+			  (unsigned long long)s.all_bytes);
 		CHECK((s.ring_bytes & (s.ring_bytes - 1)) == 0 && s.ring_bytes >= 128 * kib);
 		CHECK(s.stack_bytes >= 4096 && s.stack_bytes % 8 == 0);
 		if (s.stack_bytes > 4096)
