@@ -34,7 +34,7 @@ secs = str(args.seconds)
 # samply insists on perf_event_paranoid <= 1: shown to it alone, in a mount namespace of its own.
 paranoid = os.path.join(tmp, 'paranoid')
 open(paranoid, 'w').write('1\n')
-samply_sh = f'mount --bind {paranoid} /proc/sys/kernel/perf_event_paranoid && exec "$@"'
+samply_sh = f'mount --bind {paranoid} /proc/sys/kernel/perf_event_paranoid && exec timeout -s INT {secs} "$@"'
 
 def tools():
     yield 'ringfold', lambda hz, pid, out: [ringfold, 'record', '-q', '-F', hz, '-d', secs, '-p', pid,
@@ -51,18 +51,18 @@ def tools():
             'dwarf,65528', '-o', out + '.data', '-p', pid, '--', 'sleep', secs]
         yield 'samply (32 KB, no names)', lambda hz, pid, out: [
             'unshare', '-m', 'sh', '-c', samply_sh, 'sh', f'{peers}/run', 'samply', 'record',
-            '--save-only', '-r', hz, '-d', secs, '-o', out + '.profile.json', '-p', pid]
+            '--save-only', '-r', hz, '-o', out + '.profile.json', '-p', pid]
     else:
         print(f'bench: no peers in {peers}: perf 7 and samply are left out', file=sys.stderr)
 
 def run(argv):
-    child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     words = child.stderr.read().decode(errors='replace')
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = status
-    if status:
+    if status and os.waitstatus_to_exitcode(status) != 124:  # 124: timeout sent the Ctrl-C
         print(f'bench: {argv[0]} ended with {status}: {words.strip()[-300:]}', file=sys.stderr)
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, status == 0
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status) in (0, 124)
 
 def details(out):
     path = out + '.json'
