@@ -22,8 +22,8 @@ static void test_default(void)
 
 	CHECK(s.stack_bytes == SHAPE_MAX_RECORD - OVERHEAD && s.stack_bytes == s.full_stack_bytes);
 	CHECK(s.stack_bytes % 8 == 0 && s.record_bytes == SHAPE_MAX_RECORD && !s.capped);
-	CHECK(s.slack_records == 10 && s.ring_bytes == mib && s.side_bytes == mib);
-	CHECK(s.all_bytes == 2 * (2 * mib + 8192));
+	CHECK(s.slack_records == 10 && s.ring_bytes == 2 * mib && s.side_bytes == mib);
+	CHECK(s.all_bytes == 2 * (3 * mib + 8192));
 }
 
 static void test_fast(void)
@@ -33,8 +33,8 @@ static void test_fast(void)
 
 	w.rate_hz = 999;
 	s = shape_compute(&w);
-	/* 100 records of 65,528 bytes: 6.25 MiB. */
-	CHECK(s.slack_records == 100 && s.ring_bytes == 8 * mib &&
+	/* 100 records of 65,528 bytes are 6.25 MiB; two and a half times that where there is room. */
+	CHECK(s.slack_records == 100 && s.ring_bytes == 16 * mib &&
 	      s.stack_bytes == s.full_stack_bytes);
 	w.rate_hz = 20000;
 	s = shape_compute(&w);
@@ -98,7 +98,7 @@ static void test_wishes(void)
 
 	w.stack_bytes = 8191;
 	s = shape_compute(&w);
-	CHECK(s.stack_bytes == 8192 && !s.capped && s.ring_bytes == 128 * kib);
+	CHECK(s.stack_bytes == 8192 && !s.capped && s.ring_bytes == 256 * kib);
 	w.stack_bytes = 65535;
 	s = shape_compute(&w);
 	CHECK(s.stack_bytes == SHAPE_MAX_RECORD - OVERHEAD && s.capped);
