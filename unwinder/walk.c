@@ -24,6 +24,11 @@ struct walk {
 	struct space_frames *own; /* the generation's; NULL until needed */
 	size_t stale; /* plain frames from here on have not loaded what they saved; see walk_plain */
 	size_t end_stale;
+	/*
+	 * Caller-saved registers whose old value still stands in regs.v though calls may change them: assembly calls its
+	 * own helpers without saving anything (libcrypto counts a CFA from rax across such a call).
+	 */
+	uint64_t likely;
 	bool activation; /* the pc is exact: the sampled frame, or one a signal interrupted */
 	bool first;      /* the sampled frame */
 	bool altstack;   /* a signal frame led to a stack that is not in the copy */
@@ -211,12 +216,26 @@ static inline void load_slots(struct walk *w, const struct rule *rule, uint64_t 
 	w->regs.valid = valid;
 }
 
+/*
+ * The row counts from a register that a call may have changed. What it held is taken only where it leads to a
+ * frame above this one whose return address, right below the CFA, is one of code.
+ */
+static bool likely_cfa(struct walk *w, const struct rule *rule)
+{
+	uint64_t cfa = w->regs.v[rule->cfa_reg] + (uint64_t)((int64_t)rule->cfa_off8 * 8);
+	uint64_t ra;
+
+	return (w->likely >> rule->cfa_reg & 1) && !(rule->flags & RULE_SIGNAL) &&
+	       w->arch->call_pushes_ra && cfa > w->sp && cfa % 8 == 0 &&
+	       rule->slot[0] == 1 && word_at(w, cfa - 8, &ra) && ra && map_at(w, ra - 1);
+}
+
 static inline bool step_cfa(struct walk *w, const struct rule *rule)
 {
 	bool signal = rule->flags & RULE_SIGNAL;
 	uint64_t cfa, ra = 0, ra_at = 0;
 
-	if (!(w->regs.valid >> rule->cfa_reg & 1))
+	if (!(w->regs.valid >> rule->cfa_reg & 1) && !likely_cfa(w, rule))
 		return stop(w, REASON_UNKNOWN_REG);
 	cfa = w->regs.v[rule->cfa_reg] + (uint64_t)((int64_t)rule->cfa_off8 * 8);
 	if (!signal && !cfa_is_progress(w, cfa))
@@ -389,6 +408,7 @@ static bool step_ext(struct walk *w, const struct rule_ext *ext)
 		return false;
 	ext_regs(w, ext, &env, &caller);
 	w->regs = caller;
+	w->likely = ext->signal ? caller.valid & ~w->arch->callee_saved : 0;
 	enter_caller(w, ra, sp, ra_at, ext->signal);
 	if (ext->signal)
 		enter_interrupted(w);
@@ -459,6 +479,7 @@ static bool step_fp(struct walk *w, const struct mapping *m)
 			break;
 		/* Such code saves the other registers wherever it likes. */
 		w->regs.valid = fp_bit;
+		w->likely = 0;
 		w->regs.v[arch->fp] = f.fp;
 		enter_caller(w, f.ra, f.sp, f.ra_at, false);
 		/* Elsewhere the record need not end the frame: f.sp is only a bound. */
@@ -536,6 +557,7 @@ static bool take_step(struct walk *w, const struct give_answer *answer)
 	if (!answer->caller_activation && !cfa_is_progress(w, sp))
 		return stop(w, REASON_NO_PROGRESS);
 	w->regs = answer->regs;
+	w->likely = answer->caller_activation ? answer->regs.valid & ~arch->callee_saved : 0;
 	enter_caller(w, answer->regs.pc, sp, 0, answer->caller_activation);
 	if (answer->caller_activation)
 		enter_interrupted(w);
@@ -876,6 +898,7 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 		stop(&w, REASON_NO_REGS);
 		return;
 	}
+	w.likely = w.regs.valid & ~arch->callee_saved;
 	w.base = w.sp = w.regs.v[arch->sp];
 	fp = w.regs.valid >> arch->fp & 1 ? w.regs.v[arch->fp] : 0;
 	while (walk_frame(&w))

@@ -181,6 +181,16 @@ static void test_registers(void)
 	sample_reg(&t.sample, x86, RAX, stack_addr(2));
 	t.sample.stack[3] = at(USES_RAX, 0x20);
 	EXPECT(&t, UNWIND_BROKEN, REASON_UNKNOWN_REG, USES_RAX + 4, caller_place(USES_RAX, 0x20));
+	/* A helper that leaves rax alone: its value leads on where a return address proves it. */
+	again(&t, 64);
+	sample_pc(&t.sample, x86, at(EPILOGUE, 4));
+	sample_reg(&t.sample, x86, RAX, stack_addr(8));
+	t.sample.stack[0] = at(USES_RAX, 0x20);
+	t.sample.stack[9] = at(ROOT, 0x30);
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, EPILOGUE + 4, caller_place(USES_RAX, 0x20),
+	       caller_place(ROOT, 0x30));
+	t.sample.stack[9] = 0x1234;
+	EXPECT(&t, UNWIND_BROKEN, REASON_UNKNOWN_REG, EPILOGUE + 4, caller_place(USES_RAX, 0x20));
 	/* r12 was lost on the way, or not. */
 	again(&t, 64);
 	sample_pc(&t.sample, x86, at(LOSES_R12, 4));
