@@ -1,0 +1,377 @@
+#include "collector/perfdata_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/intern.h"
+#include "collector/record_priv.h"
+
+void perfdata_close(struct perfdata *p)
+{
+	if (!p)
+		return;
+	queue_deinit(&p->queue, &p->pool);
+	window_deinit(&p->pool, &p->in.window);
+	window_deinit(&p->pool, &p->plain);
+	perfdata_pack_end(p);
+	zstd_stream_free(p->zstd);
+	block_pool_deinit(&p->pool);
+	events_deinit(&p->own_events);
+	intern_free(p->strings);
+	free(p->build_ids);
+	free(p->whole);
+	closep(&p->in.fd);
+	free(p);
+}
+
+void perfdata_closep(struct perfdata **p)
+{
+	perfdata_close(*p);
+}
+
+static int perfdata_new(int fd, struct perfdata **ret, struct err *err)
+{
+	_cleanup_close_ int guard = fd;
+	struct perfdata *p;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(err, errno, "cannot tell what it is: %s", strerror(errno));
+	if (S_ISDIR(st.st_mode))
+		return err_set(err, EISDIR, "it is a directory");
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return err_oom(err);
+	p->in = (struct input){
+		.fd = steal_fd(&guard),
+		.seekable = S_ISREG(st.st_mode),
+		.limit = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : UINT64_MAX,
+		.read_ahead = 4096,
+	};
+	p->events = &p->own_events;
+	p->queue.max_entries = ENTRIES_MAX;
+	*ret = p;
+	return 0;
+}
+
+/* Events move when their list grows. */
+static void refresh_info(struct perfdata *p)
+{
+	p->info.events = p->events->list.data;
+	p->info.num_events = p->events->list.len;
+	p->info.has_clockid = p->events->has_clockid;
+	p->info.clockid = p->events->clockid;
+}
+
+int perfdata_open(int fd, struct perfdata **ret, struct err *err)
+{
+	_cleanup_(perfdata_closep) struct perfdata *p = NULL;
+	int r = perfdata_new(fd, &p, err);
+
+	if (r < 0)
+		return r;
+	p->strings = intern_new();
+	p->whole = calloc(1, RECORD_MAX);
+	if (!p->strings || !p->whole)
+		return err_oom(err);
+	if (p->in.seekable) {
+		r = perfdata_read_header(p, err);
+		if (r < 0)
+			return r;
+	}
+	refresh_info(p);
+	*ret = steal_ptr(p);
+	return 0;
+}
+
+int perfdata_open_part(int fd, struct perfdata *main, struct perfdata **ret, struct err *err)
+{
+	_cleanup_(perfdata_closep) struct perfdata *p = NULL;
+	int r = perfdata_new(fd, &p, err);
+
+	if (r < 0)
+		return r;
+	p->whole = calloc(1, RECORD_MAX);
+	p->strings = intern_new();
+	if (!p->whole || !p->strings)
+		return err_oom(err);
+	p->events = main->events;
+	p->is_part = true;
+	p->queue.max_entries = PART_ENTRIES_MAX;
+	refresh_info(p);
+	*ret = steal_ptr(p);
+	return 0;
+}
+
+const struct perfdata_info *perfdata_info(const struct perfdata *p)
+{
+	return &p->info;
+}
+
+struct perfdata_counts perfdata_counts(const struct perfdata *p)
+{
+	return p->counts;
+}
+
+/* A record without a time, or with one perf takes for none, waits for nobody. */
+static uint64_t time_of(const struct record_format *format, const struct raw *raw)
+{
+	size_t at = record_time_offset(format, raw->type, raw->size);
+	uint64_t ret = 0;
+
+	if (at)
+		memcpy(&ret, raw->bytes + at, sizeof(ret));
+	return ret == UINT64_MAX ? 0 : ret;
+}
+
+static int take_kernel(struct perfdata *p, const struct raw *raw, struct err *err)
+{
+	size_t avail = raw->stack_at ? raw->head_len : raw->size;
+	struct entry entry;
+	ptrdiff_t event;
+	int r = events_settle(p->events, err);
+
+	if (r < 0)
+		return r;
+	event = event_of(p->events, raw->type, raw->bytes, raw->size, avail);
+	if (event < 0 || raw->size % 8) {
+		p->counts.malformed++;
+		return 0;
+	}
+	entry = (struct entry){
+		.time_ns = time_of(&p->events->list.data[event].format, raw),
+		.bytes = raw->bytes,
+		.block = raw->block,
+		.stack_at = raw->stack_at,
+		.head_len = raw->head_len,
+		.event = (uint32_t)event,
+	};
+	return queue_add(&p->queue, &entry) < 0 ? err_oom(err) : 0;
+}
+
+int perfdata_take(struct perfdata *p, const struct raw *raw, struct err *err)
+{
+	if (raw->type >= RECORD_FIRST_USER_TYPE)
+		return perfdata_take_user(p, raw, err);
+	/* include/uapi/linux/perf_event.h: up to CALLCHAIN_DEFERRED of Linux 6.19. */
+	if (!raw->type || raw->type > 22) {
+		p->counts.unknown++;
+		return 0;
+	}
+	return take_kernel(p, raw, err);
+}
+
+/* One record, or one block of decompressed ones: 1, 0 at the end, or an error. */
+static int step(struct perfdata *p, struct err *err)
+{
+	struct raw raw;
+	int r;
+
+	if (!p->started) {
+		p->started = true;
+		r = p->in.seekable || p->is_part ? 0 : perfdata_read_pipe_header(p, err);
+		if (r < 0)
+			return r;
+	}
+	r = perfdata_unpack(p, err);
+	if (r == 0) {
+		r = input_next(p, &raw, err);
+		if (r > 0 && perfdata_take(p, &raw, err) < 0)
+			r = -err->code;
+	}
+	refresh_info(p);
+	if (r > 0 && queue_relieve(&p->queue, p->pool.num_used) < 0)
+		r = err_oom(err);
+	return r;
+}
+
+/* The next record in this input's order; NULL when it has ended. */
+static const struct entry *next_entry(struct perfdata *p)
+{
+	for (;;) {
+		const struct entry *ret = queue_peek(&p->queue);
+
+		if (ret || p->ended)
+			return ret;
+		if (step(p, &p->failure) > 0)
+			continue;
+		p->ended = true;
+		p->info.unfinished |= p->plain.begin != p->plain.end;
+		if (queue_finish(&p->queue) < 0)
+			err_oom(&p->failure);
+	}
+}
+
+/*
+ * Where the dump was left out while scanning, its used part is read into its place now; what lies between that and
+ * the end of the dump is whatever was there before, and no part of the sample.
+ */
+static const uint8_t *whole_record(struct perfdata *p, const struct entry *entry, size_t size)
+{
+	const uint8_t *tail = entry->bytes + entry->head_len;
+	uint64_t stack_size, used;
+
+	if (!entry->stack_at)
+		return entry->bytes;
+	memcpy(&stack_size, tail - sizeof(stack_size), sizeof(stack_size));
+	memcpy(&used, tail, sizeof(used));
+	if (used > stack_size)
+		return NULL;
+	memcpy(p->whole, entry->bytes, entry->head_len);
+	if (input_read_at(&p->in, p->whole + entry->head_len, used, entry->stack_at) <= 0) {
+		p->info.unfinished = true;
+		return NULL;
+	}
+	memcpy(p->whole + entry->head_len + stack_size, tail, size - entry->head_len - stack_size);
+	return p->whole;
+}
+
+/* LOST_SAMPLES: header, u64 number. */
+static void count(struct perfdata *p, const struct record *record, const uint8_t *bytes,
+		  size_t size)
+{
+	uint64_t lost;
+
+	p->counts.records++;
+	if (record->type == RECORD_SAMPLE)
+		p->counts.samples++;
+	else if (record->type == RECORD_LOST)
+		p->counts.lost += record->lost.count;
+	else if (record->type == RECORD_THROTTLE)
+		p->counts.throttled++;
+	if (record->raw_type == PERF_RECORD_LOST_SAMPLES &&
+	    size >= sizeof(struct perf_event_header) + sizeof(lost)) {
+		memcpy(&lost, bytes + sizeof(struct perf_event_header), sizeof(lost));
+		p->counts.lost_samples += lost;
+	}
+}
+
+/* `newest` is the time of the youngest record so far, of all inputs. */
+static void deliver(struct perfdata *p, const struct entry *entry, const struct perfdata_sink *sink,
+		    uint64_t *newest)
+{
+	const struct record_format *format = &p->events->list.data[entry->event].format;
+	struct perf_event_header header;
+	const uint8_t *bytes;
+	struct record record;
+
+	memcpy(&header, entry->bytes, sizeof(header));
+	bytes = whole_record(p, entry, header.size);
+	if (!bytes || record_decode(format, bytes, header.size, &record) < 0) {
+		p->counts.malformed++;
+		return;
+	}
+	count(p, &record, bytes, header.size);
+	if (entry->time_ns && entry->time_ns < *newest)
+		p->counts.disorder++;
+	else if (entry->time_ns)
+		*newest = entry->time_ns;
+	sink->record(sink->data, &record, record.type == RECORD_SAMPLE ? entry->event : 0);
+}
+
+/* ---- several inputs: a heap by the time of each one's next record, and by their order where that is equal ---- */
+
+struct slot {
+	struct perfdata *p;
+	uint64_t time_ns;
+	size_t place;
+};
+
+struct merge {
+	struct slot *heap;
+	size_t num;
+};
+
+static bool slot_before(const struct slot *a, const struct slot *b)
+{
+	return a->time_ns != b->time_ns ? a->time_ns < b->time_ns : a->place < b->place;
+}
+
+static void sift_down(struct merge *m, size_t at)
+{
+	for (;;) {
+		size_t first = at;
+		struct slot swap;
+
+		for (size_t child = 2 * at + 1; child <= 2 * at + 2 && child < m->num; child++) {
+			if (slot_before(&m->heap[child], &m->heap[first]))
+				first = child;
+		}
+		if (first == at)
+			return;
+		swap = m->heap[at];
+		m->heap[at] = m->heap[first];
+		m->heap[first] = swap;
+		at = first;
+	}
+}
+
+/* Looks again at what the input on top has next, and lets it find its place; one that ended leaves. */
+static void settle_top(struct merge *m)
+{
+	const struct entry *entry = next_entry(m->heap[0].p);
+
+	if (entry)
+		m->heap[0].time_ns = entry->time_ns;
+	else
+		m->heap[0] = m->heap[--m->num];
+	sift_down(m, 0);
+}
+
+static void run_merged(struct merge *m, const struct perfdata_sink *sink)
+{
+	uint64_t newest = 0;
+
+	for (size_t i = m->num; i-- > 0;)
+		sift_down(m, i);
+	while (m->num) {
+		struct perfdata *p = m->heap[0].p;
+
+		deliver(p, queue_peek(&p->queue), sink, &newest);
+		queue_pop(&p->queue, &p->pool);
+		settle_top(m);
+	}
+}
+
+/* Each input's first record; in the order given, as the main file describes the events of the parts. */
+static void merge_begin(struct merge *m, struct perfdata *const *inputs, size_t num)
+{
+	for (size_t i = 0; i < num; i++) {
+		const struct entry *entry = next_entry(inputs[i]);
+
+		if (entry)
+			m->heap[m->num++] = (struct slot){ .p = inputs[i],
+							   .time_ns = entry->time_ns,
+							   .place = i };
+	}
+}
+
+static int first_failure(struct perfdata *const *inputs, size_t num, struct err *err)
+{
+	for (size_t i = 0; i < num; i++) {
+		if (inputs[i]->failure.code)
+			return err_set(err, inputs[i]->failure.code, "%s", inputs[i]->failure.msg);
+	}
+	return 0;
+}
+
+int perfdata_run(struct perfdata *const *inputs, size_t num_inputs,
+		 const struct perfdata_sink *sink, struct err *err)
+{
+	_cleanup_free_ struct slot *heap = calloc(num_inputs ? num_inputs : 1, sizeof(*heap));
+	struct merge m = { .heap = heap };
+
+	if (!heap)
+		return err_oom(err);
+	for (size_t i = 0; i < num_inputs; i++) {
+		inputs[i]->sink = sink;
+		perfdata_emit_build_ids(inputs[i]->build_ids, inputs[i]->build_ids_size, sink);
+	}
+	merge_begin(&m, inputs, num_inputs);
+	run_merged(&m, sink);
+	return first_failure(inputs, num_inputs, err);
+}

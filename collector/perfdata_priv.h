@@ -1,0 +1,204 @@
+/*
+ * The insides of a perf.data reader: input (bytes to records) -> take (which event, what time) -> queue (time order).
+ * A record's bytes stay where they were read, in a block that lives until the last record in it was handed out.
+ */
+#pragma once
+
+#include "collector/perfdata.h"
+
+#include <linux/perf_event.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/htab.h"
+#include "base/vec.h"
+
+struct intern;
+struct zstd_stream; /* NULL until the first compressed record */
+
+enum {
+	BLOCK_BYTES = 256 << 10,
+	BLOCKS_MAX = (256 << 20) /
+		     BLOCK_BYTES, /* held by the queue before it gives up waiting for order */
+	ENTRIES_MAX = 1 << 20,    /* the same, in records */
+	PART_ENTRIES_MAX = 256, /* for files that hold one ring's records, sorted but for nesting */
+	RECORD_MAX = 1 << 16,   /* header.size is 16 bits wide */
+};
+
+/* ---- input ---- */
+
+struct block {
+	struct block *next; /* of the spare ones */
+	size_t refs;        /* the window's and one for each queued record */
+	_Alignas(64) uint8_t bytes[BLOCK_BYTES];
+};
+
+struct block_pool {
+	struct block *spare;
+	size_t num_spare, num_used;
+};
+
+/* The part of a block that was read and not yet taken. */
+struct window {
+	struct block *block;
+	size_t begin, end;
+};
+
+struct input {
+	int fd;
+	bool seekable;
+	uint64_t pos;      /* file offset of the byte behind the window */
+	uint64_t limit;    /* where records end; UINT64_MAX for pipes */
+	size_t read_ahead; /* how much to read at once */
+	uint64_t advised;  /* up to here the kernel was asked to fetch the file */
+	struct window window;
+};
+
+/* A record, with its header. Its bytes are aligned to 8 unless it is one of perf's own types (64 and above). */
+struct raw {
+	const uint8_t *bytes;
+	struct block *block;
+	uint32_t type;
+	uint16_t misc, size;
+	uint64_t offset;   /* in the file, or in what was decompressed */
+	uint64_t stack_at; /* file offset of the stack dump where that was left out, else 0 */
+	uint32_t head_len; /* then: bytes before the dump; what comes behind it follows at once */
+};
+
+struct events;
+struct perfdata;
+
+void block_put(struct block_pool *pool, struct block *block);
+void block_pool_deinit(struct block_pool *pool);
+
+void window_deinit(struct block_pool *pool, struct window *w);
+/* Makes room for `size` bytes from w->begin on, moving what is there to another block if need be; -ENOMEM. */
+int window_room(struct block_pool *pool, struct window *w, size_t size);
+/* The record at the start of the window: 1, 0 when it is not there whole, -EBADMSG when its size cannot be. */
+int window_next(struct window *w, struct raw *ret);
+
+/* The next record of the file: 1, 0 at the end (p->info.unfinished when that is too early), or an error. */
+int input_next(struct perfdata *p, struct raw *ret, struct err *err);
+/* Passes over bytes that are no records; the end of the file may come before. */
+int input_skip(struct perfdata *p, uint64_t size, struct err *err);
+/* pread of all of it: 1, 0 when the file ends before, or a negative errno. */
+int input_read_at(const struct input *in, void *buf, size_t size, uint64_t offset);
+
+/* ---- events ---- */
+
+struct id_slot {
+	uint64_t id;
+	size_t event;
+};
+HTAB(id_table, struct id_slot, uint64_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
+
+struct events {
+	VEC(struct perfdata_event) list;
+	struct id_table ids;
+	bool settled; /* what follows is up to date */
+	bool same_format;
+	size_t id_in_sample; /* offset from the start; 0 = samples carry no id */
+	size_t id_from_end;  /* of other records; 0 = they carry none */
+	bool has_clockid;    /* of the first: all events of a recording share it */
+	uint32_t clockid;
+};
+
+void events_deinit(struct events *e);
+/* `attr_size` bytes of a struct perf_event_attr of any age, then ids. */
+int events_add(struct events *e, struct intern *strings, const void *attr, size_t attr_size,
+	       const uint8_t *ids, size_t num_ids, struct err *err);
+/* Can every record be told to belong to one event? To be called before event_of when events were added. */
+int events_settle(struct events *e, struct err *err);
+/* `avail` bytes of the record are there: of a sample at least its first words. -1 = of none of them. */
+ptrdiff_t event_of(const struct events *e, uint32_t type, const uint8_t *bytes, size_t size,
+		   size_t avail);
+struct perfdata_event *event_by_id(struct events *e, uint64_t id);
+/*
+ * Offset of the size word of a sample's stack dump, when that word lies in the first `avail` bytes; 0 = it does not,
+ * or the sample has fields that make it hard to tell.
+ */
+size_t sample_stack_offset(const struct record_format *f, const uint8_t *bytes, size_t avail);
+
+/* ---- time order ---- */
+
+struct entry {
+	uint64_t time_ns;
+	const uint8_t *bytes;
+	struct block *block;
+	uint64_t stack_at;
+	uint32_t head_len;
+	uint32_t event;
+};
+
+/*
+ * list: [at, ready) may be handed out, [ready, len) waits for the end of a round. Records without a time wait for
+ * nobody.
+ */
+struct queue {
+	VEC(struct entry) list, untimed;
+	VEC(struct entry) scratch;
+	VEC(size_t) runs;
+	size_t at, ready, untimed_at;
+	size_t max_entries;
+	uint64_t max_time;   /* of any record so far */
+	uint64_t round_time; /* the same at the end of the last round */
+	bool rounds;         /* the file has FINISHED_ROUND records */
+};
+
+void queue_deinit(struct queue *q, struct block_pool *pool);
+/* Takes a reference of the block; -ENOMEM. */
+int queue_add(struct queue *q, const struct entry *entry);
+int queue_finish_round(struct queue *q);
+/* Lets half of the records go when too much waits; `blocks` are held. */
+int queue_relieve(struct queue *q, size_t blocks);
+int queue_finish(struct queue *q);
+/* The next to hand out; NULL = more must be read. */
+const struct entry *queue_peek(const struct queue *q);
+void queue_pop(struct queue *q, struct block_pool *pool);
+
+/* ---- all of it ---- */
+
+struct perfdata {
+	struct perfdata_info info;
+	struct perfdata_counts counts;
+	struct events *events; /* own_events, or those of the main file */
+	struct events own_events;
+	struct intern *strings;
+	struct input in;
+	struct block_pool pool;
+	struct window plain; /* what was decompressed */
+	uint64_t plain_pos;  /* how much ever was, before plain.begin */
+	struct zstd_stream *zstd;
+	struct queue queue;
+	uint8_t *build_ids; /* the header's table */
+	size_t build_ids_size;
+	const struct perfdata_sink *sink; /* while it runs */
+	uint8_t *whole;                   /* a sample put together again */
+	bool tail_optional; /* the header promised nothing from here on: nonsense is the end */
+	bool is_part;
+	bool started, ended;
+	struct err failure; /* why it ended; code 0 = it just did */
+};
+
+/* Reads a file's header up to where records begin. */
+int perfdata_read_header(struct perfdata *p, struct err *err);
+/* The 16 bytes a pipe begins with, when they come from a pipe. */
+int perfdata_read_pipe_header(struct perfdata *p, struct err *err);
+/* Features are the same in the header's sections and in FEATURE records. */
+int perfdata_feature(struct perfdata *p, uint64_t feature, const uint8_t *bytes, size_t size,
+		     struct err *err);
+/* Hands build-id records of a buffer to the sink. */
+void perfdata_emit_build_ids(const uint8_t *bytes, size_t size, const struct perfdata_sink *sink);
+
+/* A record of any type into the queue, or done with. */
+int perfdata_take(struct perfdata *p, const struct raw *raw, struct err *err);
+/* One of perf's own records (type 64 and above). */
+int perfdata_take_user(struct perfdata *p, const struct raw *raw, struct err *err);
+/* Takes up the payload of a compressed record; it is worked off by perfdata_unpack. -ENOTSUP without libzstd. */
+int perfdata_pack_begin(struct perfdata *p, const struct raw *raw, size_t begin, size_t size,
+			struct err *err);
+/* Decompresses up to a block's worth and takes what records are whole: 1, or 0 when the payload is used up. */
+int perfdata_unpack(struct perfdata *p, struct err *err);
+/* Lets go of a payload that was not used up. */
+void perfdata_pack_end(struct perfdata *p);
+void zstd_stream_free(struct zstd_stream *z);
