@@ -24,8 +24,8 @@ struct inliner {
 	struct dw_budget budget;
 	struct dw_files files;
 	struct dw_file file;
-	struct dw_file *alt;    /* owned; NULL = none */
-	dw_segments units;      /* ids are indices of file.units */
+	struct dw_file *alt; /* owned; NULL = none */
+	dw_segments units;   /* ids are indices of file.units */
 	struct names_map names;
 };
 
@@ -52,8 +52,8 @@ struct silent {
 	size_t num;
 };
 
-static bool add_set(struct inliner *in, const struct silent *silent, struct reader *r, uint64_t unit_offset,
-		    uint8_t address_size, dw_ranges *out)
+static bool add_set(struct inliner *in, const struct silent *silent, struct reader *r,
+		    uint64_t unit_offset, uint8_t address_size, dw_ranges *out)
 {
 	const struct dw_unit *units = in->file.units.data;
 	const struct dw_unit *u;
@@ -100,7 +100,8 @@ static bool add_aranges(struct inliner *in, const struct silent *silent, dw_rang
 			continue;
 		/* Pairs are aligned from the start of the set, its length included. */
 		head = (offset_size == 8 ? 12u : 4u) + 2 + offset_size + 2;
-		reader_bytes(&r, (2u * address_size - head % (2u * address_size)) % (2u * address_size));
+		reader_bytes(&r, (2u * address_size - head % (2u * address_size)) %
+					 (2u * address_size));
 		if (!r.failed && !add_set(in, silent, &r, unit_offset, address_size, out))
 			return false;
 	}
@@ -173,17 +174,19 @@ static int check_sections(const struct dw_file *f, struct err *err)
 {
 	for (int id = 0; id < DW_NUM_SECTIONS; id++) {
 		if (f->sections[id].failed)
-			return err_set(err, EFBIG, "its debug information is larger than 1 GiB (256 MiB "
-				       "where it is compressed), damaged, or compressed by something "
-				       "else than zlib");
+			return err_set(
+				err, EFBIG,
+				"its debug information is larger than 1 GiB (256 MiB "
+				"where it is compressed), damaged, or compressed by something "
+				"else than zlib");
 	}
 	if (!dw_size(f, DW_INFO))
 		return err_set(err, ENODATA, "it has no debug information");
 	return 0;
 }
 
-int inliner_open(int fd, const struct inline_files *files, struct intern *strings, struct inliner **ret,
-		 struct err *err)
+int inliner_open(int fd, const struct inline_files *files, struct intern *strings,
+		 struct inliner **ret, struct err *err)
 {
 	_cleanup_(inliner_freep) struct inliner *in = NULL;
 	struct elf_file *elf = NULL;
@@ -234,13 +237,15 @@ static const char *name_of(struct inliner *in, struct dw_unit *u, struct dw_func
 		return NULL;
 	if (added) {
 		slot->raw = raw;
-		slot->name = mangled ? symbols_demangle(in->strings, raw) : intern_str(in->strings, raw);
+		slot->name =
+			mangled ? symbols_demangle(in->strings, raw) : intern_str(in->strings, raw);
 	}
 	return f->name = slot->name;
 }
 
 /* The unit that covers vaddr, and its innermost function there. */
-static struct dw_code *find_code(struct inliner *in, uint64_t vaddr, struct dw_unit **ret_unit, uint32_t *ret_id)
+static struct dw_code *find_code(struct inliner *in, uint64_t vaddr, struct dw_unit **ret_unit,
+				 uint32_t *ret_id)
 {
 	uint32_t at = dw_segments_find(&in->units, vaddr);
 	struct dw_unit *u;

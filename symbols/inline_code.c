@@ -55,7 +55,8 @@ static bool read_values(struct walk *w, const struct dw_abbrev *ab, struct funct
 }
 
 /* Reads an entry of a function; *current becomes its number, or UINT32_MAX where it has no code. */
-static bool add_function(struct walk *w, const struct dw_abbrev *ab, uint64_t die, uint32_t *current)
+static bool add_function(struct walk *w, const struct dw_abbrev *ab, uint64_t die,
+			 uint32_t *current)
 {
 	bool inlined = ab->tag == DW_TAG_inlined_subroutine;
 	struct dw_function f = { .die = die, .parent = inlined ? *current : UINT32_MAX };
@@ -189,9 +190,11 @@ static bool read_names(struct dw_unit *u, uint64_t die, struct name_values *ret)
 			return false;
 		if (s->attribute == DW_AT_name)
 			ret->name = v;
-		else if (s->attribute == DW_AT_linkage_name || s->attribute == DW_AT_MIPS_linkage_name)
+		else if (s->attribute == DW_AT_linkage_name ||
+			 s->attribute == DW_AT_MIPS_linkage_name)
 			ret->linkage = v;
-		else if (s->attribute == DW_AT_abstract_origin || s->attribute == DW_AT_specification)
+		else if (s->attribute == DW_AT_abstract_origin ||
+			 s->attribute == DW_AT_specification)
 			ret->origin = v;
 	}
 	return ab;

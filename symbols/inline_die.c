@@ -6,7 +6,7 @@
 
 /* --- Numbers --- */
 
-uint64_t dw_uleb(struct reader *r)
+uint64_t dw_uleb_long(struct reader *r)
 {
 	uint64_t ret = 0;
 
@@ -203,7 +203,8 @@ bool dw_value_read(const struct dw_unit *u, struct reader *r, uint16_t form, int
 
 /* --- Abbreviations (section 7.5.3) --- */
 
-static bool add_skip(const struct dw_unit *u, struct dw_abbrevs *a, struct dw_abbrev *ab, uint16_t form)
+static bool add_skip(const struct dw_unit *u, struct dw_abbrevs *a, struct dw_abbrev *ab,
+		     uint16_t form)
 {
 	int size = form_size(u, form);
 	struct dw_skip *last = ab->num_skips ? &a->skips.data[a->skips.len - 1] : NULL;
@@ -234,7 +235,8 @@ static bool parse_abbrev(const struct dw_unit *u, struct reader *r, struct dw_ab
 	ab.tag = (uint16_t)dw_uleb(r);
 	ab.children = reader_u8(r);
 	for (;;) {
-		struct dw_spec s = { .attribute = (uint16_t)dw_uleb(r), .form = (uint16_t)dw_uleb(r) };
+		struct dw_spec s = { .attribute = (uint16_t)dw_uleb(r),
+				     .form = (uint16_t)dw_uleb(r) };
 
 		if (s.form == DW_FORM_implicit_const)
 			s.implicit = dw_sleb(r);
@@ -310,8 +312,8 @@ static struct dw_abbrevs *parse_abbrevs(const struct dw_unit *u, uint64_t until)
 const struct dw_abbrevs *dw_unit_abbrevs(struct dw_unit *u)
 {
 	/* Sizes of forms are worked into a table; units that share one nearly always agree on them. */
-	uint64_t key = u->abbrev_offset << 3 | (u->address_size == 8) << 2 | (u->offset_size == 8) << 1 |
-		       (u->version == 2);
+	uint64_t key = u->abbrev_offset << 3 | (u->address_size == 8) << 2 |
+		       (u->offset_size == 8) << 1 | (u->version == 2);
 	struct dw_abbrevs_slot *slot;
 	bool added;
 
@@ -484,7 +486,8 @@ static bool read_root(struct dw_unit *u)
 	const uint8_t *bytes;
 	_cleanup_(abbrevs_freep) struct dw_abbrevs *a = NULL;
 	/* Most entries of this kind are shorter than 200 bytes, but a name may stand in them. */
-	uint64_t len = u->end - u->first < 2 * DW_MAX_STRING ? u->end - u->first : 2 * DW_MAX_STRING;
+	uint64_t len =
+		u->end - u->first < 2 * DW_MAX_STRING ? u->end - u->first : 2 * DW_MAX_STRING;
 	const struct dw_abbrev *ab;
 	struct reader r;
 	uint64_t code;

@@ -19,15 +19,15 @@ struct sequence {
 };
 
 struct file_entry {
-	const char *name;   /* borrowed from the section; NULL = broken */
-	const char *path;   /* interned; NULL = not asked for yet */
+	const char *name; /* borrowed from the section; NULL = broken */
+	const char *path; /* interned; NULL = not asked for yet */
 	uint64_t dir;
 };
 
 struct dw_lines {
 	uint16_t version;
-	const char *comp_dir;         /* borrowed; NULL = none */
-	VEC(const char *) dirs;       /* borrowed; NULL = broken */
+	const char *comp_dir;   /* borrowed; NULL = none */
+	VEC(const char *) dirs; /* borrowed; NULL = broken */
 	VEC(struct file_entry) files;
 	VEC(struct row) rows;
 	VEC(struct sequence) sequences; /* sorted by lo */
@@ -157,7 +157,10 @@ static bool add_row(struct dw_lines *l, const struct machine *m)
 		*last = row;
 		return true;
 	}
-	return vec_push(&l->rows, row);
+	if (l->rows.len == l->rows.cap && !vec_reserve(&l->rows, l->rows.len + 1))
+		return false;
+	l->rows.data[l->rows.len++] = row;
+	return true;
 }
 
 static bool end_sequence(struct dw_unit *u, struct dw_lines *l, struct machine *m)
@@ -195,8 +198,8 @@ static bool run_extended(struct dw_unit *u, struct dw_lines *l, struct reader *r
 	}
 }
 
-static bool run_standard(const struct program *p, struct dw_lines *l, struct reader *r, struct machine *m,
-			 uint8_t op)
+static bool run_standard(const struct program *p, struct dw_lines *l, struct reader *r,
+			 struct machine *m, uint8_t op)
 {
 	switch (op) {
 	case DW_LNS_copy:
@@ -291,7 +294,7 @@ static bool read_header(struct dw_unit *u, struct reader *r, struct dw_lines *l,
 	p->min_length = reader_u8(r);
 	if (l->version >= 4)
 		reader_u8(r); /* operations of an instruction: only for VLIW machines */
-	reader_u8(r); /* default_is_stmt */
+	reader_u8(r);         /* default_is_stmt */
 	p->line_base = (int8_t)reader_u8(r);
 	p->line_range = reader_u8(r);
 	p->opcode_base = reader_u8(r);
@@ -406,7 +409,8 @@ bool dw_lines_find(const struct dw_lines *l, uint64_t vaddr, uint32_t *ret_file,
 /* --- Paths --- */
 
 /* As binutils joins them: the compilation's directory, the file's, its name, as many as are needed. */
-static const char *join_path(const struct dw_lines *l, struct intern *strings, const struct file_entry *f)
+static const char *join_path(const struct dw_lines *l, struct intern *strings,
+			     const struct file_entry *f)
 {
 	const char *dir = f->dir < l->dirs.len ? l->dirs.data[f->dir] : NULL;
 	const char *root = dir && *dir == '/' ? NULL : l->comp_dir;

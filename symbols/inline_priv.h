@@ -20,15 +20,15 @@
 struct elf_file;
 
 enum {
-	DW_MAX_SECTION = 1 << 30,    /* bytes of one section; more is refused */
-	DW_MAX_STRING = 64 << 10,    /* bytes of one name */
-	DW_MAX_UNITS = 1 << 20,      /* of one file */
-	DW_MAX_ENTRIES = 5 << 20,    /* DIEs of one unit that are looked at */
-	DW_MAX_RANGES = 4 << 20,     /* of one unit */
-	DW_MAX_NESTING = 4096,       /* of DIEs: a heap array, nothing recurses */
-	DW_MAX_ORIGINS = 16,         /* abstract origins and specifications followed for one name */
-	DW_MAX_FORMATS = 16,         /* columns of a version 5 file table */
-	DW_MAX_FUNCTIONS = 4 << 20,  /* of one unit */
+	DW_MAX_SECTION = 1 << 30,   /* bytes of one section; more is refused */
+	DW_MAX_STRING = 64 << 10,   /* bytes of one name */
+	DW_MAX_UNITS = 1 << 20,     /* of one file */
+	DW_MAX_ENTRIES = 5 << 20,   /* DIEs of one unit that are looked at */
+	DW_MAX_RANGES = 4 << 20,    /* of one unit */
+	DW_MAX_NESTING = 4096,      /* of DIEs: a heap array, nothing recurses */
+	DW_MAX_ORIGINS = 16,        /* abstract origins and specifications followed for one name */
+	DW_MAX_FORMATS = 16,        /* columns of a version 5 file table */
+	DW_MAX_FUNCTIONS = 4 << 20, /* of one unit */
 };
 
 /*
@@ -74,12 +74,12 @@ enum dw_section_id {
 
 /* Bytes of a section, read when first asked for: page by page where it is large and not compressed. */
 struct dw_section {
-	uint64_t offset;  /* in the file */
-	uint64_t size;    /* 0 = not there */
-	uint64_t packed;  /* bytes in the file when compressed; 0 = it is not */
+	uint64_t offset; /* in the file */
+	uint64_t size;   /* 0 = not there */
+	uint64_t packed; /* bytes in the file when compressed; 0 = it is not */
 	uint8_t *bytes;
-	uint8_t *have;    /* one per page; NULL: all is there */
-	bool mapped;      /* bytes are from mmap (anonymous) */
+	uint8_t *have; /* one per page; NULL: all is there */
+	bool mapped;   /* bytes are from mmap (anonymous) */
 	bool failed;
 };
 
@@ -98,10 +98,11 @@ struct dw_file {
 	struct elf_file *elf; /* owned; NULL once everything needed of it is in memory */
 	bool split;           /* .dwo or .dwp: sections are called NAME.dwo */
 	struct dw_section sections[DW_NUM_SECTIONS];
-	VEC(struct dw_unit) units; /* sorted by offset; never changes after dw_file_scan. Empty in a .dwp */
+	VEC(struct dw_unit)
+	units; /* sorted by offset; never changes after dw_file_scan. Empty in a .dwp */
 	struct dw_abbrevs_map abbrevs;
-	struct dw_file *alt;       /* borrowed; NULL = none */
-	struct dw_budget *budget;  /* borrowed */
+	struct dw_file *alt;      /* borrowed; NULL = none */
+	struct dw_budget *budget; /* borrowed */
 };
 
 /* Takes elf. */
@@ -138,14 +139,14 @@ struct dw_abbrev {
 	uint64_t code;
 	uint16_t tag;
 	bool children;
-	bool has_code;   /* DW_AT_low_pc or DW_AT_ranges is among the attributes */
+	bool has_code;            /* DW_AT_low_pc or DW_AT_ranges is among the attributes */
 	uint32_t spec, num_specs; /* in dw_abbrevs.specs */
 	uint32_t skip, num_skips; /* in dw_abbrevs.skips */
 };
 
 /* How to step over attributes: runs of fixed size are one step. */
 struct dw_skip {
-	uint16_t form;  /* 0 = `bytes` bytes */
+	uint16_t form; /* 0 = `bytes` bytes */
 	uint16_t bytes;
 };
 
@@ -161,33 +162,33 @@ struct dw_lines;
 enum dw_split_state { DW_SPLIT_UNTRIED, DW_SPLIT_NONE, DW_SPLIT_FOUND };
 
 struct dw_unit {
-	struct dw_file *file; /* borrowed */
+	struct dw_file *file;        /* borrowed */
 	uint64_t offset, first, end; /* in .debug_info: header, first entry, behind the last */
 	uint64_t abbrev_offset;
-	uint64_t dwo_id;      /* 0 = none */
+	uint64_t dwo_id;               /* 0 = none */
 	uint64_t str_shift, rng_shift; /* a .dwp: where this unit's part of a section begins */
 	uint16_t version;
 	uint8_t address_size, offset_size;
-	uint8_t kind;         /* DW_UT_* */
+	uint8_t kind; /* DW_UT_* */
 	bool root_tried, root_ok;
 	const struct dw_abbrevs *abbrevs; /* borrowed from file */
 
 	/* Of the unit's own entry. */
 	uint16_t tag;
 	struct dw_value low_pc, high_pc, ranges, comp_dir, dwo_name;
-	uint64_t base;        /* address; 0 = none */
+	uint64_t base; /* address; 0 = none */
 	uint64_t stmt_list;
 	bool has_lines;
 	uint64_t str_offsets_base, addr_base, rnglists_base, gnu_ranges_base;
 
-	struct dw_unit *skeleton;   /* borrowed; of a split unit: addresses and lines are there */
+	struct dw_unit *skeleton; /* borrowed; of a split unit: addresses and lines are there */
 	enum dw_split_state split_state;
-	struct dw_unit *split;      /* owned, with its file unless that is the package */
+	struct dw_unit *split; /* owned, with its file unless that is the package */
 	bool split_owns_file;
 
 	bool code_tried, lines_tried;
-	struct dw_code *code;       /* owned */
-	struct dw_lines *lines;     /* owned */
+	struct dw_code *code;   /* owned */
+	struct dw_lines *lines; /* owned */
 };
 
 /* Finds the units; false when there is nothing to be had. */
@@ -204,7 +205,14 @@ const struct dw_abbrevs *dw_unit_abbrevs(struct dw_unit *u);
 const struct dw_abbrev *dw_abbrev_find(const struct dw_abbrevs *a, uint64_t code);
 void dw_abbrevs_free(struct dw_abbrevs *a);
 
-uint64_t dw_uleb(struct reader *r);
+uint64_t dw_uleb_long(struct reader *r);
+/* Nearly all are of one byte. */
+static inline uint64_t dw_uleb(struct reader *r)
+{
+	if (!r->failed && r->pos < r->end && !(*r->pos & 0x80))
+		return *r->pos++;
+	return dw_uleb_long(r);
+}
 int64_t dw_sleb(struct reader *r);
 uint64_t dw_number(struct reader *r, unsigned int size); /* 1, 2, 3, 4 or 8 bytes */
 bool dw_value_read(const struct dw_unit *u, struct reader *r, uint16_t form, int64_t implicit,
@@ -253,17 +261,18 @@ bool dw_is_code(const struct dw_file *f, uint64_t vaddr);
 struct dw_lines *dw_unit_lines(struct dw_unit *u);
 void dw_lines_free(struct dw_lines *l);
 /* False: no row covers it. */
-bool dw_lines_find(const struct dw_lines *l, uint64_t vaddr, uint32_t *ret_file, uint32_t *ret_line);
+bool dw_lines_find(const struct dw_lines *l, uint64_t vaddr, uint32_t *ret_file,
+		   uint32_t *ret_line);
 /* Path of a file by its number in the table; interned. NULL = not known. */
 const char *dw_lines_file(struct dw_lines *l, struct intern *strings, uint32_t file);
 
 /* --- Functions (inline_code.c) --- */
 
 struct dw_function {
-	uint64_t die;       /* offset in .debug_info */
-	uint32_t parent;    /* caller it is inlined into; UINT32_MAX = none: it has code of its own */
+	uint64_t die;    /* offset in .debug_info */
+	uint32_t parent; /* caller it is inlined into; UINT32_MAX = none: it has code of its own */
 	uint32_t call_file, call_line;
-	const char *name;   /* interned; NULL = not asked for yet */
+	const char *name; /* interned; NULL = not asked for yet */
 };
 
 struct dw_code {

@@ -4,7 +4,10 @@
 
 #include <dwarf.h>
 
-enum { RANGE_WINDOW = 256, RANGE_ENTRY_MAX = 32 /* a byte and two LEB128 of ten bytes, or two addresses */ };
+enum {
+	RANGE_WINDOW = 256,
+	RANGE_ENTRY_MAX = 32 /* a byte and two LEB128 of ten bytes, or two addresses */
+};
 
 bool dw_is_code(const struct dw_file *f, uint64_t vaddr)
 {
@@ -75,7 +78,8 @@ static bool add_list_4(struct dw_unit *u, uint64_t offset, uint32_t id, dw_range
 		return false;
 	l = list_init(owner->file, DW_RANGES, offset);
 	while (list_next(&l)) {
-		uint64_t lo = dw_number(&l.r, u->address_size), hi = dw_number(&l.r, u->address_size);
+		uint64_t lo = dw_number(&l.r, u->address_size),
+			 hi = dw_number(&l.r, u->address_size);
 
 		if (l.r.failed)
 			return false;
@@ -90,8 +94,8 @@ static bool add_list_4(struct dw_unit *u, uint64_t offset, uint32_t id, dw_range
 }
 
 /* One entry of .debug_rnglists (section 7.25). */
-static bool add_entry_5(struct dw_unit *u, struct reader *r, uint8_t kind, uint64_t *base, uint32_t id,
-			dw_ranges *out)
+static bool add_entry_5(struct dw_unit *u, struct reader *r, uint8_t kind, uint64_t *base,
+			uint32_t id, dw_ranges *out)
 {
 	uint64_t lo = 0, hi = 0;
 
@@ -102,7 +106,8 @@ static bool add_entry_5(struct dw_unit *u, struct reader *r, uint8_t kind, uint6
 		*base = live_base(*base);
 		return true;
 	case DW_RLE_startx_endx:
-		if (!dw_indexed_address(u, dw_uleb(r), &lo) || !dw_indexed_address(u, dw_uleb(r), &hi))
+		if (!dw_indexed_address(u, dw_uleb(r), &lo) ||
+		    !dw_indexed_address(u, dw_uleb(r), &hi))
 			return false;
 		break;
 	case DW_RLE_startx_length:
@@ -179,7 +184,8 @@ bool dw_ranges_add(struct dw_unit *u, const struct dw_value *low, const struct d
 		return add_list(u, ranges, id, out);
 	if (!low->form || !high->form)
 		return true;
-	return dw_value_address(u, low, &lo) && dw_value_end(u, high, lo, &hi) && add(u, lo, hi, id, out);
+	return dw_value_address(u, low, &lo) && dw_value_end(u, high, lo, &hi) &&
+	       add(u, lo, hi, id, out);
 }
 
 /* --- Who is on top at each address --- */

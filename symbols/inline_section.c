@@ -13,21 +13,14 @@ enum {
 };
 
 static const char *const section_names[DW_NUM_SECTIONS] = {
-	[DW_INFO] = "info",
-	[DW_ABBREV] = "abbrev",
-	[DW_STR] = "str",
-	[DW_LINE] = "line",
-	[DW_LINE_STR] = "line_str",
-	[DW_RANGES] = "ranges",
-	[DW_RNGLISTS] = "rnglists",
-	[DW_ADDR] = "addr",
-	[DW_STR_OFFSETS] = "str_offsets",
-	[DW_ARANGES] = "aranges",
-	[DW_CU_INDEX] = "cu_index",
+	[DW_INFO] = "info",         [DW_ABBREV] = "abbrev",     [DW_STR] = "str",
+	[DW_LINE] = "line",         [DW_LINE_STR] = "line_str", [DW_RANGES] = "ranges",
+	[DW_RNGLISTS] = "rnglists", [DW_ADDR] = "addr",         [DW_STR_OFFSETS] = "str_offsets",
+	[DW_ARANGES] = "aranges",   [DW_CU_INDEX] = "cu_index",
 };
 
-static const struct elf_section *find(struct elf_file *elf, const char *prefix, enum dw_section_id id,
-				      bool split)
+static const struct elf_section *find(struct elf_file *elf, const char *prefix,
+				      enum dw_section_id id, bool split)
 {
 	/* The index of a package has no ".dwo". */
 	bool dwo = split && id != DW_CU_INDEX;
@@ -41,7 +34,9 @@ static const struct elf_section *find(struct elf_file *elf, const char *prefix, 
 static bool locate_packed(struct elf_file *elf, const struct elf_section *s, bool old,
 			  struct dw_section *ret)
 {
-	const size_t head_len = old ? 12 : elf_file_is_64(elf) ? sizeof(Elf64_Chdr) : sizeof(Elf32_Chdr);
+	const size_t head_len = old                   ? 12
+				: elf_file_is_64(elf) ? sizeof(Elf64_Chdr)
+						      : sizeof(Elf32_Chdr);
 	uint8_t head[sizeof(Elf64_Chdr)];
 	struct reader r = reader_init(head, head_len);
 	uint32_t magic;
@@ -208,7 +203,8 @@ struct reader dw_reader(struct dw_file *f, enum dw_section_id id, uint64_t offse
 const char *dw_string(struct dw_file *f, enum dw_section_id id, uint64_t offset)
 {
 	uint64_t size = dw_size(f, id);
-	uint64_t limit = offset < size && size - offset > DW_MAX_STRING ? offset + DW_MAX_STRING : size;
+	uint64_t limit =
+		offset < size && size - offset > DW_MAX_STRING ? offset + DW_MAX_STRING : size;
 	const uint8_t *start = NULL;
 
 	for (uint64_t at = offset; at < limit;) {

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 enum {
-	LINK_MAX = 8 << 10,      /* bytes of .gnu_debugaltlink */
+	LINK_MAX = 8 << 10, /* bytes of .gnu_debugaltlink */
 	PACKAGE_MAX_COLUMNS = 16,
 };
 
@@ -22,13 +22,14 @@ enum { SECT_INFO = 1, SECT_ABBREV = 3, SECT_STR_OFFSETS = 6, SECT_RNGLISTS = 8 }
 struct dw_package {
 	struct dw_file file;
 	uint32_t columns, units, slots;
-	uint64_t hashes, indices, offsets; /* where the parts of the index begin */
+	uint64_t hashes, indices, offsets;     /* where the parts of the index begin */
 	uint32_t section[PACKAGE_MAX_COLUMNS]; /* DW_SECT_* of each column */
 };
 
 /* --- Opening --- */
 
-static struct elf_file *open_elf(struct dw_files *fs, const char *name, const uint8_t *build_id, size_t len)
+static struct elf_file *open_elf(struct dw_files *fs, const char *name, const uint8_t *build_id,
+				 size_t len)
 {
 	_cleanup_close_ int fd = -1;
 	struct elf_file *elf = NULL;
@@ -86,7 +87,7 @@ static bool find_link(struct dw_file *f, struct alt_link *l)
 		l->name = reader_str(&r);
 		l->id_len = reader_left(&r);
 	} else if (read_link(f, ".debug_sup", l, &r)) { /* section 7.3.6 */
-		reader_u16(&r); /* version */
+		reader_u16(&r);                         /* version */
 		if (reader_u8(&r))
 			return false; /* this is the supplementary file itself */
 		l->name = reader_str(&r);
@@ -150,14 +151,16 @@ static bool parse_package(struct dw_package *p)
 	p->slots = reader_u32(&r);
 	if (r.failed || (version != 2 && (version & 0xffff) != 5))
 		return false;
-	if (!p->columns || p->columns > PACKAGE_MAX_COLUMNS || !p->slots || p->slots & (p->slots - 1))
+	if (!p->columns || p->columns > PACKAGE_MAX_COLUMNS || !p->slots ||
+	    p->slots & (p->slots - 1))
 		return false;
 	p->hashes = 16;
 	p->indices = p->hashes + (uint64_t)p->slots * 8;
 	p->offsets = p->indices + (uint64_t)p->slots * 4;
 	for (uint32_t i = 0; i < p->columns; i++)
 		p->section[i] = package_u32(p, p->offsets + (uint64_t)i * 4);
-	return p->offsets + ((uint64_t)p->units + 1) * p->columns * 4 <= dw_size(&p->file, DW_CU_INDEX);
+	return p->offsets + ((uint64_t)p->units + 1) * p->columns * 4 <=
+	       dw_size(&p->file, DW_CU_INDEX);
 }
 
 static void package_free(struct dw_package *p)
@@ -192,11 +195,13 @@ static void try_package(struct dw_files *fs)
 /* Row of a unit, from 1; 0 = not there. The hash is the one of section 7.3.5.3. */
 static uint32_t package_row(struct dw_package *p, uint64_t id)
 {
-	uint32_t mask = p->slots - 1, slot = (uint32_t)id & mask, step = ((uint32_t)(id >> 32) & mask) | 1;
+	uint32_t mask = p->slots - 1, slot = (uint32_t)id & mask,
+		 step = ((uint32_t)(id >> 32) & mask) | 1;
 
 	for (uint32_t n = 0; n < p->slots && dw_spend(p->file.budget, 1); n++) {
 		uint32_t row = package_u32(p, p->indices + (uint64_t)slot * 4);
-		struct reader r = dw_reader(&p->file, DW_CU_INDEX, p->hashes + (uint64_t)slot * 8, 8);
+		struct reader r =
+			dw_reader(&p->file, DW_CU_INDEX, p->hashes + (uint64_t)slot * 8, 8);
 
 		if (!row || row > p->units)
 			return 0;
@@ -260,7 +265,8 @@ static struct dw_unit *find_split(struct dw_file *f, struct dw_unit *skeleton)
 		struct dw_unit *u = &f->units.data[i];
 
 		u->skeleton = skeleton;
-		if (dw_unit_root(u) && u->dwo_id == skeleton->dwo_id && u->tag == DW_TAG_compile_unit)
+		if (dw_unit_root(u) && u->dwo_id == skeleton->dwo_id &&
+		    u->tag == DW_TAG_compile_unit)
 			return u;
 	}
 	return NULL;

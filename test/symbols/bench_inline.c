@@ -69,7 +69,8 @@ int main(int argc, char **argv)
 	while (scanf("%" SCNx64, &vaddr) == 1 && vec_push(&addrs, vaddr))
 		;
 	start = cpu_ns();
-	if (inliner_open(open(argv[argc - 1], O_RDONLY | O_CLOEXEC), &files, strings, &in, &err) < 0) {
+	if (inliner_open(open(argv[argc - 1], O_RDONLY | O_CLOEXEC), &files, strings, &in, &err) <
+	    0) {
 		fprintf(stderr, "%s: %s\n", argv[argc - 1], err.msg);
 		return 1;
 	}
@@ -82,8 +83,10 @@ int main(int argc, char **argv)
 		if (print)
 			print_frames(addrs.data[i], frames, num);
 	}
-	fprintf(stderr, "%zu addresses, %zu with inlines, %zu frames: open %.2f ms, find %.2f ms, %.0f ns each\n",
-		addrs.len, inlined, total, (double)(opened - start) / 1e6, (double)(cpu_ns() - opened) / 1e6,
+	fprintf(stderr,
+		"%zu addresses, %zu with inlines, %zu frames: open %.2f ms, find %.2f ms, %.0f ns each\n",
+		addrs.len, inlined, total, (double)(opened - start) / 1e6,
+		(double)(cpu_ns() - opened) / 1e6,
 		addrs.len ? (double)(cpu_ns() - opened) / (double)addrs.len : 0.0);
 	vec_deinit(&addrs);
 	inliner_free(in);
