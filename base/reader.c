@@ -1,5 +1,36 @@
 #include "base/reader.h"
 
+uint64_t reader_uleb_long(struct reader *r)
+{
+	uint64_t ret = 0;
+
+	for (unsigned int shift = 0;; shift += 7) {
+		uint8_t byte = reader_u8(r);
+
+		if (shift < 64)
+			ret |= (uint64_t)(byte & 0x7f) << shift;
+		if (!(byte & 0x80))
+			return ret; /* so too behind the end, where bytes are 0 */
+	}
+}
+
+int64_t reader_sleb(struct reader *r)
+{
+	uint64_t ret = 0;
+
+	for (unsigned int shift = 0;; shift += 7) {
+		uint8_t byte = reader_u8(r);
+
+		if (shift < 64)
+			ret |= (uint64_t)(byte & 0x7f) << shift;
+		if (byte & 0x80)
+			continue;
+		if ((byte & 0x40) && shift + 7 < 64)
+			ret |= UINT64_MAX << (shift + 7);
+		return (int64_t)ret;
+	}
+}
+
 const char *reader_str(struct reader *r)
 {
 	const uint8_t *nul = NULL;

@@ -59,6 +59,16 @@ READER_INT_(reader_u32, uint32_t)
 READER_INT_(reader_u64, uint64_t)
 #undef READER_INT_
 
+/* LEB128 (DWARF 5, 7.6). What does not fit 64 bits is cut off; nearly all are of one byte. */
+uint64_t reader_uleb_long(struct reader *r);
+static inline uint64_t reader_uleb(struct reader *r)
+{
+	if (!r->failed && r->pos < r->end && !(*r->pos & 0x80))
+		return *r->pos++;
+	return reader_uleb_long(r);
+}
+int64_t reader_sleb(struct reader *r);
+
 /* A NUL-terminated string inside the buffer, consumed with its NUL; NULL (and failed) without one. */
 const char *reader_str(struct reader *r);
 

@@ -82,7 +82,7 @@ static bool add_function(struct walk *w, const struct dw_abbrev *ab, uint64_t di
 static bool visit(struct walk *w, bool *done)
 {
 	uint64_t die = w->unit->first + (uint64_t)(w->r.pos - w->start);
-	uint64_t code = dw_uleb(&w->r);
+	uint64_t code = reader_uleb(&w->r);
 	uint32_t current = w->parents.len ? w->parents.data[w->parents.len - 1] : UINT32_MAX;
 	const struct dw_abbrev *ab;
 	bool ok;
@@ -181,7 +181,7 @@ static bool read_names(struct dw_unit *u, uint64_t die, struct name_values *ret)
 	if (!a || !bytes)
 		return false;
 	r = reader_init(bytes, len);
-	ab = dw_abbrev_find(a, dw_uleb(&r));
+	ab = dw_abbrev_find(a, reader_uleb(&r));
 	for (uint32_t i = 0; ab && i < ab->num_specs; i++) {
 		const struct dw_spec *s = &a->specs.data[ab->spec + i];
 		struct dw_value v;

@@ -6,37 +6,6 @@
 
 /* --- Numbers --- */
 
-uint64_t dw_uleb_long(struct reader *r)
-{
-	uint64_t ret = 0;
-
-	for (unsigned int shift = 0;; shift += 7) {
-		uint8_t byte = reader_u8(r);
-
-		if (shift < 64)
-			ret |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80))
-			return ret; /* so too behind the end, where bytes are 0 */
-	}
-}
-
-int64_t dw_sleb(struct reader *r)
-{
-	uint64_t ret = 0;
-
-	for (unsigned int shift = 0;; shift += 7) {
-		uint8_t byte = reader_u8(r);
-
-		if (shift < 64)
-			ret |= (uint64_t)(byte & 0x7f) << shift;
-		if (byte & 0x80)
-			continue;
-		if ((byte & 0x40) && shift + 7 < 64)
-			ret |= UINT64_MAX << (shift + 7);
-		return (int64_t)ret;
-	}
-}
-
 uint64_t dw_number(struct reader *r, unsigned int size)
 {
 	const uint8_t *b;
@@ -132,7 +101,7 @@ static bool skip_form(const struct dw_unit *u, struct reader *r, uint16_t form)
 		return skip_block(r, reader_u32(r));
 	case DW_FORM_block:
 	case DW_FORM_exprloc:
-		return skip_block(r, dw_uleb(r));
+		return skip_block(r, reader_uleb(r));
 	case DW_FORM_sdata:
 	case DW_FORM_udata:
 	case DW_FORM_ref_udata:
@@ -142,10 +111,10 @@ static bool skip_form(const struct dw_unit *u, struct reader *r, uint16_t form)
 	case DW_FORM_rnglistx:
 	case DW_FORM_GNU_addr_index:
 	case DW_FORM_GNU_str_index:
-		dw_uleb(r);
+		reader_uleb(r);
 		return !r->failed;
 	case DW_FORM_indirect:
-		form = (uint16_t)dw_uleb(r);
+		form = (uint16_t)reader_uleb(r);
 		/* One indirection is all that makes sense; implicit_const has no place for its value there. */
 		if (form == DW_FORM_indirect || form == DW_FORM_implicit_const)
 			return false;
@@ -162,7 +131,7 @@ bool dw_value_read(const struct dw_unit *u, struct reader *r, uint16_t form, int
 	int size;
 
 	if (form == DW_FORM_indirect) {
-		form = (uint16_t)dw_uleb(r);
+		form = (uint16_t)reader_uleb(r);
 		if (form == DW_FORM_indirect || form == DW_FORM_implicit_const)
 			return false;
 	}
@@ -181,7 +150,7 @@ bool dw_value_read(const struct dw_unit *u, struct reader *r, uint16_t form, int
 	case DW_FORM_data16:
 		return reader_bytes(r, 16);
 	case DW_FORM_sdata:
-		ret->u = (uint64_t)dw_sleb(r);
+		ret->u = (uint64_t)reader_sleb(r);
 		return !r->failed;
 	case DW_FORM_udata:
 	case DW_FORM_ref_udata:
@@ -191,7 +160,7 @@ bool dw_value_read(const struct dw_unit *u, struct reader *r, uint16_t form, int
 	case DW_FORM_loclistx:
 	case DW_FORM_GNU_addr_index:
 	case DW_FORM_GNU_str_index:
-		ret->u = dw_uleb(r);
+		ret->u = reader_uleb(r);
 		return !r->failed;
 	default:
 		if (size < 0)
@@ -224,7 +193,7 @@ static bool add_skip(const struct dw_unit *u, struct dw_abbrevs *a, struct dw_ab
 static bool parse_abbrev(const struct dw_unit *u, struct reader *r, struct dw_abbrevs *a, bool *end)
 {
 	struct dw_abbrev ab = {
-		.code = dw_uleb(r),
+		.code = reader_uleb(r),
 		.spec = (uint32_t)a->specs.len,
 		.skip = (uint32_t)a->skips.len,
 	};
@@ -232,14 +201,14 @@ static bool parse_abbrev(const struct dw_unit *u, struct reader *r, struct dw_ab
 	*end = !ab.code && !r->failed;
 	if (!ab.code || r->failed)
 		return false;
-	ab.tag = (uint16_t)dw_uleb(r);
+	ab.tag = (uint16_t)reader_uleb(r);
 	ab.children = reader_u8(r);
 	for (;;) {
-		struct dw_spec s = { .attribute = (uint16_t)dw_uleb(r),
-				     .form = (uint16_t)dw_uleb(r) };
+		struct dw_spec s = { .attribute = (uint16_t)reader_uleb(r),
+				     .form = (uint16_t)reader_uleb(r) };
 
 		if (s.form == DW_FORM_implicit_const)
-			s.implicit = dw_sleb(r);
+			s.implicit = reader_sleb(r);
 		if (r->failed || !dw_spend(u->file->budget, 1))
 			return false;
 		if (!s.attribute && !s.form)
@@ -499,7 +468,7 @@ static bool read_root(struct dw_unit *u)
 		if (!bytes)
 			return false;
 		r = reader_init(bytes, part);
-		code = dw_uleb(&r);
+		code = reader_uleb(&r);
 		if (!code || r.failed)
 			return false;
 		if (!a)

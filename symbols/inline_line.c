@@ -73,9 +73,9 @@ static bool read_paths_4(struct dw_unit *u, struct dw_lines *l, struct reader *r
 			return false;
 		if (!*f.name)
 			return true;
-		f.dir = dw_uleb(r);
-		dw_uleb(r); /* time */
-		dw_uleb(r); /* length */
+		f.dir = reader_uleb(r);
+		reader_uleb(r); /* time */
+		reader_uleb(r); /* length */
 		if (r->failed || !vec_push(&l->files, f))
 			return false;
 	}
@@ -95,8 +95,8 @@ static bool read_formats(struct reader *r, struct formats *ret)
 	if (ret->num > DW_MAX_FORMATS)
 		return false;
 	for (size_t i = 0; i < ret->num; i++) {
-		ret->column[i].content = dw_uleb(r);
-		ret->column[i].form = (uint16_t)dw_uleb(r);
+		ret->column[i].content = reader_uleb(r);
+		ret->column[i].form = (uint16_t)reader_uleb(r);
 		if (ret->column[i].form == DW_FORM_implicit_const)
 			return false;
 	}
@@ -129,7 +129,7 @@ static bool read_paths_5(struct dw_unit *u, struct dw_lines *l, struct reader *r
 
 		if (!read_formats(r, &formats))
 			return false;
-		num = dw_uleb(r);
+		num = reader_uleb(r);
 		/* Columns may be missing only from an empty table: each entry takes a byte or more. */
 		if (r->failed || num > reader_left(r) || (num && !formats.num))
 			return false;
@@ -181,7 +181,7 @@ static bool end_sequence(struct dw_unit *u, struct dw_lines *l, struct machine *
 
 static bool run_extended(struct dw_unit *u, struct dw_lines *l, struct reader *r, struct machine *m)
 {
-	uint64_t len = dw_uleb(r);
+	uint64_t len = reader_uleb(r);
 	const uint8_t *bytes = len <= reader_left(r) ? reader_bytes(r, len) : NULL;
 	struct reader op = reader_init(bytes, bytes ? len : 0);
 
@@ -205,13 +205,13 @@ static bool run_standard(const struct program *p, struct dw_lines *l, struct rea
 	case DW_LNS_copy:
 		return add_row(l, m);
 	case DW_LNS_advance_pc:
-		m->addr += dw_uleb(r) * p->min_length;
+		m->addr += reader_uleb(r) * p->min_length;
 		break;
 	case DW_LNS_advance_line:
-		m->line += (uint64_t)dw_sleb(r);
+		m->line += (uint64_t)reader_sleb(r);
 		break;
 	case DW_LNS_set_file:
-		m->file = dw_uleb(r);
+		m->file = reader_uleb(r);
 		break;
 	case DW_LNS_const_add_pc:
 		m->addr += (uint64_t)((255 - p->opcode_base) / p->line_range) * p->min_length;
@@ -221,7 +221,7 @@ static bool run_standard(const struct program *p, struct dw_lines *l, struct rea
 		break;
 	default: /* columns, flags, and what later versions may add */
 		for (uint8_t i = p->lengths[op - 1]; i; i--)
-			dw_uleb(r);
+			reader_uleb(r);
 		break;
 	}
 	return !r->failed;

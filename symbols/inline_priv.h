@@ -205,15 +205,6 @@ const struct dw_abbrevs *dw_unit_abbrevs(struct dw_unit *u);
 const struct dw_abbrev *dw_abbrev_find(const struct dw_abbrevs *a, uint64_t code);
 void dw_abbrevs_free(struct dw_abbrevs *a);
 
-uint64_t dw_uleb_long(struct reader *r);
-/* Nearly all are of one byte. */
-static inline uint64_t dw_uleb(struct reader *r)
-{
-	if (!r->failed && r->pos < r->end && !(*r->pos & 0x80))
-		return *r->pos++;
-	return dw_uleb_long(r);
-}
-int64_t dw_sleb(struct reader *r);
 uint64_t dw_number(struct reader *r, unsigned int size); /* 1, 2, 3, 4 or 8 bytes */
 bool dw_value_read(const struct dw_unit *u, struct reader *r, uint16_t form, int64_t implicit,
 		   struct dw_value *ret);

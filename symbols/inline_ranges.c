@@ -101,23 +101,23 @@ static bool add_entry_5(struct dw_unit *u, struct reader *r, uint8_t kind, uint6
 
 	switch (kind) {
 	case DW_RLE_base_addressx:
-		if (!dw_indexed_address(u, dw_uleb(r), base) || r->failed)
+		if (!dw_indexed_address(u, reader_uleb(r), base) || r->failed)
 			return false;
 		*base = live_base(*base);
 		return true;
 	case DW_RLE_startx_endx:
-		if (!dw_indexed_address(u, dw_uleb(r), &lo) ||
-		    !dw_indexed_address(u, dw_uleb(r), &hi))
+		if (!dw_indexed_address(u, reader_uleb(r), &lo) ||
+		    !dw_indexed_address(u, reader_uleb(r), &hi))
 			return false;
 		break;
 	case DW_RLE_startx_length:
-		if (!dw_indexed_address(u, dw_uleb(r), &lo))
+		if (!dw_indexed_address(u, reader_uleb(r), &lo))
 			return false;
-		hi = lo + dw_uleb(r);
+		hi = lo + reader_uleb(r);
 		break;
 	case DW_RLE_offset_pair:
-		lo = *base + dw_uleb(r);
-		hi = *base + dw_uleb(r);
+		lo = *base + reader_uleb(r);
+		hi = *base + reader_uleb(r);
 		break;
 	case DW_RLE_base_address:
 		*base = live_base(dw_number(r, u->address_size));
@@ -128,7 +128,7 @@ static bool add_entry_5(struct dw_unit *u, struct reader *r, uint8_t kind, uint6
 		break;
 	case DW_RLE_start_length:
 		lo = dw_number(r, u->address_size);
-		hi = lo + dw_uleb(r);
+		hi = lo + reader_uleb(r);
 		break;
 	default:
 		return false;

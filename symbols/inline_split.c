@@ -91,7 +91,7 @@ static bool find_link(struct dw_file *f, struct alt_link *l)
 		if (reader_u8(&r))
 			return false; /* this is the supplementary file itself */
 		l->name = reader_str(&r);
-		l->id_len = dw_uleb(&r);
+		l->id_len = reader_uleb(&r);
 	} else {
 		return false;
 	}

@@ -210,6 +210,28 @@ static void test_reader(void)
 	CHECK(!reader_bytes(&r, SIZE_MAX) && r.failed);
 }
 
+static void test_reader_leb(void)
+{
+	static const uint8_t bytes[] = {
+		0x02, 0x7f, 0x80, 0x01, 0xe5, 0x8e, 0x26, /* 2, 127, 128, 624485 */
+		0x7e, 0xff, 0x00, 0x80, 0x7f,             /* -2, 127, -128 */
+		0x80, 0x80, 0x00,                         /* 0, padded */
+	};
+	static const uint8_t longest[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+					   0xff, 0xff, 0xff, 0x01, 0x80 };
+	struct reader r = reader_init(bytes, sizeof(bytes));
+
+	CHECK(reader_uleb(&r) == 2 && reader_uleb(&r) == 127);
+	CHECK(reader_uleb(&r) == 128 && reader_uleb(&r) == 624485);
+	CHECK(reader_sleb(&r) == -2 && reader_sleb(&r) == 127 && reader_sleb(&r) == -128);
+	CHECK(reader_uleb(&r) == 0 && !r.failed && !reader_left(&r));
+	CHECK(reader_uleb(&r) == 0 && r.failed);
+	r = reader_init(longest, sizeof(longest));
+	CHECK(reader_uleb(&r) == UINT64_MAX && !r.failed);
+	CHECK(reader_uleb(&r) == 0 && r.failed); /* ends within a number */
+	CHECK(reader_sleb(&r) == 0 && r.failed);
+}
+
 static void test_reader_line(void)
 {
 	static const char text[] = "one\n\nthree\nlast";
@@ -239,6 +261,7 @@ int main(void)
 	test_escape_line();
 	test_escape_json();
 	test_reader();
+	test_reader_leb();
 	test_reader_line();
 	strbuf_deinit(&out);
 	return check_done();
