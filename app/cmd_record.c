@@ -2,6 +2,7 @@
 
 #include "app/events.h"
 #include "app/launch.h"
+#include "app/outputs.h"
 #include "app/progress.h"
 #include "app/session.h"
 #include "base/cleanup.h"
@@ -9,16 +10,13 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/opts.h"
-#include "base/outfile.h"
 #include "base/vec.h"
 #include "collector/collector.h"
-#include "output/format.h"
 #include "output/profile.h"
 #include "target/door.h"
 #include "target/proc_text.h"
 
 #include <errno.h>
-#include <libgen.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,13 +30,9 @@ enum {
 	TICK_NS = 1000000000,
 };
 
-struct output {
-	const char *path; /* "-" = stdout */
-	const struct format *format;
-};
-
 /* The command line. */
 struct record_args {
+	struct outputs out; /* first: the setters of its rows take this for it */
 	bool all;
 	VEC(pid_t) pids;
 	VEC(pid_t) tids;
@@ -50,14 +44,7 @@ struct record_args {
 	uint32_t freq;
 	uint64_t period;
 	double duration;
-	VEC(struct output) outputs;
-	const struct format *format; /* -f */
-	const char *stats_path;
 	uint64_t stack_bytes;
-	bool kernel_only, user_only;
-	enum unwind_method method;
-	enum session_by by;
-	bool threads, annotate, include_idle, report;
 	uint64_t ring_bytes;
 	char **command; /* after "--"; NULL = none */
 };
@@ -154,38 +141,6 @@ static int set_duration(void *data, const char *arg, struct err *err)
 	return opts_seconds(arg, &((struct record_args *)data)->duration, err);
 }
 
-static int set_output(void *data, const char *arg, struct err *err)
-{
-	struct record_args *a = data;
-
-	if (!*arg)
-		return err_set(err, EINVAL, "an output needs a name");
-	return vec_push(&a->outputs, ((struct output){ .path = arg })) ? 0 : err_oom(err);
-}
-
-static int set_format(void *data, const char *arg, struct err *err)
-{
-	struct record_args *a = data;
-	const struct format *const *formats;
-	char known[200] = "";
-	size_t num;
-
-	a->format = format_find(arg);
-	if (a->format)
-		return 0;
-	num = format_list(&formats);
-	for (size_t i = 0; i < num; i++)
-		snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s", i ? ", " : "",
-			 formats[i]->name);
-	return err_set(err, EINVAL, "there is no format \"%s\"; there are: %s", arg, known);
-}
-
-static int set_stats(void *data, const char *arg, struct err *err)
-{
-	((struct record_args *)data)->stats_path = arg;
-	return 0;
-}
-
 static int set_stack_bytes(void *data, const char *arg, struct err *err)
 {
 	struct record_args *a = data;
@@ -197,91 +152,9 @@ static int set_stack_bytes(void *data, const char *arg, struct err *err)
 	return r;
 }
 
-static int set_kernel_only(void *data, const char *arg, struct err *err)
-{
-	((struct record_args *)data)->kernel_only = true;
-	return 0;
-}
-
-static int set_user_only(void *data, const char *arg, struct err *err)
-{
-	((struct record_args *)data)->user_only = true;
-	return 0;
-}
-
-static const char *const method_names[] = { "cfi", "libunwind", "fp" };
-
-static int set_unwinder(void *data, const char *arg, struct err *err)
-{
-	struct record_args *a = data;
-
-	for (size_t i = 0; i < sizeof(method_names) / sizeof(method_names[0]); i++) {
-		if (!strcmp(arg, method_names[i])) {
-			a->method = (enum unwind_method)i;
-			return 0;
-		}
-	}
-	return err_set(err, EINVAL, "\"%s\" is none of cfi, libunwind, fp", arg);
-}
-
-static int set_by(void *data, const char *arg, struct err *err)
-{
-	struct record_args *a = data;
-
-	if (!strcmp(arg, "comm"))
-		a->by = BY_COMM;
-	else if (!strcmp(arg, "pid"))
-		a->by = BY_PID;
-	else
-		return err_set(err, EINVAL, "\"%s\" is none of comm, pid", arg);
-	return 0;
-}
-
-static int set_by_pid(void *data, const char *arg, struct err *err)
-{
-	((struct record_args *)data)->by = BY_PID;
-	return 0;
-}
-
-static int set_threads(void *data, const char *arg, struct err *err)
-{
-	((struct record_args *)data)->threads = true;
-	return 0;
-}
-
-static int set_annotate(void *data, const char *arg, struct err *err)
-{
-	((struct record_args *)data)->annotate = true;
-	return 0;
-}
-
-static int set_include_idle(void *data, const char *arg, struct err *err)
-{
-	((struct record_args *)data)->include_idle = true;
-	return 0;
-}
-
-static int set_report(void *data, const char *arg, struct err *err)
-{
-	((struct record_args *)data)->report = true;
-	return 0;
-}
-
 static int set_ring_bytes(void *data, const char *arg, struct err *err)
 {
 	return opts_bytes(arg, &((struct record_args *)data)->ring_bytes, err);
-}
-
-static int set_quiet(void *data, const char *arg, struct err *err)
-{
-	log_set_level(LOG_QUIET);
-	return 0;
-}
-
-static int set_verbose(void *data, const char *arg, struct err *err)
-{
-	log_set_level(LOG_DEBUG);
-	return 0;
 }
 
 static const struct opt record_opts[] = {
@@ -296,24 +169,12 @@ static const struct opt record_opts[] = {
 	  set_duration },
 	{ 'e', "event", "NAME", "cycles, cpu-clock, page-faults, ... or SUBSYS:TRACEPOINT\n"
 	  "(default: cycles where they open, else cpu-clock)", set_event },
-	{ 'o', "output", "FILE", "repeatable; the name's end tells the format; - is stdout", set_output },
-	{ 'f', "format", "NAME", "format where the name does not tell (collapsed)", set_format },
-	{ 0, "report", NULL, "print the text report as well", set_report },
-	{ 0, "stats", "FILE", "quality of the profile as JSON", set_stats },
+	OUTPUT_ROWS,
 	{ 0, "stack-bytes", "N", "user stack copied per sample (the largest that fits)",
 	  set_stack_bytes },
-	{ 'K', "kernel", NULL, "kernel frames only", set_kernel_only },
-	{ 'U', "user", NULL, "user frames only", set_user_only },
-	{ 0, "unwinder", "NAME", "cfi (default), libunwind, or fp: the kernel's frame pointers",
-	  set_unwinder },
-	{ 0, "by", "WHAT", "first frame: comm (default) or pid", set_by },
-	{ 0, "pids", NULL, "the same as --by pid", set_by_pid },
-	{ 0, "threads", NULL, "a frame per thread below the first", set_threads },
-	{ 0, "annotate", NULL, "_[k] and _[j] behind kernel and JIT frames", set_annotate },
-	{ 0, "include-idle", NULL, "keep the idle task", set_include_idle },
+	STACK_ROWS,
 	{ 0, "ring-bytes", "N", "most memory for all rings (256M or 1 % of memory)", set_ring_bytes },
-	{ 'q', "quiet", NULL, "nothing on stderr but errors", set_quiet },
-	{ 'v', "verbose", NULL, "more on stderr", set_verbose },
+	WORD_ROWS,
 	{ 0 },
 };
 
@@ -339,20 +200,7 @@ static void recording_close(struct recording *r)
 	door_free(r->door);
 	vec_deinit(&r->args.pids);
 	vec_deinit(&r->args.tids);
-	vec_deinit(&r->args.outputs);
-}
-
-static int usage(struct err *err)
-{
-	log_warn(NULL, "error: %s (ringfold record --help tells more)", err->msg);
-	return EXIT_USAGE;
-}
-
-static int failed(const struct err *err)
-{
-	log_set_level(LOG_WARN); /* -q silences everything but this */
-	log_warn(NULL, "error: %s", err->msg);
-	return err->code == EPERM || err->code == EACCES ? EXIT_NOT_PERMITTED : EXIT_FAILED;
+	outputs_deinit(&r->args.out);
 }
 
 static int check_targets(struct record_args *a, struct err *err)
@@ -363,56 +211,8 @@ static int check_targets(struct record_args *a, struct err *err)
 		return err_set(err, EINVAL, "-a, -p, -t, -u and -- COMMAND exclude each other");
 	if (!kinds && !a->all && !a->command)
 		return err_set(err, EINVAL, "nothing to record: -a, -p PID, -t TID, -u USER or -- COMMAND");
-	if (a->kernel_only && a->user_only)
-		return err_set(err, EINVAL, "-K and -U exclude each other");
 	if (a->freq && a->period)
 		return err_set(err, EINVAL, "-F and -c exclude each other");
-	return 0;
-}
-
-/* A name nothing can be written to is told before recording, not after. */
-static int check_writable(const char *path, struct err *err)
-{
-	_cleanup_free_ char *copy = strdup(path);
-	const char *dir;
-
-	if (!copy)
-		return err_oom(err);
-	if (!strcmp(path, "-"))
-		return 0;
-	dir = dirname(copy);
-	if (access(dir, W_OK | X_OK) < 0)
-		return err_set(err, errno, "cannot write %s: %s: %s", path, dir, strerror(errno));
-	return 0;
-}
-
-static int check_outputs(struct record_args *a, struct err *err)
-{
-	int r;
-
-	if (a->outputs.len == 0) {
-		const char *format = isatty(STDOUT_FILENO) ? "report" : "collapsed";
-		struct output out = { .path = "-",
-				      .format = a->format ? a->format : format_find(format) };
-
-		a->report = a->report && out.format != format_find("report");
-		return vec_push(&a->outputs, out) ? 0 : err_oom(err);
-	}
-	for (size_t i = 0; i < a->outputs.len; i++) {
-		struct output *out = &a->outputs.data[i];
-
-		out->format = format_for_path(out->path);
-		if (!out->format || !strcmp(out->path, "-"))
-			out->format = a->format;
-		if (!out->format && !strcmp(out->path, "-"))
-			out->format = format_find("collapsed");
-		if (!out->format)
-			return err_set(err, EINVAL, "-o %s: its name does not tell a format; give one with -f",
-				       out->path);
-		r = check_writable(out->path, err);
-		if (r < 0)
-			return r;
-	}
 	return 0;
 }
 
@@ -450,7 +250,7 @@ static struct collector_opts collector_opts(struct recording *r)
 		.freq_hz = a->freq,
 		.period = a->period,
 		.stack_bytes = (uint32_t)a->stack_bytes,
-		.no_kernel = a->user_only,
+		.no_kernel = a->out.view.user_only,
 		.max_ring_bytes = a->ring_bytes,
 		.door = r->door,
 	};
@@ -468,9 +268,9 @@ static struct collector_opts collector_opts(struct recording *r)
 		opts.pids = &r->launch.pid;
 		opts.num_pids = 1;
 	}
-	if (a->method != UNWIND_FP && !a->kernel_only)
+	if (a->out.method != UNWIND_FP && !a->out.view.kernel_only)
 		opts.user_regs = arch_host()->perf_regs;
-	opts.no_user_chain = a->kernel_only;
+	opts.no_user_chain = a->out.view.kernel_only;
 	return opts;
 }
 
@@ -478,16 +278,7 @@ static int open_recording(struct recording *r, struct err *err)
 {
 	struct record_args *a = &r->args;
 	struct collector_opts collect;
-	struct session_opts session = {
-		.method = a->method,
-		.by = a->by,
-		.threads = a->threads,
-		.include_idle = a->include_idle,
-		.kernel_only = a->kernel_only,
-		.user_only = a->user_only,
-		.by_uid = a->by_uid,
-		.uid = a->uid,
-	};
+	struct session_opts session = { .by_uid = a->by_uid, .uid = a->uid };
 	int ret;
 
 	ret = door_new(&r->door, err);
@@ -501,6 +292,7 @@ static int open_recording(struct recording *r, struct err *err)
 	ret = collector_open(&collect, &r->collector, err);
 	if (ret < 0)
 		return ret;
+	outputs_session(&a->out, &session);
 	session.door = r->door;
 	session.regs_mask = collect.user_regs;
 	if (collector_info(r->collector)->filtered && collect.target == TARGET_PIDS) {
@@ -511,59 +303,6 @@ static int open_recording(struct recording *r, struct err *err)
 	if (!ret && collect.target == TARGET_ALL)
 		ret = session_scan(r->session, err);
 	return ret;
-}
-
-static struct profile_view view_of(const struct record_args *a)
-{
-	return (struct profile_view){ .annotate = a->annotate, .kernel_only = a->kernel_only,
-				      .user_only = a->user_only };
-}
-
-static int write_output(const char *path, const struct profile *profile,
-			const struct profile_view *view, const struct format *format, struct err *err)
-{
-	_cleanup_(outfile_abortp) struct outfile *out = NULL;
-	int r;
-
-	r = outfile_open(path, &out, err);
-	if (r < 0)
-		return r;
-	if (format)
-		r = format->write(profile, view, outfile_stream(out), err);
-	else
-		r = stats_write_json(profile, outfile_stream(out), err);
-	if (r < 0)
-		return err_prefix(err, "writing %s", path);
-	return outfile_commit(steal_ptr(out), err);
-}
-
-/* Every output; one that fails does not keep the others from being written. */
-static int write_outputs(struct recording *r, const struct profile *profile, bool to_stdout,
-			 struct err *err)
-{
-	struct profile_view view = view_of(&r->args);
-	struct err first = { 0 };
-
-	for (size_t i = 0; i < r->args.outputs.len; i++) {
-		const struct output *out = &r->args.outputs.data[i];
-		struct err e = { 0 };
-
-		if (!to_stdout && !strcmp(out->path, "-"))
-			continue;
-		if (write_output(out->path, profile, &view, out->format, &e) < 0) {
-			first = first.code ? first : e;
-			continue;
-		}
-		if (strcmp(out->path, "-"))
-			log_info(NULL, "wrote %s", out->path);
-	}
-	if (r->args.stats_path && !first.code)
-		write_output(r->args.stats_path, profile, &view, NULL, &first);
-	if (r->args.report && to_stdout && !first.code)
-		write_output("-", profile, &view, format_find("report"), &first);
-	if (first.code)
-		*err = first;
-	return -first.code;
 }
 
 static bool naming_stopped(void *data)
@@ -610,17 +349,6 @@ static void complete_stats(struct recording *r, struct profile_stats *stats)
 		add_note(stats, info->notes[i]);
 }
 
-/* The report says it all already. */
-static bool shows_report(const struct recording *r)
-{
-	const struct format *report = format_find("report");
-	bool shown = r->args.report;
-
-	for (size_t i = 0; i < r->args.outputs.len; i++)
-		shown |= r->args.outputs.data[i].format == report && !strcmp(r->args.outputs.data[i].path, "-");
-	return shown && isatty(STDOUT_FILENO);
-}
-
 /* The profile so far, into every output. Returns how many samples it holds, or -errno. */
 static int64_t write_profile(struct recording *r, bool last, struct err *err)
 {
@@ -633,9 +361,9 @@ static int64_t write_profile(struct recording *r, bool last, struct err *err)
 		return ret;
 	complete_stats(r, &profile->stats);
 	log_status(NULL);
-	ret = write_outputs(r, profile, last, err);
+	ret = outputs_write(&r->args.out, profile, last, err);
 	samples = (int64_t)profile->stats.samples;
-	if (last && !ret && !shows_report(r))
+	if (last && !ret && !outputs_show_report(&r->args.out))
 		progress_end(&profile->stats);
 	profile_free(profile);
 	return ret < 0 ? ret : samples;
@@ -719,7 +447,7 @@ static int finish(struct recording *r)
 
 	samples = write_profile(r, true, &err);
 	if (samples < 0)
-		return failed(&err);
+		return command_failed(&err);
 	if (r->launch.pid) {
 		launch_end(&r->launch);
 		return r->events.time_up ? 0 : launch_exit_status(&r->launch);
@@ -743,18 +471,18 @@ static int record_run(int argc, char **argv)
 		return fflush(stdout) ? EXIT_FAILED : 0;
 	}
 	if (first < 0)
-		return usage(&err);
+		return command_usage("record", &err);
 	r.args.command = first < argc ? argv + first : NULL;
 	if (check_targets(&r.args, &err) < 0)
-		return usage(&err);
-	if (check_outputs(&r.args, &err) < 0)
-		return err.code == EINVAL ? usage(&err) : failed(&err);
+		return command_usage("record", &err);
+	if (outputs_check(&r.args.out, &err) < 0)
+		return err.code == EINVAL ? command_usage("record", &err) : command_failed(&err);
 	describe_targets(&r);
 	if (open_recording(&r, &err) < 0)
-		return failed(&err);
-	progress_start(collector_info(r.collector), r.targets, method_names[r.args.method]);
+		return command_failed(&err);
+	progress_start(collector_info(r.collector), r.targets, outputs_method_name(r.args.out.method));
 	if (record(&r, &err) < 0) {
-		int status = failed(&err);
+		int status = command_failed(&err);
 
 		return err.code == ENOENT && r.launch.pid ? 127 : status;
 	}

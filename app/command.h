@@ -1,6 +1,8 @@
 /* The table of commands. One file per command: cmd_NAME.c. */
 #pragma once
 
+struct err;
+
 struct command {
 	const char *name;
 	const char *summary;
@@ -14,5 +16,9 @@ enum {
 	EXIT_NO_SAMPLES = 3,
 	EXIT_NOT_PERMITTED = 4,
 };
+
+/* Both say on stderr what went wrong, -q or not, and return the exit status for it. */
+int command_usage(const char *name, const struct err *err);
+int command_failed(const struct err *err);
 
 extern const struct command command_record;

@@ -1,0 +1,264 @@
+#include "app/outputs.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/outfile.h"
+#include "output/format.h"
+
+static const char *const method_names[] = { "cfi", "libunwind", "fp" };
+
+const char *outputs_method_name(enum unwind_method method)
+{
+	return method_names[method];
+}
+
+void outputs_deinit(struct outputs *o)
+{
+	vec_deinit(&o->list);
+}
+
+/* Setters: one per option, each validates at once */
+
+int outputs_set_output(void *data, const char *arg, struct err *err)
+{
+	struct outputs *o = data;
+
+	if (!*arg)
+		return err_set(err, EINVAL, "an output needs a name");
+	return vec_push(&o->list, ((struct output){ .path = arg })) ? 0 : err_oom(err);
+}
+
+int outputs_set_format(void *data, const char *arg, struct err *err)
+{
+	struct outputs *o = data;
+	const struct format *const *formats;
+	char known[200] = "";
+	size_t num;
+
+	o->format = format_find(arg);
+	if (o->format)
+		return 0;
+	num = format_list(&formats);
+	for (size_t i = 0; i < num; i++)
+		snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
+			 i ? ", " : "", formats[i]->name);
+	return err_set(err, EINVAL, "there is no format \"%s\"; there are: %s", arg, known);
+}
+
+int outputs_set_report(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->report = true;
+	return 0;
+}
+
+int outputs_set_stats(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->stats_path = arg;
+	return 0;
+}
+
+int outputs_set_kernel_only(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->view.kernel_only = true;
+	return 0;
+}
+
+int outputs_set_user_only(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->view.user_only = true;
+	return 0;
+}
+
+int outputs_set_unwinder(void *data, const char *arg, struct err *err)
+{
+	struct outputs *o = data;
+
+	for (size_t i = 0; i < sizeof(method_names) / sizeof(method_names[0]); i++) {
+		if (!strcmp(arg, method_names[i])) {
+			o->method = (enum unwind_method)i;
+			return 0;
+		}
+	}
+	return err_set(err, EINVAL, "\"%s\" is none of cfi, libunwind, fp", arg);
+}
+
+int outputs_set_by(void *data, const char *arg, struct err *err)
+{
+	struct outputs *o = data;
+
+	if (!strcmp(arg, "comm"))
+		o->by = BY_COMM;
+	else if (!strcmp(arg, "pid"))
+		o->by = BY_PID;
+	else
+		return err_set(err, EINVAL, "\"%s\" is none of comm, pid", arg);
+	return 0;
+}
+
+int outputs_set_by_pid(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->by = BY_PID;
+	return 0;
+}
+
+int outputs_set_threads(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->threads = true;
+	return 0;
+}
+
+int outputs_set_annotate(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->view.annotate = true;
+	return 0;
+}
+
+int outputs_set_include_idle(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->include_idle = true;
+	return 0;
+}
+
+int outputs_set_quiet(void *data, const char *arg, struct err *err)
+{
+	log_set_level(LOG_QUIET);
+	return 0;
+}
+
+int outputs_set_verbose(void *data, const char *arg, struct err *err)
+{
+	log_set_level(LOG_DEBUG);
+	return 0;
+}
+
+/* Before the work */
+
+/* A name nothing can be written to is told before the work, not after. */
+static int check_writable(const char *path, struct err *err)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	const char *dir;
+
+	if (!copy)
+		return err_oom(err);
+	if (!strcmp(path, "-"))
+		return 0;
+	dir = dirname(copy);
+	if (access(dir, W_OK | X_OK) < 0)
+		return err_set(err, errno, "cannot write %s: %s: %s", path, dir, strerror(errno));
+	return 0;
+}
+
+static int default_output(struct outputs *o, struct err *err)
+{
+	const char *format = isatty(STDOUT_FILENO) ? "report" : "collapsed";
+	struct output out = { .path = "-", .format = o->format ? o->format : format_find(format) };
+
+	o->report = o->report && out.format != format_find("report");
+	return vec_push(&o->list, out) ? 0 : err_oom(err);
+}
+
+static int check_output(const struct outputs *o, struct output *out, struct err *err)
+{
+	bool to_stdout = !strcmp(out->path, "-");
+
+	out->format = to_stdout ? NULL : format_for_path(out->path);
+	if (!out->format)
+		out->format = o->format;
+	if (!out->format && to_stdout)
+		out->format = format_find("collapsed");
+	if (!out->format)
+		return err_set(err, EINVAL,
+			       "-o %s: its name does not tell a format; give one with -f",
+			       out->path);
+	return check_writable(out->path, err);
+}
+
+int outputs_check(struct outputs *o, struct err *err)
+{
+	int r = 0;
+
+	if (o->view.kernel_only && o->view.user_only)
+		return err_set(err, EINVAL, "-K and -U exclude each other");
+	if (o->list.len == 0)
+		return default_output(o, err);
+	for (size_t i = 0; r == 0 && i < o->list.len; i++)
+		r = check_output(o, &o->list.data[i], err);
+	return r;
+}
+
+void outputs_session(const struct outputs *o, struct session_opts *opts)
+{
+	opts->method = o->method;
+	opts->by = o->by;
+	opts->threads = o->threads;
+	opts->include_idle = o->include_idle;
+	opts->kernel_only = o->view.kernel_only;
+	opts->user_only = o->view.user_only;
+}
+
+/* After it */
+
+static int write_output(const char *path, const struct profile *profile,
+			const struct profile_view *view, const struct format *format,
+			struct err *err)
+{
+	_cleanup_(outfile_abortp) struct outfile *out = NULL;
+	int r;
+
+	r = outfile_open(path, &out, err);
+	if (r < 0)
+		return r;
+	if (format)
+		r = format->write(profile, view, outfile_stream(out), err);
+	else
+		r = stats_write_json(profile, outfile_stream(out), err);
+	if (r < 0)
+		return err_prefix(err, "writing %s", path);
+	return outfile_commit(steal_ptr(out), err);
+}
+
+int outputs_write(const struct outputs *o, const struct profile *profile, bool to_stdout,
+		  struct err *err)
+{
+	struct err first = { 0 };
+
+	for (size_t i = 0; i < o->list.len; i++) {
+		const struct output *out = &o->list.data[i];
+		struct err e = { 0 };
+
+		if (!to_stdout && !strcmp(out->path, "-"))
+			continue;
+		if (write_output(out->path, profile, &o->view, out->format, &e) < 0) {
+			first = first.code ? first : e;
+			continue;
+		}
+		if (strcmp(out->path, "-"))
+			log_info(NULL, "wrote %s", out->path);
+	}
+	if (o->stats_path && !first.code)
+		write_output(o->stats_path, profile, &o->view, NULL, &first);
+	if (o->report && to_stdout && !first.code)
+		write_output("-", profile, &o->view, format_find("report"), &first);
+	if (first.code)
+		*err = first;
+	return -first.code;
+}
+
+bool outputs_show_report(const struct outputs *o)
+{
+	const struct format *report = format_find("report");
+	bool shown = o->report;
+
+	for (size_t i = 0; i < o->list.len; i++)
+		shown |= o->list.data[i].format == report && !strcmp(o->list.data[i].path, "-");
+	return shown && isatty(STDOUT_FILENO);
+}

@@ -1,0 +1,90 @@
+/*
+ * What every command that ends in a profile shares: where it goes, in which formats, and how its stacks are shown.
+ * `struct outputs` is the first member of such a command's arguments, as the setters of the rows below
+ * take a pointer to it.
+ */
+#pragma once
+
+#include "app/session.h"
+#include "base/opts.h"
+#include "base/vec.h"
+#include "output/profile.h"
+
+#include <stdbool.h>
+
+struct err;
+struct format;
+
+struct output {
+	const char *path; /* "-" = stdout; borrowed from argv */
+	const struct format *format;
+};
+
+struct outputs {
+	VEC(struct output) list;
+	const struct format *format; /* -f; NULL = not given */
+	const char *stats_path;      /* NULL = not wanted */
+	bool report;                 /* the text report as well */
+	struct profile_view view;    /* -K, -U, --annotate */
+	enum unwind_method method;
+	enum session_by by;
+	bool threads, include_idle;
+};
+
+void outputs_deinit(struct outputs *o);
+
+/* Once the options are known: a format for each output, and that it can be written. -EINVAL is wrong usage. */
+int outputs_check(struct outputs *o, struct err *err);
+/*
+ * Writes every output, those to stdout only with `to_stdout`; one that fails does not keep the others from being
+ * written, and the first failure is returned.
+ */
+int outputs_write(const struct outputs *o, const struct profile *profile, bool to_stdout,
+		  struct err *err);
+/* A person at a terminal gets the report, which tells how good the profile is. */
+bool outputs_show_report(const struct outputs *o);
+
+/* The options that say how stacks are made and shown, in the session's terms. */
+void outputs_session(const struct outputs *o, struct session_opts *opts);
+
+const char *outputs_method_name(enum unwind_method method);
+
+/* Rows of option tables. */
+int outputs_set_output(void *data, const char *arg, struct err *err);
+int outputs_set_format(void *data, const char *arg, struct err *err);
+int outputs_set_report(void *data, const char *arg, struct err *err);
+int outputs_set_stats(void *data, const char *arg, struct err *err);
+int outputs_set_kernel_only(void *data, const char *arg, struct err *err);
+int outputs_set_user_only(void *data, const char *arg, struct err *err);
+int outputs_set_unwinder(void *data, const char *arg, struct err *err);
+int outputs_set_by(void *data, const char *arg, struct err *err);
+int outputs_set_by_pid(void *data, const char *arg, struct err *err);
+int outputs_set_threads(void *data, const char *arg, struct err *err);
+int outputs_set_annotate(void *data, const char *arg, struct err *err);
+int outputs_set_include_idle(void *data, const char *arg, struct err *err);
+int outputs_set_quiet(void *data, const char *arg, struct err *err);
+int outputs_set_verbose(void *data, const char *arg, struct err *err);
+
+#define OUTPUT_ROWS                                                                          \
+	{ 'o', "output", "FILE",                                                             \
+	  "repeatable; the name's end tells the format; - is stdout", outputs_set_output },  \
+	{ 'f', "format", "NAME", "format where the name does not tell (collapsed)",          \
+	  outputs_set_format },                                                              \
+	{ 0, "report", NULL, "print the text report as well", outputs_set_report },          \
+	{ 0, "stats", "FILE", "quality of the profile as JSON", outputs_set_stats }
+
+#define STACK_ROWS                                                                           \
+	{ 'K', "kernel", NULL, "kernel frames only", outputs_set_kernel_only },              \
+	{ 'U', "user", NULL, "user frames only", outputs_set_user_only },                    \
+	{ 0, "unwinder", "NAME", "cfi (default), libunwind, or fp: the kernel's frame pointers", \
+	  outputs_set_unwinder },                                                            \
+	{ 0, "by", "WHAT", "first frame: comm (default) or pid", outputs_set_by },           \
+	{ 0, "pids", NULL, "the same as --by pid", outputs_set_by_pid },                     \
+	{ 0, "threads", NULL, "a frame per thread below the first", outputs_set_threads },   \
+	{ 0, "annotate", NULL, "_[k] and _[j] behind kernel and JIT frames",                 \
+	  outputs_set_annotate },                                                            \
+	{ 0, "include-idle", NULL, "keep the idle task", outputs_set_include_idle }
+
+#define WORD_ROWS                                                                            \
+	{ 'q', "quiet", NULL, "nothing on stderr but errors", outputs_set_quiet },           \
+	{ 'v', "verbose", NULL, "more on stderr", outputs_set_verbose }
