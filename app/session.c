@@ -1,5 +1,6 @@
 #include "app/session.h"
 
+#include "app/naming.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -12,7 +13,6 @@
 #include "output/stacks.h"
 #include "perfmap/perfmap.h"
 #include "symbols/addrspace.h"
-#include "symbols/elf_file.h"
 #include "symbols/file.h"
 #include "symbols/symbols.h"
 
@@ -84,7 +84,7 @@ struct session {
 	struct label_tab label_tab;
 	VEC(struct profile_frame) labels; /* by number */
 	struct who_tab who_tab;
-	VEC(struct profile_frame) named;  /* by frame id: file and kernel frames; kind FRAME_LABEL = not yet */
+	struct naming *naming;       /* of frames in files and the kernel */
 	struct pid_set wanted;       /* with opts.pids */
 	uint32_t mark_truncated, mark_altstack, mark_broken; /* frame ids */
 	uint32_t frames[MAX_USER_FRAMES + MAX_KERNEL_FRAMES + MAX_LABELS];
@@ -144,64 +144,6 @@ static const struct who_slot *who_labels(struct session *s, uint32_t comm, pid_t
 		slot->thread = text_frame(s, text, FRAME_LABEL);
 	}
 	return slot;
-}
-
-/* Names: once per distinct frame, never while a sample is handled */
-
-static void file_name_frame(struct session *s, struct file *file, uint64_t offset,
-			    struct profile_frame *ret)
-{
-	struct symbol symbol;
-	uint64_t vaddr;
-
-	ret->module = file->base;
-	ret->path = file->path;
-	ret->kind = FRAME_NATIVE;
-	if (file->kind == FILE_ELF && elf_file_vaddr(file->elf, offset, &vaddr) &&
-	    symbols_file(s->symbols, file, vaddr, &symbol))
-		ret->name = symbol.name;
-}
-
-static void kernel_name_frame(struct session *s, uint64_t addr, struct profile_frame *ret)
-{
-	struct symbol symbol;
-	const char *module = NULL;
-
-	ret->kind = FRAME_KERNEL;
-	if (symbols_kernel(s->symbols, addr, &symbol, &module))
-		ret->name = symbol.name;
-	ret->module = module ? module : intern_str(s->strings, "[kernel]");
-}
-
-/* The name of a file's or the kernel's frame, remembered by its id. */
-static const struct profile_frame *named_frame(struct session *s, uint32_t id)
-{
-	struct unwind_frame place = unwinder_frame(s->unwinder, id);
-	struct profile_frame *frame;
-
-	if (id >= s->named.len) {
-		size_t old = s->named.len;
-
-		if (!vec_reserve(&s->named, unwinder_num_frames(s->unwinder)))
-			return NULL;
-		s->named.len = unwinder_num_frames(s->unwinder);
-		memset(s->named.data + old, 0, (s->named.len - old) * sizeof(s->named.data[0]));
-	}
-	frame = &s->named.data[id];
-	if (frame->kind != FRAME_LABEL)
-		return frame;
-	frame->place = place.place;
-	if (place.where == FRAME_IN_KERNEL) {
-		kernel_name_frame(s, place.place, frame);
-	} else {
-		struct file *file = files_by_id(s->files, place.owner);
-
-		if (file)
-			file_name_frame(s, file, place.place, frame);
-		else
-			frame->kind = FRAME_UNKNOWN; /* left the table unnamed: out of memory then */
-	}
-	return frame;
 }
 
 /* A frame that lives with its process: in JIT code, or in no mapping at all. */
@@ -273,14 +215,15 @@ static void space_gone(void *data, struct addrspace *space)
 static void file_evicted(void *data, struct file *file)
 {
 	struct session *s = data;
+	uint64_t start;
 
-	for (uint32_t id = 1; id < unwinder_num_frames(s->unwinder); id++) {
-		struct unwind_frame place = unwinder_frame(s->unwinder, id);
-
-		if (place.where == FRAME_IN_FILE && place.owner == file->id && !named_frame(s, id))
-			s->failed = true;
-	}
+	if (s->closing)
+		return;
+	start = clock_monotonic_ns();
+	if (!naming_file(s->naming, file->id))
+		s->failed = true;
 	unwinder_file_gone(s->unwinder, file->id);
+	s->stats.symbolize_ns += clock_monotonic_ns() - start;
 }
 
 static struct live *live_get(struct session *s, struct addrspace *space)
@@ -523,11 +466,21 @@ struct build {
 	struct profile *profile;
 	struct addrspace *space;    /* of the stacks being merged; NULL for ended ones */
 	VEC(uint32_t) index;        /* frame id -> index in profile->frames; 0 = not yet */
-	bool (*stop)(void *data);
-	void *data;
-	bool stopped;
 	bool failed;
 };
+
+/* Naming was stopped before this one's turn. */
+static struct profile_frame unnamed_frame(const struct session *s, const struct unwind_frame *place)
+{
+	const struct file *file;
+
+	if (place->where == FRAME_IN_KERNEL)
+		return (struct profile_frame){ .module = "[kernel]", .place = place->place,
+					       .kind = FRAME_KERNEL };
+	file = files_by_id(s->files, place->owner);
+	return (struct profile_frame){ .module = file ? file->base : NULL, .place = place->place,
+				       .kind = FRAME_NATIVE };
+}
 
 static struct profile_frame frame_of(struct build *b, uint32_t id)
 {
@@ -544,19 +497,8 @@ static struct profile_frame frame_of(struct build *b, uint32_t id)
 	case FRAME_IN_KERNEL:
 		break;
 	}
-	if (b->stopped || (b->stopped = b->stop && b->stop(b->data))) {
-		struct file *file = place.where == FRAME_IN_FILE ?
-			files_by_id(b->s->files, place.owner) : NULL;
-
-		return (struct profile_frame){
-			.module = file ? file->base : place.where == FRAME_IN_KERNEL ? "[kernel]" : NULL,
-			.place = place.place,
-			.kind = place.where == FRAME_IN_KERNEL ? FRAME_KERNEL : FRAME_NATIVE,
-		};
-	}
-	named = named_frame(b->s, id);
-	b->failed |= !named;
-	return named ? *named : (struct profile_frame){ .kind = FRAME_UNKNOWN };
+	named = naming_get(b->s->naming, id);
+	return named ? *named : unnamed_frame(b->s, &place);
 }
 
 static const char *copy_text(struct build *b, const char *text)
@@ -660,11 +602,13 @@ static int build_profile(struct build *b, struct err *err)
 int session_profile(struct session *s, bool (*stop)(void *data), void *data, struct profile **ret,
 		    struct err *err)
 {
-	struct build b = { .s = s, .stop = stop, .data = data };
+	struct build b = { .s = s };
 	uint64_t start = clock_monotonic_ns();
 	const char *note;
 	int r;
 
+	if (!naming_all(s->naming, stop, data))
+		return err_oom(err);
 	r = profile_new(&b.profile, err);
 	if (r < 0)
 		return r;
@@ -694,6 +638,7 @@ static int open_parts(struct session *s, struct err *err)
 	struct symbols_opts symbols = { .door = s->opts.door, .strings = s->strings };
 	struct unwind_opts unwind = { .arch = arch_host(), .method = s->opts.method,
 				      .max_frames = MAX_USER_FRAMES };
+	struct naming_opts naming;
 	struct symbol_source perfmaps;
 	int r;
 
@@ -703,6 +648,11 @@ static int open_parts(struct session *s, struct err *err)
 	symbols.files = spaces.files = s->files;
 	if (!r)
 		r = symbols_new(&symbols, &s->symbols, err);
+	if (!r) {
+		naming = (struct naming_opts){ s->unwinder, s->files, s->symbols, s->strings };
+		s->naming = naming_new(&naming);
+		r = s->naming ? 0 : err_oom(err);
+	}
 	if (!r)
 		r = addrspaces_new(&spaces, &s->spaces, err);
 	if (!r)
@@ -770,7 +720,7 @@ void session_free(struct session *s)
 	label_tab_deinit(&s->label_tab);
 	vec_deinit(&s->labels);
 	who_tab_deinit(&s->who_tab);
-	vec_deinit(&s->named);
+	naming_free(s->naming);
 	pid_set_deinit(&s->wanted);
 	intern_free(s->strings);
 	free(s);

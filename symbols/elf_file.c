@@ -3,7 +3,6 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "symbols/elf_file_priv.h"
-#include "symbols/symtab.h"
 #include "target/door.h"
 
 #include <errno.h>
@@ -275,8 +274,8 @@ void elf_file_free(struct elf_file *f)
 		return;
 	elf_cfi_deinit(&f->eh_frame);
 	elf_cfi_deinit(&f->debug_frame);
-	symtab_free(f->symtab);
-	symtab_free(f->old_symtab);
+	elf_file_free(f->debug);
+	vec_deinit(&f->go_roots);
 	vec_deinit(&f->loads);
 	vec_deinit(&f->notes);
 	free(f->sections);

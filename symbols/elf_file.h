@@ -64,17 +64,18 @@ bool elf_file_is_root(struct elf_file *f, uint64_t vaddr);
 bool elf_file_is_go(struct elf_file *f);
 
 /*
- * Sorted function symbols: .symtab, else .dynsym and .gnu_debugdata; PLT entries as NAME@plt. Built
- * on first use, lives as long as f. NULL when out of memory or there are none.
+ * The functions that hold `vaddrs` (ascending): .symtab, else .dynsym and .gnu_debugdata, in Go programs
+ * .gopclntab; PLT entries as NAME@plt. Tables stream past and nothing of them is kept, so ask for many at once.
+ * Caller's to free; ask symtab_answer. NULL only when out of memory.
  */
-const struct symtab *elf_file_symtab(struct elf_file *f);
+struct symtab *elf_file_resolve(struct elf_file *f, const uint64_t *vaddrs, size_t num);
 
 /* .gnu_debuglink: file name (borrowed) and CRC32 of the file it means; NULL when there is none. */
 const char *elf_file_debuglink(struct elf_file *f, uint32_t *ret_crc);
 /*
  * Separate debug file for names: takes `debug`. Refused (-ESTALE) unless the build-ids are equal,
  * or, where there is none, its CRC32 is the debuglink's; -ENODATA when it names nothing; -EALREADY
- * the second time. A symtab given out before stays valid.
+ * the second time. It stays open, and names come from it alone from then on (but PLT entries).
  */
 int elf_file_add_debug(struct elf_file *f, struct elf_file *debug, struct err *err);
 

@@ -8,7 +8,6 @@
 #include <elf.h>
 #include <time.h>
 
-struct symtab_builder;
 struct Dwarf;
 
 enum {
@@ -42,6 +41,11 @@ struct elf_cfi {
 	Elf *elf;
 	struct Dwarf *dwarf; /* only .debug_frame needs one; it owns cfi then */
 	Dwarf_CFI *cfi;
+};
+
+/* A function that begins the stack of a goroutine or of one of Go's threads; vaddrs. */
+struct elf_go_root {
+	uint64_t start, end;
 };
 
 enum elf_answer { ELF_UNASKED, ELF_NO, ELF_YES };
@@ -86,10 +90,10 @@ struct elf_file {
 
 	struct elf_cfi eh_frame, debug_frame;
 
-	bool symtab_tried;
-	struct symtab *symtab;
-	struct symtab *old_symtab; /* what callers may still borrow after a debug file came */
-	bool has_debug;
+	struct elf_file *debug; /* where the names are instead */
+
+	bool go_roots_tried;
+	VEC(struct elf_go_root) go_roots;
 };
 
 /* Bytes of the file; -EBADMSG outside it. */
@@ -114,6 +118,57 @@ static inline uint64_t elf_word(const struct elf_file *f, struct reader *r)
 /* The build-ids are equal, or without one the debuglink's CRC32 is that of `debug`. */
 bool elf_file_matches_debug(struct elf_file *f, struct elf_file *debug);
 
+/*
+ * elf_read.c. A table of records of `each` bytes, at most `max` of them, read in pieces. False from
+ * init: out of memory (the cursor then is empty and may be freed).
+ */
+struct elf_cursor {
+	const struct elf_file *f;
+	uint64_t offset;
+	uint64_t left; /* records not yet read */
+	size_t each;
+	struct reader chunk;
+	uint8_t *buf;
+};
+bool elf_cursor_init(struct elf_cursor *c, const struct elf_file *f, uint64_t offset,
+		     uint64_t size, size_t each, uint64_t max);
+void elf_cursor_deinit(struct elf_cursor *c);
+bool elf_cursor_refill(struct elf_cursor *c);
+
+/* A reader of the next record, good until the next call; false at the end or where reading fails. */
+static inline bool elf_cursor_next(struct elf_cursor *c, struct reader *ret)
+{
+	if (reader_left(&c->chunk) < c->each && !elf_cursor_refill(c))
+		return false;
+	*ret = reader_init(c->chunk.pos, c->each);
+	c->chunk.pos += c->each;
+	return true;
+}
+
+/*
+ * Part of a file in which places near each other are asked for: names above all. False from init:
+ * it does not lie in the file, is larger than ELF_MAX_CONTENT, or memory is out (it may be freed).
+ */
+struct elf_window {
+	const struct elf_file *f;
+	uint64_t offset, size; /* of the part */
+	/*
+	 * Names may share bytes in a hostile file, a megabyte name used a million times say, so no
+	 * more is taken out of it than a few times what it holds.
+	 */
+	uint64_t budget;
+	uint64_t at; /* what is in buf, from the start of the part */
+	size_t len;
+	uint8_t *buf;
+};
+bool elf_window_init(struct elf_window *w, const struct elf_file *f, uint64_t offset,
+		     uint64_t size);
+void elf_window_deinit(struct elf_window *w);
+/* At most 4 KiB. NULL: not in the part. Good until the next call, as is a string. */
+const uint8_t *elf_window_bytes(struct elf_window *w, uint64_t at, size_t len);
+/* Not NUL-terminated where the part ends first. NULL: none, an empty one, longer than 64 KiB. */
+const char *elf_window_string(struct elf_window *w, uint64_t at, size_t *ret_len);
+
 /* elf_unpack.c. All within ELF_MAX_CONTENT and ELF_MAX_RATIO. */
 bool elf_unpack_allowed(uint64_t packed, uint64_t unpacked);
 /* A zlib stream of the file that must yield exactly out_size bytes. */
@@ -125,10 +180,43 @@ uint8_t *elf_unpack_xz(const struct elf_file *f, uint64_t offset, uint64_t size,
 /* elf_cfi.c */
 void elf_cfi_deinit(struct elf_cfi *cfi);
 
-/* elf_symtab.c: vaddr where the sized symbol that holds `vaddr` ends; 0 without one. */
+/* elf_symtab.c. One symbol (gABI, "Symbol Table"). */
+struct elf_symbol {
+	uint32_t name;
+	uint8_t type, bind;
+	uint16_t shndx;
+	uint64_t value, size;
+};
+size_t elf_symbol_bytes(const struct elf_file *f);
+void elf_symbol_parse(const struct elf_file *f, struct reader *r, struct elf_symbol *ret);
+/* STT_FUNC, STT_GNU_IFUNC or STT_NOTYPE. */
+bool elf_symbol_is_code(const struct elf_symbol *sym);
+/* The first section of a type; NULL when there is none. */
+const struct elf_section *elf_section_of_type(struct elf_file *f, uint32_t type);
+/* All symbols of a table, and their names. False: unreadable or out of memory (they may be freed). */
+bool elf_symbols_init(struct elf_cursor *c, const struct elf_file *f,
+		      const struct elf_section *table);
+bool elf_names_init(struct elf_window *names, struct elf_file *f, const struct elf_section *table);
+/* Without the version of a default symbol ("memcpy@@GLIBC_2.14"). NULL: none. */
+const char *elf_name_get(struct elf_window *names, uint32_t at, size_t *ret_len);
+/* Vaddr where the sized symbol that holds `vaddr` ends; 0 without one. */
 uint64_t elf_symtab_end_of(struct elf_file *f, uint64_t vaddr);
+
+/*
+ * elf_plt.c. The entries of the procedure linkage table that the questions of a symtab lie in. Nothing
+ * is read where none does.
+ */
+struct elf_plt;
+int elf_plt_open(struct elf_file *f, const struct symtab *questions, const uint64_t *vaddrs,
+		 struct elf_plt **ret); /* *ret NULL: no question lies in a PLT. 0 or -ENOMEM */
+void elf_plt_free(struct elf_plt *p); /* NULL is fine */
+/* An indirect function: calls to it go through an entry that knows its resolver only. */
+bool elf_plt_wants_resolver(const struct elf_plt *p, uint64_t resolver);
+bool elf_plt_add_resolver(struct elf_plt *p, uint64_t resolver, const char *name, size_t len);
+/* Offers NAME@plt for each. False when out of memory. */
+bool elf_plt_offer(struct elf_plt *p, struct symtab *t);
 
 /* elf_go.c */
 bool elf_go_is_root(struct elf_file *f, uint64_t vaddr);
-/* Adds the functions of .gopclntab. False only when out of memory. */
-bool elf_go_add_functions(struct elf_file *f, struct symtab_builder *b);
+/* Offers the functions of .gopclntab. */
+void elf_go_offer_functions(struct elf_file *f, struct symtab *t);

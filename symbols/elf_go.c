@@ -11,30 +11,24 @@
  * Functions that no Go function calls on the same stack (golang src/runtime/asm_amd64.s). The
  * assembler's symbols end in ".abi0" in .symtab since Go 1.17, and not in .gopclntab.
  */
-static bool is_root_name(const char *name)
+static bool is_root_name(const char *name, size_t name_len)
 {
 	static const char *const roots[] = {
 		"runtime.goexit", "runtime.mstart",      "runtime.mcall",
 		"runtime.rt0_go", "runtime.systemstack", "runtime.morestack",
 	};
 
-	if (!strncmp(name, "_rt0_", 5))
+	if (name_len >= 5 && !memcmp(name, "_rt0_", 5))
 		return true;
 	for (size_t i = 0; i < sizeof(roots) / sizeof(roots[0]); i++) {
 		size_t len = strlen(roots[i]);
 
-		if (!strncmp(name, roots[i], len) && (!name[len] || !strcmp(name + len, ".abi0")))
+		if (name_len < len || memcmp(name, roots[i], len))
+			continue;
+		if (name_len == len || (name_len == len + 5 && !memcmp(name + len, ".abi0", 5)))
 			return true;
 	}
 	return false;
-}
-
-bool elf_go_is_root(struct elf_file *f, uint64_t vaddr)
-{
-	const struct symtab *t = elf_file_symtab(f);
-	struct symtab_entry entry;
-
-	return t && symtab_find(t, vaddr, &entry) && is_root_name(entry.name);
 }
 
 /*
@@ -43,44 +37,43 @@ bool elf_go_is_root(struct elf_file *f, uint64_t vaddr)
  * then words of that size. Offsets are from the header.
  */
 struct pclntab {
-	const uint8_t *bytes;
+	struct elf_file *f;
+	uint64_t offset; /* in the file */
+	uint64_t vaddr;  /* of the header */
 	uint64_t size;
-	uint64_t vaddr; /* of the header */
-	bool relative;  /* since 1.18: 32-bit offsets from text */
+	bool relative;   /* since 1.18: 32-bit offsets from text */
 	uint64_t text;
-	uint64_t num;   /* functions */
-	uint64_t names; /* offset of the names */
-	uint64_t funcs; /* offset of the table */
+	uint64_t num;    /* functions */
+	uint64_t names;  /* offset of the names */
+	uint64_t funcs;  /* offset of the table */
 };
 
 enum {
 	GO_MAGIC_1_16 = 0xfffffffa,
 	GO_MAGIC_1_18 = 0xfffffff0,
 	GO_MAGIC_1_20 = 0xfffffff1,
+	GO_HEADER_BYTES = 8 + 8 * 8,
 	GO_MAX_FUNCTIONS = 4 << 20,
+	GO_MAX_RELOCS = 1 << 24,
+	GO_MAX_ROOTS = 256, /* there are about a dozen */
 };
 
 static uint64_t text_from_relocation(struct elf_file *f, uint64_t vaddr)
 {
 	const struct elf_section *s = elf_file_section(f, ".rela.dyn");
-	_cleanup_free_ uint8_t *bytes = NULL;
+	_cleanup_(elf_cursor_deinit) struct elf_cursor c = { 0 };
 	struct reader r;
 
 	if (!s)
 		s = elf_file_section(f, ".rela");
-	if (!s || s->type != SHT_RELA)
+	if (!s || s->type != SHT_RELA ||
+	    !elf_cursor_init(&c, f, s->offset, s->size, sizeof(Elf64_Rela), GO_MAX_RELOCS))
 		return 0;
-	bytes = elf_file_load(f, s->offset, s->size, ELF_MAX_CONTENT);
-	if (!bytes)
-		return 0;
-	r = reader_init(bytes, s->size);
-	while (reader_left(&r) >= sizeof(Elf64_Rela)) {
-		uint64_t at = reader_u64(&r);
-
+	while (elf_cursor_next(&c, &r)) {
+		if (reader_u64(&r) != vaddr)
+			continue;
 		reader_u64(&r); /* r_info: only a relative one can point here */
-		if (at == vaddr)
-			return reader_u64(&r);
-		reader_u64(&r);
+		return reader_u64(&r);
 	}
 	return 0;
 }
@@ -99,13 +92,20 @@ static uint64_t find_text(struct elf_file *f, uint64_t stored, uint64_t field_va
 	return stored;
 }
 
-static bool parse_pclntab(struct elf_file *f, struct pclntab *t)
+static bool parse_pclntab(struct pclntab *t)
 {
-	struct reader r = reader_init(t->bytes, t->size);
-	uint32_t magic = reader_u32(&r);
-	uint16_t zero = reader_u16(&r);
-	uint8_t unit = reader_u8(&r), word = reader_u8(&r);
+	uint8_t bytes[GO_HEADER_BYTES];
+	struct reader r = reader_init(bytes, sizeof(bytes));
+	uint32_t magic;
+	uint16_t zero;
+	uint8_t unit, word;
 
+	if (t->size < sizeof(bytes) || elf_file_read(t->f, bytes, sizeof(bytes), t->offset) < 0)
+		return false;
+	magic = reader_u32(&r);
+	zero = reader_u16(&r);
+	unit = reader_u8(&r);
+	word = reader_u8(&r);
 	if (magic != GO_MAGIC_1_16 && magic != GO_MAGIC_1_18 && magic != GO_MAGIC_1_20)
 		return false;
 	if (zero || (unit != 1 && unit != 2 && unit != 4) || word != 8)
@@ -114,9 +114,9 @@ static bool parse_pclntab(struct elf_file *f, struct pclntab *t)
 	t->num = reader_u64(&r);
 	reader_u64(&r); /* nfiles */
 	if (t->relative) {
-		uint64_t at = t->vaddr + (uint64_t)(r.pos - t->bytes);
+		uint64_t at = t->vaddr + (uint64_t)(r.pos - bytes);
 
-		t->text = find_text(f, reader_u64(&r), at);
+		t->text = find_text(t->f, reader_u64(&r), at);
 	}
 	t->names = reader_u64(&r);
 	reader_bytes(&r, 3 * sizeof(uint64_t)); /* cuOffset, filetabOffset, pctabOffset */
@@ -125,75 +125,177 @@ static bool parse_pclntab(struct elf_file *f, struct pclntab *t)
 	       t->funcs < t->size;
 }
 
-/* One row of the table: where the function starts, and where its struct _func is. */
-static void read_row(const struct pclntab *t, struct reader *r, uint64_t *start, uint64_t *func)
-{
-	*start = t->relative ? t->text + reader_u32(r) : reader_u64(r);
-	*func = t->relative ? reader_u32(r) : reader_u64(r);
-}
-
-/* struct _func begins with the entry (4 or 8 bytes) and the offset of the name. */
-static const char *func_name(const struct pclntab *t, uint64_t func, uint64_t *budget,
-			     size_t *ret_len)
-{
-	uint64_t skip = t->relative ? 4 : 8, at;
-	struct reader r;
-	uint32_t name;
-
-	if (__builtin_add_overflow(t->funcs, func, &at) || at >= t->size)
-		return NULL;
-	r = reader_init(t->bytes + at, t->size - at);
-	reader_bytes(&r, skip);
-	name = reader_u32(&r);
-	if (r.failed || name >= t->size - t->names)
-		return NULL;
-	/* The bytes end in a NUL of ours. Names are not shared, so all of them fit the table. */
-	*ret_len = strnlen((const char *)t->bytes + t->names + name, *budget);
-	*budget -= *ret_len;
-	return *ret_len && *budget ? (const char *)t->bytes + t->names + name : NULL;
-}
-
-static bool add_rows(const struct pclntab *t, struct symtab_builder *b)
-{
-	struct reader r = reader_init(t->bytes + t->funcs, t->size - t->funcs);
-	uint64_t budget = t->size * 4, start, func, next, next_func;
-
-	read_row(t, &r, &start, &func);
-	for (uint64_t i = 0; i < t->num && !r.failed; i++) {
-		const char *name;
-		size_t len;
-
-		if (i + 1 < t->num) {
-			read_row(t, &r, &next, &next_func);
-		} else {
-			next = t->relative ? t->text + reader_u32(&r) : reader_u64(&r);
-			next_func = 0;
-		}
-		name = r.failed || next <= start ? NULL : func_name(t, func, &budget, &len);
-		if (name &&
-		    !symtab_builder_add(b, start, next - start, next, name, len, SYMTAB_GLOBAL))
-			return false;
-		start = next;
-		func = next_func;
-	}
-	return true;
-}
-
-bool elf_go_add_functions(struct elf_file *f, struct symtab_builder *b)
+static bool find_pclntab(struct elf_file *f, struct pclntab *ret)
 {
 	const struct elf_section *s = elf_file_section(f, ".gopclntab");
-	_cleanup_free_ uint8_t *bytes = NULL;
-	struct pclntab t = { 0 };
 
 	if (!s)
 		s = elf_file_section(f, ".data.rel.ro.gopclntab");
-	if (!s || s->type == SHT_NOBITS || !f->is_64)
-		return true;
-	bytes = elf_file_load(f, s->offset, s->size, ELF_MAX_CONTENT);
+	if (!s || s->type == SHT_NOBITS || !f->is_64 || s->offset > f->size ||
+	    s->size > f->size - s->offset || s->size > ELF_MAX_CONTENT)
+		return false;
+	*ret = (struct pclntab){ .f = f, .offset = s->offset, .vaddr = s->addr, .size = s->size };
+	return parse_pclntab(ret);
+}
+
+/* The structs _func of the table, and the names they point to. */
+struct go_names {
+	const struct pclntab *t;
+	struct elf_window funcs, strings;
+};
+
+static void go_names_deinit(struct go_names *n)
+{
+	elf_window_deinit(&n->funcs);
+	elf_window_deinit(&n->strings);
+}
+
+static bool go_names_init(struct go_names *n, const struct pclntab *t)
+{
+	n->t = t;
+	return elf_window_init(&n->funcs, t->f, t->offset + t->funcs, t->size - t->funcs) &&
+	       elf_window_init(&n->strings, t->f, t->offset + t->names, t->size - t->names);
+}
+
+/*
+ * struct symtab_namer, numbered by where the struct _func is: it begins with the entry (4 or 8
+ * bytes) and the offset of the name.
+ */
+static const char *go_name(void *data, uint64_t func, size_t *ret_len)
+{
+	struct go_names *n = data;
+	size_t skip = n->t->relative ? 4 : 8;
+	const uint8_t *bytes = elf_window_bytes(&n->funcs, func, skip + 4);
+	uint32_t name;
+
 	if (!bytes)
-		return true;
-	t.bytes = bytes;
-	t.size = s->size;
-	t.vaddr = s->addr;
-	return !parse_pclntab(f, &t) || add_rows(&t, b);
+		return NULL;
+	memcpy(&name, bytes + skip, sizeof(name));
+	return elf_window_string(&n->strings, name, ret_len);
+}
+
+/* One row of the table: where the function starts, and where its struct _func is. */
+struct row {
+	uint64_t start, func;
+};
+
+static bool next_row(const struct pclntab *t, struct elf_cursor *c, struct row *ret)
+{
+	struct reader r;
+
+	if (!elf_cursor_next(c, &r))
+		return false;
+	ret->start = t->relative ? t->text + reader_u32(&r) : reader_u64(&r);
+	ret->func = t->relative ? reader_u32(&r) : reader_u64(&r);
+	return true;
+}
+
+static bool rows_init(const struct pclntab *t, struct elf_cursor *c)
+{
+	/* Behind the last row is the end of its function: half a row. What follows it is there. */
+	return elf_cursor_init(c, t->f, t->offset + t->funcs, t->size - t->funcs,
+			       t->relative ? 8 : 16, t->num + 1);
+}
+
+void elf_go_offer_functions(struct elf_file *f, struct symtab *symtab)
+{
+	_cleanup_(elf_cursor_deinit) struct elf_cursor c = { 0 };
+	_cleanup_(go_names_deinit) struct go_names names = { 0 };
+	const struct symtab_namer namer = { go_name, &names };
+	struct row row, next;
+	struct pclntab t;
+
+	if (!find_pclntab(f, &t) || !go_names_init(&names, &t) || !rows_init(&t, &c) ||
+	    !next_row(&t, &c, &row))
+		return;
+	for (; next_row(&t, &c, &next); row = next) {
+		const struct symtab_function function = { .vaddr = row.start,
+							  .size = next.start - row.start,
+							  .limit = next.start,
+							  .bind = SYMTAB_GLOBAL,
+							  .name = row.func };
+
+		if (next.start > row.start)
+			symtab_offer(symtab, &function, &namer);
+	}
+}
+
+/* --- Roots --- */
+
+static void add_root(struct elf_file *f, uint64_t start, uint64_t end)
+{
+	struct elf_go_root root = { start, end };
+
+	if (end <= start || f->go_roots.len >= GO_MAX_ROOTS)
+		return;
+	/* Without memory some stack is not seen to be whole. */
+	if (!vec_push(&f->go_roots, root))
+		return;
+}
+
+static void roots_from_symtab(struct elf_file *f, const struct elf_section *table)
+{
+	_cleanup_(elf_cursor_deinit) struct elf_cursor c = { 0 };
+	_cleanup_(elf_window_deinit) struct elf_window names = { 0 };
+	struct elf_symbol sym;
+	struct reader r;
+
+	if (!elf_names_init(&names, f, table) || !elf_symbols_init(&c, f, table))
+		return;
+	while (elf_cursor_next(&c, &r)) {
+		const char *name;
+		size_t len;
+
+		elf_symbol_parse(f, &r, &sym);
+		if (sym.shndx == SHN_UNDEF || !elf_symbol_is_code(&sym) || !sym.size ||
+		    sym.size > UINT64_MAX - sym.value)
+			continue;
+		name = elf_name_get(&names, sym.name, &len);
+		if (name && is_root_name(name, len))
+			add_root(f, sym.value, sym.value + sym.size);
+	}
+}
+
+static void roots_from_pclntab(struct elf_file *f)
+{
+	_cleanup_(elf_cursor_deinit) struct elf_cursor c = { 0 };
+	_cleanup_(go_names_deinit) struct go_names names = { 0 };
+	struct row row, next;
+	struct pclntab t;
+
+	if (!find_pclntab(f, &t) || !go_names_init(&names, &t) || !rows_init(&t, &c) ||
+	    !next_row(&t, &c, &row))
+		return;
+	for (; next_row(&t, &c, &next); row = next) {
+		size_t len;
+		const char *name = go_name(&names, row.func, &len);
+
+		if (name && is_root_name(name, len))
+			add_root(f, row.start, next.start);
+	}
+}
+
+static void find_roots(struct elf_file *f)
+{
+	const struct elf_section *table = elf_section_of_type(f, SHT_SYMTAB);
+
+	if (table)
+		roots_from_symtab(f, table);
+	if (!f->go_roots.len)
+		roots_from_pclntab(f);
+	if (elf_file_changed(f))
+		f->go_roots.len = 0;
+}
+
+bool elf_go_is_root(struct elf_file *f, uint64_t vaddr)
+{
+	if (!f->go_roots_tried) {
+		f->go_roots_tried = true;
+		find_roots(f);
+	}
+	for (size_t i = 0; i < f->go_roots.len; i++) {
+		if (vaddr >= f->go_roots.data[i].start && vaddr < f->go_roots.data[i].end)
+			return true;
+	}
+	return false;
 }

@@ -35,7 +35,7 @@ struct entry {
 	dev_t dev;
 	ino_t ino;
 	int fd;               /* of FILE_OTHER; the ELF file holds its own */
-	unsigned int num_fds; /* 0 or 1 */
+	unsigned int num_fds; /* 0, 1, or 2 with a debug file */
 	bool reachable;       /* a look-up can still find it; false once it changed on disk */
 	bool idle;            /* in the list: refs is 0, and something can still find it */
 	struct entry *prev, *next;
@@ -549,7 +549,11 @@ static bool try_debug(struct files *files, struct entry *e, pid_t pid, const cha
 		return false; /* a debuglink to itself */
 	if (elf_file_open_fd(steal_fd(&opened.fd), opened.size, &debug, NULL) < 0)
 		return false;
-	return elf_file_add_debug(e->file.elf, debug, NULL) == 0; /* copied and closed */
+	if (elf_file_add_debug(e->file.elf, debug, NULL) < 0)
+		return false;
+	e->num_fds++; /* it stays open with the file */
+	files->num_fds++;
+	return true;
 }
 
 /* The same file under the same name in the host's root: then the host's debug files are its own. */
@@ -587,7 +591,7 @@ static size_t debug_paths(struct entry *e, struct strbuf paths[MAX_DEBUG_PATHS])
 	return num;
 }
 
-void files_find_debug(struct files *files, struct file *file)
+bool files_find_debug(struct files *files, struct file *file)
 {
 	struct strbuf paths[MAX_DEBUG_PATHS] = { 0 };
 	struct entry *e = entry_of(file);
@@ -595,7 +599,7 @@ void files_find_debug(struct files *files, struct file *file)
 	size_t num;
 
 	if (file->debug_tried || !file->elf || !files->opts.door || *file->path != '/')
-		return;
+		return false;
 	file->debug_tried = true;
 	num = debug_paths(e, paths);
 	for (size_t i = 0; i < num && !found; i++)
@@ -605,4 +609,5 @@ void files_find_debug(struct files *files, struct file *file)
 		found = !paths[i].failed && try_debug(files, e, 0, paths[i].data);
 	for (size_t i = 0; i < num; i++)
 		strbuf_deinit(&paths[i]);
+	return found;
 }

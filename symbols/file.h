@@ -57,8 +57,8 @@ void files_ref(struct file *file);
 void files_unref(struct files *files, struct file *file); /* may evict the longest idle file */
 
 /* Looks for separate debug files (build-id, debuglink) once, in the root of a process that maps the file and,
- * if that is the host's, on the host. Adds what fits to file->elf. */
-void files_find_debug(struct files *files, struct file *file);
+ * if that is the host's, on the host. What fits is added to file->elf: true then. */
+bool files_find_debug(struct files *files, struct file *file);
 
 /* How often the door refused, by reason. */
 const uint64_t *files_refused(const struct files *files); /* DOOR_NUM_REFUSALS counters */

@@ -1,36 +1,62 @@
 #include "symbols/kallsyms.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/intern.h"
 #include "base/strbuf.h"
-#include "base/vec.h"
 
 enum {
-	NO_NAME = UINT32_MAX, /* not text: ends the symbol before it */
-	NO_MODULE = UINT16_MAX,
+	NO_MODULE = UINT32_MAX,
 	/*
 	 * Nothing says where the last function of the kernel or of a module ends; beyond this
 	 * distance no name is better than a wrong one.
 	 */
 	MAX_LAST_BYTES = 64 << 10,
+	/* Where so many lines have no address, none has: they are hidden from this process. */
+	HIDDEN_LINES = 2000,
+	/* Names are shorter than 512 bytes (KSYM_NAME_LEN, include/linux/kallsyms.h). */
+	MAX_LINE = 1024,
+	NO_RANK = UINT8_MAX, /* of what is not text, which ends the symbol before it */
 };
 
-struct sym {
+/* Where the kernel's half of the address space begins, on every 64-bit machine. */
+static const uint64_t kernel_half = UINT64_C(1) << 63;
+
+/* A line as an answer. */
+struct symbol_line {
 	uint64_t addr;
-	uint32_t name;   /* offset in names, or NO_NAME */
-	uint16_t module; /* id in modules, or NO_MODULE */
+	uint32_t module; /* id in modules, or NO_MODULE */
 	uint8_t rank;    /* among symbols of one address the lowest wins */
+	bool any;
+};
+
+/* What lies between two questions. */
+struct slot {
+	struct symbol_line last; /* behind the question before, at or before this one */
+	struct strbuf name;      /* of `last` */
+	struct symbol_line next; /* behind this question, before or at the next */
+	size_t answer;           /* the slot whose `last` is the last before this question */
 };
 
 struct kallsyms {
-	VEC(struct sym) syms; /* sorted by address, one per address */
-	struct strbuf names;  /* NUL after each */
+	const uint64_t *addrs;
+	size_t num;
+	struct slot *slots;
 	struct intern *modules;
-	bool hidden;
-	size_t count;
+	uint32_t module; /* the last one met: a module's symbols follow each other */
+	size_t num_lines, num_zero;
+	/*
+	 * The kernel's own symbols come first, in order; the modules follow in any. Once the first
+	 * and the last question both lie between symbols of the kernel, so do all.
+	 */
+	uint64_t first_addr, last_addr;
+	bool unordered; /* a line came before its predecessor, or belongs to a module */
+	bool enough;
+	bool oom;
+	char partial[MAX_LINE]; /* a line of which the end is in the next piece */
+	size_t partial_len;
+	bool skipping; /* it is too long to be one */
 };
 
 struct line {
@@ -105,173 +131,225 @@ static uint8_t rank(const struct line *line)
 	return base + underscores;
 }
 
-static bool add_line(struct kallsyms *k, const struct line *line)
+static size_t first_at(const struct kallsyms *k, uint64_t addr)
 {
-	struct sym sym = {
-		.addr = line->addr, .name = NO_NAME, .module = NO_MODULE, .rank = UINT8_MAX
-	};
+	size_t low = 0, high = k->num;
 
-	if (line->module) {
-		uint32_t id = intern_id(k->modules, line->module, line->module_len);
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
 
-		if (id == UINT32_MAX)
-			return false;
-		if (id >= NO_MODULE)
-			return true;
-		sym.module = (uint16_t)id;
+		if (k->addrs[mid] < addr)
+			low = mid + 1;
+		else
+			high = mid;
 	}
-	if (is_text(line) && k->names.len + line->name_len + 1 < NO_NAME) {
-		sym.name = (uint32_t)k->names.len;
-		sym.rank = rank(line);
-		strbuf_add(&k->names, line->name, line->name_len);
-		strbuf_char(&k->names, '\0');
-	}
-	return !k->names.failed && vec_push(&k->syms, sym);
+	return low;
 }
 
-/* False when out of memory. */
-static bool parse_lines(struct kallsyms *k, const char *text, size_t len)
+/* Negative: the line is better than what the slot has. */
+static int compare_last(const struct slot *slot, const struct symbol_line *sym,
+			const struct line *line)
 {
-	const char *end = text + len;
-	size_t num_lines = 0, num_zero = 0;
+	int order;
+
+	if (!slot->last.any || sym->addr != slot->last.addr)
+		return slot->last.any && sym->addr < slot->last.addr ? 1 : -1;
+	if (sym->rank != slot->last.rank || sym->rank == NO_RANK)
+		return (int)sym->rank - (int)slot->last.rank;
+	order = strncmp(line->name, slot->name.data, line->name_len);
+	return order ? order : -(int)(slot->name.data[line->name_len] != 0);
+}
+
+static void offer_last(struct kallsyms *k, struct slot *slot, const struct symbol_line *sym,
+		       const struct line *line)
+{
+	if (compare_last(slot, sym, line) >= 0)
+		return;
+	slot->last = *sym;
+	strbuf_clear(&slot->name);
+	if (sym->rank != NO_RANK)
+		strbuf_add(&slot->name, line->name, line->name_len);
+	k->oom |= slot->name.failed;
+}
+
+static void offer_next(struct slot *slot, const struct symbol_line *sym)
+{
+	if (!slot->next.any || sym->addr < slot->next.addr ||
+	    (sym->addr == slot->next.addr && sym->rank < slot->next.rank))
+		slot->next = *sym;
+}
+
+static uint32_t module_id(struct kallsyms *k, const struct line *line)
+{
+	const char *last = k->module == NO_MODULE ? NULL : intern_get(k->modules, k->module);
+
+	if (!line->module)
+		return NO_MODULE;
+	if (!last || strncmp(last, line->module, line->module_len) || last[line->module_len]) {
+		k->module = intern_id(k->modules, line->module, line->module_len);
+		k->oom |= k->module == UINT32_MAX;
+	}
+	return k->module;
+}
+
+/* Absolute symbols are per-CPU offsets and constants. */
+static bool is_absolute(const struct line *line)
+{
+	return line->type == 'a' || line->type == 'A';
+}
+
+static void note_order(struct kallsyms *k, const struct line *line)
+{
+	if (line->module || line->addr < k->last_addr)
+		k->unordered = true;
+	k->last_addr = line->addr;
+	if (!k->first_addr && line->addr >= kernel_half)
+		k->first_addr = line->addr;
+	k->enough = !k->unordered && k->first_addr && k->num && k->first_addr <= k->addrs[0] &&
+		    line->addr > k->addrs[k->num - 1];
+}
+
+static void take_symbol(struct kallsyms *k, const struct line *line)
+{
+	struct symbol_line sym = { .addr = line->addr, .any = true };
+	size_t at = first_at(k, line->addr);
+
+	sym.rank = is_text(line) ? rank(line) : NO_RANK;
+	sym.module = module_id(k, line);
+	if (at < k->num)
+		offer_last(k, &k->slots[at], &sym, line);
+	/* All equal questions: the last of those before the symbol. */
+	if (at > 0)
+		offer_next(&k->slots[at - 1], &sym);
+	note_order(k, line);
+}
+
+static void take_line(struct kallsyms *k, const char *text, size_t len)
+{
 	struct line line;
 
-	for (const char *pos = text, *eol; pos < end; pos = eol + 1) {
-		eol = memchr(pos, '\n', (size_t)(end - pos));
-		if (!eol)
-			eol = end;
-		if (!parse_line(pos, eol, &line))
-			continue;
-		num_lines++;
-		if (!line.addr)
-			num_zero++;
-		/* Absolute symbols are per-CPU offsets and constants. */
-		else if (line.type != 'a' && line.type != 'A' && !add_line(k, &line))
-			return false;
+	if (!parse_line(text, text + len, &line))
+		return;
+	k->num_lines++;
+	if (!line.addr)
+		k->num_zero++;
+	else if (!is_absolute(&line))
+		take_symbol(k, &line);
+	if (k->num_zero >= HIDDEN_LINES && k->num_zero == k->num_lines)
+		k->enough = true;
+}
+
+/* The rest of a line that began in the piece before. Returns how much of the text that was. */
+static size_t take_rest(struct kallsyms *k, const char *text, size_t len)
+{
+	const char *eol = memchr(text, '\n', len);
+	size_t part = eol ? (size_t)(eol - text) : len;
+
+	if (part > sizeof(k->partial) - k->partial_len)
+		k->skipping = true;
+	if (!k->skipping) {
+		memcpy(k->partial + k->partial_len, text, part);
+		k->partial_len += part;
 	}
-	k->hidden = num_lines && num_lines == num_zero;
+	if (!eol)
+		return len;
+	if (!k->skipping)
+		take_line(k, k->partial, k->partial_len);
+	k->partial_len = 0;
+	k->skipping = false;
+	return part + 1;
+}
+
+bool kallsyms_feed(struct kallsyms *k, const char *text, size_t len)
+{
+	const char *pos = text, *end = text + len;
+
+	if (len && (k->partial_len || k->skipping))
+		pos += take_rest(k, text, len);
+	while (pos < end && !k->enough && !k->oom) {
+		const char *eol = memchr(pos, '\n', (size_t)(end - pos));
+
+		if (!eol) {
+			take_rest(k, pos, (size_t)(end - pos));
+			break;
+		}
+		take_line(k, pos, (size_t)(eol - pos));
+		pos = eol + 1;
+	}
+	return !k->enough && !k->oom;
+}
+
+/* What is before a question is before the next one too; what is behind it, behind the one before. */
+static void spread(struct kallsyms *k)
+{
+	struct symbol_line next = { 0 };
+
+	for (size_t i = 0; i < k->num; i++)
+		k->slots[i].answer = i && !k->slots[i].last.any ? k->slots[i - 1].answer : i;
+	for (size_t i = k->num; i > 0; i--) {
+		struct slot *slot = &k->slots[i - 1];
+
+		if (slot->next.any)
+			next = slot->next;
+		else
+			slot->next = next;
+	}
+}
+
+bool kallsyms_finish(struct kallsyms *k)
+{
+	if (k->partial_len && !k->skipping && !k->enough && !k->oom)
+		take_line(k, k->partial, k->partial_len);
+	spread(k);
+	return !k->oom;
+}
+
+bool kallsyms_answer(const struct kallsyms *k, size_t at, struct kallsyms_entry *ret)
+{
+	const struct symbol_line *next = &k->slots[at].next;
+	const struct slot *slot = &k->slots[k->slots[at].answer];
+	const struct symbol_line *last = &slot->last;
+
+	if (!last->any || last->rank == NO_RANK)
+		return false;
+	if ((!next->any || next->module != last->module) &&
+	    k->addrs[at] - last->addr >= MAX_LAST_BYTES)
+		return false;
+	*ret = (struct kallsyms_entry){ .start = last->addr, .name = slot->name.data };
+	if (last->module != NO_MODULE)
+		ret->module = intern_get(k->modules, last->module);
 	return true;
 }
 
-static int compare_names(const struct kallsyms *k, const struct sym *a, const struct sym *b)
+bool kallsyms_hidden(const struct kallsyms *k)
 {
-	if (a->name == NO_NAME || b->name == NO_NAME)
-		return (a->name == NO_NAME) - (b->name == NO_NAME);
-	return strcmp(k->names.data + a->name, k->names.data + b->name);
+	return k->num_lines && k->num_lines == k->num_zero;
 }
 
-static int compare_addrs(const void *left, const void *right)
-{
-	const struct sym *a = left, *b = right;
-
-	return a->addr < b->addr ? -1 : a->addr > b->addr;
-}
-
-/* One symbol per address, the best; and of the others only those that end a function. */
-static void compact(struct kallsyms *k)
-{
-	size_t num = 0;
-
-	for (size_t i = 0; i < k->syms.len; i++) {
-		struct sym sym = k->syms.data[i];
-		struct sym *last = num ? &k->syms.data[num - 1] : NULL;
-
-		if (last && last->addr == sym.addr) {
-			int order = (int)sym.rank - (int)last->rank;
-
-			if (order < 0 || (order == 0 && compare_names(k, &sym, last) < 0))
-				*last = sym;
-			continue;
-		}
-		if (sym.name == NO_NAME && (!last || last->name == NO_NAME))
-			continue;
-		k->syms.data[num++] = sym;
-	}
-	k->syms.len = num;
-	for (size_t i = 0; i < num; i++)
-		k->count += k->syms.data[i].name != NO_NAME;
-}
-
-/* Gives back what growth took in advance: the table lives for the whole run. */
-static void shrink(struct kallsyms *k)
-{
-	void *syms = k->syms.len ? realloc(k->syms.data, k->syms.len * sizeof(struct sym)) : NULL;
-	char *names = k->names.len ? realloc(k->names.data, k->names.len + 1) : NULL;
-
-	if (syms) {
-		k->syms.data = syms;
-		k->syms.cap = k->syms.len;
-	}
-	if (names) {
-		k->names.data = names;
-		k->names.cap = k->names.len + 1;
-	}
-}
-
-struct kallsyms *kallsyms_parse(const char *text, size_t len)
+struct kallsyms *kallsyms_new(const uint64_t *addrs, size_t num)
 {
 	struct kallsyms *k = calloc(1, sizeof(*k));
-	bool sorted = true;
 
 	if (!k)
 		return NULL;
+	k->addrs = addrs;
+	k->num = num;
+	k->module = NO_MODULE;
 	k->modules = intern_new();
-	if (!k->modules || !parse_lines(k, text, len)) {
-		kallsyms_free(k);
-		return NULL;
-	}
-	for (size_t i = 1; i < k->syms.len && sorted; i++)
-		sorted = k->syms.data[i - 1].addr <= k->syms.data[i].addr;
-	if (!sorted)
-		qsort(k->syms.data, k->syms.len, sizeof(struct sym), compare_addrs);
-	compact(k);
-	shrink(k);
-	return k;
+	k->slots = calloc(num ? num : 1, sizeof(*k->slots));
+	if (k->modules && k->slots)
+		return k;
+	kallsyms_free(k);
+	return NULL;
 }
 
 void kallsyms_free(struct kallsyms *k)
 {
 	if (!k)
 		return;
-	vec_deinit(&k->syms);
-	strbuf_deinit(&k->names);
+	for (size_t i = 0; k->slots && i < k->num; i++)
+		strbuf_deinit(&k->slots[i].name);
+	free(k->slots);
 	intern_free(k->modules);
 	free(k);
-}
-
-const char *kallsyms_find(const struct kallsyms *k, uint64_t addr, uint64_t *ret_start,
-			  const char **module)
-{
-	size_t low = 0, high = k->syms.len;
-	const struct sym *sym, *next;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (k->syms.data[mid].addr <= addr)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (!low)
-		return NULL;
-	sym = &k->syms.data[low - 1];
-	next = low < k->syms.len ? &k->syms.data[low] : NULL;
-	if (sym->name == NO_NAME)
-		return NULL;
-	if ((!next || next->module != sym->module) && addr - sym->addr >= MAX_LAST_BYTES)
-		return NULL;
-	*ret_start = sym->addr;
-	*module = sym->module == NO_MODULE ? NULL : intern_get(k->modules, sym->module);
-	return k->names.data + sym->name;
-}
-
-size_t kallsyms_count(const struct kallsyms *k)
-{
-	return k->count;
-}
-
-int kallsyms_hidden(const struct kallsyms *k)
-{
-	return k->hidden;
 }

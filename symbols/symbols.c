@@ -1,9 +1,10 @@
 #include "symbols/symbols.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/cleanup.h"
 #include "base/err.h"
 #include "base/intern.h"
 #include "base/strbuf.h"
@@ -15,16 +16,11 @@
 #include "symbols/symtab.h"
 #include "target/door.h"
 
-/* An address that the table does not know may be of a module or BPF program loaded since it was
- * read. */
-static const uint64_t reload_ns = UINT64_C(10) * 1000 * 1000 * 1000;
+enum { PIECE_BYTES = 64 << 10 };
 
 struct symbols {
 	struct symbols_opts opts;
 	VEC(struct symbol_source) sources;
-	struct kallsyms *kallsyms;
-	bool kernel_loaded; /* tried, at least */
-	uint64_t kernel_loaded_ns;
 	char kernel_note[200]; /* "" = all is well */
 };
 
@@ -48,38 +44,78 @@ void symbols_free(struct symbols *s)
 			s->sources.data[i].free(s->sources.data[i].data);
 	}
 	vec_deinit(&s->sources);
-	kallsyms_free(s->kallsyms);
 	free(s);
 }
 
-static bool find_in_file(struct file *file, uint64_t vaddr, struct symtab_entry *ret)
+static void symtab_freep(struct symtab **t)
 {
-	const struct symtab *table = elf_file_symtab(file->elf);
-
-	return table && symtab_find(table, vaddr, ret);
+	symtab_free(*t);
 }
 
-bool symbols_file(struct symbols *s, struct file *file, uint64_t vaddr, struct symbol *ret)
-{
-	struct symtab_entry entry;
-	const char *name;
+/* Names that a function's places share are demangled once: they follow each other. */
+struct memo {
+	const char *raw, *name;
+};
 
-	if (!file->elf)
-		return false;
-	if (!find_in_file(file, vaddr, &entry)) {
-		/* A stripped file names its exported functions only; the rest is in its debug file.
-		 */
-		if (file->debug_tried)
-			return false;
-		files_find_debug(s->opts.files, file);
-		if (!find_in_file(file, vaddr, &entry))
+static bool set_symbol(struct symbols *s, struct memo *memo, const char *raw, uint64_t offset,
+		       struct symbol *ret)
+{
+	if (!memo->raw || strcmp(raw, memo->raw)) {
+		memo->raw = raw;
+		memo->name = symbols_demangle(s->opts.strings, raw);
+	}
+	*ret = (struct symbol){ memo->name, offset };
+	return memo->name;
+}
+
+/* False when out of memory. */
+static bool name_places(struct symbols *s, const struct symtab *t, const uint64_t *vaddrs,
+			size_t num, struct symbol *ret)
+{
+	struct memo memo = { 0 };
+
+	for (size_t i = 0; i < num; i++) {
+		struct symtab_entry entry;
+
+		if (symtab_answer(t, i, &entry) &&
+		    !set_symbol(s, &memo, entry.name, vaddrs[i] - entry.start, &ret[i]))
 			return false;
 	}
-	name = symbols_demangle(s->opts.strings, entry.name);
-	if (!name)
-		return false;
-	*ret = (struct symbol){ name, vaddr - entry.start };
 	return true;
+}
+
+static bool all_known(const struct symtab *t, size_t num)
+{
+	struct symtab_entry entry;
+
+	for (size_t i = 0; i < num; i++) {
+		if (!symtab_answer(t, i, &entry))
+			return false;
+	}
+	return true;
+}
+
+bool symbols_file_batch(struct symbols *s, struct file *file, const uint64_t *vaddrs, size_t num,
+			struct symbol *ret)
+{
+	_cleanup_(symtab_freep) struct symtab *own = NULL, *debug = NULL;
+
+	for (size_t i = 0; i < num; i++)
+		ret[i] = (struct symbol){ 0 };
+	if (!file->elf || !num)
+		return true;
+	own = elf_file_resolve(file->elf, vaddrs, num);
+	if (!own)
+		return false;
+	if (file->debug_tried || all_known(own, num))
+		return name_places(s, own, vaddrs, num, ret);
+	/* A stripped file names its exported functions only; the rest is in its debug file. */
+	if (!files_find_debug(s->opts.files, file))
+		return name_places(s, own, vaddrs, num, ret);
+	symtab_free(own);
+	own = NULL;
+	debug = elf_file_resolve(file->elf, vaddrs, num);
+	return debug && name_places(s, debug, vaddrs, num, ret);
 }
 
 /* kernel/ksyms_common.c kallsyms_show_value: who may see addresses. */
@@ -102,65 +138,84 @@ static void note_hidden(struct symbols *s)
 		       "CAP_SYSLOG");
 }
 
-static void load_kernel(struct symbols *s)
+static void kallsyms_freep(struct kallsyms **k)
 {
-	struct strbuf text = { 0 };
-	struct kallsyms *table = NULL;
+	kallsyms_free(*k);
+}
 
-	s->kernel_loaded = true;
-	s->kernel_loaded_ns = clock_monotonic_ns();
-	if (s->opts.door && door_read_text(s->opts.door, DOOR_KALLSYMS, &text, NULL) == 0 &&
-	    text.len)
-		table = kallsyms_parse(text.data, text.len);
-	strbuf_deinit(&text);
-	if (!table) {
-		if (!s->kallsyms)
-			strcpy(s->kernel_note,
-			       "kernel symbols cannot be read from /proc/kallsyms: run as "
-			       "root, on a kernel with CONFIG_KALLSYMS");
-		return;
+/* 0, or -errno: the text could not be read, or was empty. */
+static int read_kernel(struct symbols *s, struct kallsyms *k)
+{
+	_cleanup_close_ int fd =
+		s->opts.door ? door_open_text(s->opts.door, DOOR_KALLSYMS, NULL) : -ENOENT;
+	_cleanup_free_ char *piece = malloc(PIECE_BYTES);
+	size_t got = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	if (!piece)
+		return -ENOMEM;
+	while ((n = door_read_piece(fd, piece, PIECE_BYTES)) > 0) {
+		got += (size_t)n;
+		if (!kallsyms_feed(k, piece, (size_t)n))
+			break;
 	}
-	kallsyms_free(s->kallsyms);
-	s->kallsyms = table;
-	s->kernel_note[0] = '\0';
-	if (kallsyms_hidden(table))
-		note_hidden(s);
+	if (!kallsyms_finish(k))
+		return -ENOMEM;
+	return n < 0 ? (int)n : got ? 0 : -ENODATA;
 }
 
-static const char *find_kernel(struct symbols *s, uint64_t addr, uint64_t *start,
-			       const char **module)
+/* False when out of memory. */
+static bool name_kernel(struct symbols *s, const struct kallsyms *k, const uint64_t *addrs,
+			size_t num, struct symbol *ret, const char **modules)
 {
-	return s->kallsyms ? kallsyms_find(s->kallsyms, addr, start, module) : NULL;
-}
+	struct memo memo = { 0 }; /* Rust has come to the kernel */
 
-/* Seldom: most misses are addresses that nothing names. */
-static bool should_reload(const struct symbols *s)
-{
-	if (!s->kallsyms || kallsyms_hidden(s->kallsyms))
-		return false;
-	return clock_monotonic_ns() - s->kernel_loaded_ns >= reload_ns;
-}
+	for (size_t i = 0; i < num; i++) {
+		struct kallsyms_entry entry;
 
-bool symbols_kernel(struct symbols *s, uint64_t addr, struct symbol *ret, const char **module)
-{
-	const char *name, *owner = NULL;
-	uint64_t start = 0;
-
-	if (!s->kernel_loaded || (!find_kernel(s, addr, &start, &owner) && should_reload(s)))
-		load_kernel(s);
-	name = find_kernel(s, addr, &start, &owner);
-	name = name ? symbols_demangle(s->opts.strings, name)
-		    : NULL; /* Rust has come to the kernel */
-	if (!name)
-		return false;
-	if (owner) {
-		owner = intern_str(s->opts.strings, owner);
-		if (!owner)
+		if (!kallsyms_answer(k, i, &entry))
+			continue;
+		if (!set_symbol(s, &memo, entry.name, addrs[i] - entry.start, &ret[i]))
+			return false;
+		if (!entry.module)
+			continue;
+		modules[i] = intern_str(s->opts.strings, entry.module);
+		if (!modules[i])
 			return false;
 	}
-	*ret = (struct symbol){ name, addr - start };
-	*module = owner;
 	return true;
+}
+
+bool symbols_kernel_batch(struct symbols *s, const uint64_t *addrs, size_t num, struct symbol *ret,
+			  const char **modules)
+{
+	_cleanup_(kallsyms_freep) struct kallsyms *k = NULL;
+	int r;
+
+	for (size_t i = 0; i < num; i++) {
+		ret[i] = (struct symbol){ 0 };
+		modules[i] = NULL;
+	}
+	if (!num)
+		return true;
+	k = kallsyms_new(addrs, num);
+	if (!k)
+		return false;
+	r = read_kernel(s, k);
+	if (r == -ENOMEM)
+		return false;
+	s->kernel_note[0] = '\0';
+	if (r < 0) {
+		strcpy(s->kernel_note,
+		       "kernel symbols cannot be read from /proc/kallsyms: run as root, on a "
+		       "kernel with CONFIG_KALLSYMS");
+		return true;
+	}
+	if (kallsyms_hidden(k))
+		note_hidden(s);
+	return name_kernel(s, k, addrs, num, ret, modules);
 }
 
 const char *symbols_kernel_note(struct symbols *s)

@@ -30,11 +30,20 @@ struct symbols_opts {
 int symbols_new(const struct symbols_opts *opts, struct symbols **ret, struct err *err);
 void symbols_free(struct symbols *s);
 
-/* A place in a file, by vaddr. False: no symbol holds it (never a neighbour's name). */
-bool symbols_file(struct symbols *s, struct file *file, uint64_t vaddr, struct symbol *ret);
+/*
+ * Places in a file, by vaddr, ascending. Tables of symbols are read once per call and not kept: ask for all
+ * places of a file at once. ret[i].name is NULL where no symbol holds the place (never a neighbour's name).
+ * False when out of memory.
+ */
+bool symbols_file_batch(struct symbols *s, struct file *file, const uint64_t *vaddrs, size_t num,
+			struct symbol *ret);
 
-/* A kernel address. *module is the kernel module's name (interned) or NULL for the kernel itself. */
-bool symbols_kernel(struct symbols *s, uint64_t addr, struct symbol *ret, const char **module);
+/*
+ * Kernel addresses, ascending; all of a profile at once, as the kernel takes 25 ms to write its list of symbols.
+ * modules[i] is the kernel module's name (interned) or NULL for the kernel itself. False when out of memory.
+ */
+bool symbols_kernel_batch(struct symbols *s, const uint64_t *addrs, size_t num, struct symbol *ret,
+			  const char **modules);
 /* Kallsyms are hidden (all zero, kptr_restrict) or unreadable: one sentence with the remedy. NULL when all
  * is well, and as long as no kernel address was asked for. */
 const char *symbols_kernel_note(struct symbols *s);

@@ -1,227 +1,320 @@
 #include "symbols/symtab.h"
 
-#include "base/cleanup.h"
 #include "base/vec.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * Ranges may nest (an assembly function inside another, a cold part inside its parent) and may
- * overlap. `outer` is the nearest symbol before this one that ends later: whatever else covers an
- * address behind our end is found by following it.
- */
-struct sym {
-	uint64_t start, end;
-	uint32_t name;  /* in names */
-	uint32_t outer; /* index, or NO_OUTER */
+enum {
+	MAX_BUCKETS = 4096,
+	/* Of names that were the best answer for a while: a hostile table could make every name one. */
+	MAX_NAME_BYTES = 64 << 20,
 };
 
-static const uint32_t NO_OUTER = UINT32_MAX;
+static const uint32_t NO_NAME = UINT32_MAX;
 
-struct symtab {
-	struct sym *syms;
-	size_t num;
-	char *names;
-};
-
-/* A symbol as it was added. */
-struct raw {
-	uint64_t start, size, limit;
-	uint32_t name;
+/* A function as an answer. */
+struct candidate {
+	uint64_t start, end; /* equal: nothing yet. A label's end is that of its section. */
+	uint32_t name;       /* in names */
 	uint8_t bind;
 	uint8_t underscores; /* leading ones */
 };
 
-struct symtab_builder {
-	VEC(struct raw) raws;
-	VEC(char) names;
+/* What starts behind the question before and at or before this one. */
+struct slot {
+	uint64_t nearest; /* the last start of them all */
+	uint64_t covered; /* where the last of the sized ones ends */
+	struct candidate label; /* the best without a size at `nearest` */
+	bool any;         /* something starts here */
+	bool sized;       /* something with a size starts at `nearest` */
 };
 
-struct symtab_builder *symtab_builder_new(void)
+/*
+ * A function with a size answers a range of questions. Rather than noting it at each of them it is
+ * noted at the few nodes of a segment tree that make up the range, and a question looks at the
+ * nodes above it in the end: functions that hold everything, a million of them, stay affordable.
+ */
+struct symtab {
+	const uint64_t *vaddrs;
+	size_t num;
+	struct slot *slots;
+	struct candidate *nodes; /* 2 * num; the leaf of question i is num + i; 1 is the root */
+	/* The first question of each stretch of 1 << shift addresses. */
+	uint32_t *buckets;
+	unsigned int shift;
+	VEC(char) names;
+	bool oom;
+};
+
+static bool fill_buckets(struct symtab *t)
 {
-	return calloc(1, sizeof(struct symtab_builder));
+	uint64_t span = t->vaddrs[t->num - 1] - t->vaddrs[0];
+	size_t num;
+
+	while (span >> t->shift >= MAX_BUCKETS)
+		t->shift++;
+	num = (size_t)(span >> t->shift) + 2;
+	t->buckets = malloc(num * sizeof(*t->buckets));
+	if (!t->buckets)
+		return false;
+	for (size_t bucket = 0, at = 0; bucket < num; bucket++) {
+		while (at < t->num && (t->vaddrs[at] - t->vaddrs[0]) >> t->shift < bucket)
+			at++;
+		t->buckets[bucket] = (uint32_t)at;
+	}
+	return true;
 }
 
-void symtab_builder_free(struct symtab_builder *b)
+struct symtab *symtab_new(const uint64_t *vaddrs, size_t num)
 {
-	if (!b)
-		return;
-	vec_deinit(&b->raws);
-	vec_deinit(&b->names);
-	free(b);
-}
+	struct symtab *t = calloc(1, sizeof(*t));
 
-static void symtab_builder_freep(struct symtab_builder **b)
-{
-	symtab_builder_free(*b);
+	if (!t)
+		return NULL;
+	t->vaddrs = vaddrs;
+	t->num = num;
+	if (!num)
+		return t;
+	if (num < UINT32_MAX) {
+		t->slots = calloc(num, sizeof(*t->slots));
+		t->nodes = calloc(num, 2 * sizeof(*t->nodes));
+	}
+	if (t->slots && t->nodes && fill_buckets(t))
+		return t;
+	symtab_free(t);
+	return NULL;
 }
 
 void symtab_free(struct symtab *t)
 {
 	if (!t)
 		return;
-	free(t->syms);
-	free(t->names);
+	free(t->slots);
+	free(t->nodes);
+	free(t->buckets);
+	vec_deinit(&t->names);
 	free(t);
 }
 
-static void symtab_freep(struct symtab **t)
+size_t symtab_first_at(const struct symtab *t, uint64_t vaddr)
 {
-	symtab_free(*t);
-}
+	size_t low, high, bucket;
 
-bool symtab_builder_add(struct symtab_builder *b, uint64_t vaddr, uint64_t size, uint64_t limit,
-			const char *name, size_t name_len, enum symtab_bind bind)
-{
-	struct raw raw = { .start = vaddr, .size = size, .limit = limit, .bind = (uint8_t)bind };
-	size_t end;
-
-	if (__builtin_add_overflow(b->names.len, name_len, &end) || end >= UINT32_MAX ||
-	    b->raws.len >= NO_OUTER - 1 || !vec_reserve(&b->names, end + 1))
-		return false;
-	while (raw.underscores < name_len && raw.underscores < UINT8_MAX &&
-	       name[raw.underscores] == '_')
-		raw.underscores++;
-	raw.name = (uint32_t)b->names.len;
-	if (!vec_push(&b->raws, raw))
-		return false;
-	if (name_len)
-		memcpy(b->names.data + b->names.len, name, name_len);
-	b->names.data[end] = 0;
-	b->names.len = end + 1;
-	return true;
-}
-
-/* By start, the longest first; then the better name first. */
-static int raw_compare(const void *pa, const void *pb, void *names)
-{
-	const struct raw *a = pa, *b = pb;
-
-	if (a->start != b->start)
-		return a->start < b->start ? -1 : 1;
-	if (a->size != b->size)
-		return a->size > b->size ? -1 : 1;
-	if (a->bind != b->bind)
-		return a->bind < b->bind ? -1 : 1;
-	if (a->underscores != b->underscores)
-		return a->underscores < b->underscores ? -1 : 1;
-	return strcmp((const char *)names + a->name, (const char *)names + b->name);
-}
-
-/*
- * Where a symbol ends; not behind its start means that it is dropped. `next` is the start of the
- * next other symbol, `covered` the end of what sized symbols before it cover.
- */
-static uint64_t raw_end(const struct raw *raw, uint64_t next, uint64_t covered)
-{
-	uint64_t end;
-
-	if (raw->size) {
-		if (__builtin_add_overflow(raw->start, raw->size, &end))
-			return 0;
-		return raw->limit > raw->start && raw->limit < end ? raw->limit : end;
-	}
-	end = raw->limit < next ? raw->limit : next;
-	return covered > raw->start && covered < end ? covered : end;
-}
-
-/*
- * One entry for each range, in order. Symbols without a size count only where no sized one starts.
- */
-static void resolve(const struct raw *raws, size_t num, struct symtab *t)
-{
-	uint64_t covered = 0;
-
-	for (size_t i = 0; i < num;) {
-		size_t group = i, kept = t->num;
-		uint64_t next, last_end = 0;
-
-		while (group < num && raws[group].start == raws[i].start)
-			group++;
-		next = group < num ? raws[group].start : UINT64_MAX;
-		for (; i < group; i++) {
-			uint64_t end = raw_end(&raws[i], next, covered);
-
-			if (end <= raws[i].start || end == last_end)
-				continue;
-			if (!raws[i].size && t->num > kept)
-				continue;
-			t->syms[t->num++] = (struct sym){ .start = raws[i].start,
-							  .end = end,
-							  .name = raws[i].name };
-			last_end = end;
-		}
-		if (t->num > kept && raws[group - 1].start == t->syms[kept].start &&
-		    t->syms[kept].end > covered)
-			covered = t->syms[kept].end;
-	}
-}
-
-static void link_outer(struct symtab *t)
-{
-	for (size_t i = 0; i < t->num; i++) {
-		uint32_t outer = i ? (uint32_t)(i - 1) : NO_OUTER;
-
-		while (outer != NO_OUTER && t->syms[outer].end <= t->syms[i].end)
-			outer = t->syms[outer].outer;
-		t->syms[i].outer = outer;
-	}
-}
-
-struct symtab *symtab_builder_finish(struct symtab_builder *builder)
-{
-	_cleanup_(symtab_builder_freep) struct symtab_builder *b = builder;
-	_cleanup_(symtab_freep) struct symtab *t = calloc(1, sizeof(*t));
-	struct sym *smaller;
-	char *names;
-
-	if (!t)
-		return NULL;
-	if (b->raws.len) {
-		t->syms = calloc(b->raws.len, sizeof(*t->syms));
-		if (!t->syms)
-			return NULL;
-		qsort_r(b->raws.data, b->raws.len, sizeof(*b->raws.data), raw_compare,
-			b->names.data);
-		resolve(b->raws.data, b->raws.len, t);
-		link_outer(t);
-		smaller = realloc(t->syms, (t->num ? t->num : 1) * sizeof(*t->syms));
-		if (smaller)
-			t->syms = smaller;
-	}
-	t->names = steal_ptr(b->names.data);
-	names = realloc(t->names, b->names.len ? b->names.len : 1);
-	if (names)
-		t->names = names;
-	return steal_ptr(t);
-}
-
-bool symtab_find(const struct symtab *t, uint64_t vaddr, struct symtab_entry *ret)
-{
-	size_t low = 0, high = t ? t->num : 0;
-	uint32_t at;
-
+	if (!t->num || vaddr <= t->vaddrs[0])
+		return 0;
+	if (vaddr > t->vaddrs[t->num - 1])
+		return t->num;
+	bucket = (size_t)((vaddr - t->vaddrs[0]) >> t->shift);
+	low = t->buckets[bucket];
+	high = t->buckets[bucket + 1];
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
 
-		if (t->syms[mid].start <= vaddr)
+		if (t->vaddrs[mid] < vaddr)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	at = low ? (uint32_t)(low - 1) : NO_OUTER;
-	while (at != NO_OUTER && t->syms[at].end <= vaddr)
-		at = t->syms[at].outer;
-	if (at == NO_OUTER)
+	return low;
+}
+
+/* A function being offered, whose name is read at most once. */
+struct offer {
+	struct symtab *t;
+	const struct symtab_function *function;
+	const struct symtab_namer *namer;
+	struct candidate candidate;
+	bool refused;
+};
+
+static bool load_name(struct offer *o)
+{
+	struct symtab *t = o->t;
+	const char *name;
+	size_t len = 0, end;
+
+	if (o->candidate.name != NO_NAME || o->refused)
+		return !o->refused;
+	o->refused = true;
+	name = o->namer->get(o->namer->data, o->function->name, &len);
+	if (!name || !len || __builtin_add_overflow(t->names.len, len, &end) ||
+	    end >= MAX_NAME_BYTES)
 		return false;
-	*ret = (struct symtab_entry){ .start = t->syms[at].start,
-				      .end = t->syms[at].end,
-				      .name = t->names + t->syms[at].name };
+	if (!vec_reserve(&t->names, end + 1)) {
+		t->oom = true;
+		return false;
+	}
+	while (o->candidate.underscores < len && o->candidate.underscores < UINT8_MAX &&
+	       name[o->candidate.underscores] == '_')
+		o->candidate.underscores++;
+	o->candidate.name = (uint32_t)t->names.len;
+	memcpy(t->names.data + t->names.len, name, len);
+	t->names.data[end] = 0;
+	t->names.len = end + 1;
+	o->refused = false;
 	return true;
 }
 
-size_t symtab_count(const struct symtab *t)
+/* Which of two functions of one range has the better name; negative: a. Both are loaded. */
+static int compare_names(const struct symtab *t, const struct candidate *a,
+			 const struct candidate *b)
 {
-	return t ? t->num : 0;
+	if (a->underscores != b->underscores)
+		return a->underscores < b->underscores ? -1 : 1;
+	return strcmp(t->names.data + a->name, t->names.data + b->name);
+}
+
+static int compare_ranges(const struct candidate *a, const struct candidate *b)
+{
+	if (a->start != b->start)
+		return a->start > b->start ? -1 : 1;
+	if (a->end != b->end)
+		return a->end < b->end ? -1 : 1;
+	return (int)a->bind - (int)b->bind;
+}
+
+/* Takes the offer if it is the better one. */
+static void improve(struct offer *o, struct candidate *best)
+{
+	int order = -1;
+
+	if (best->start != best->end) {
+		order = compare_ranges(&o->candidate, best);
+		if (order > 0)
+			return;
+	}
+	if (!load_name(o))
+		return;
+	if (order < 0 || compare_names(o->t, &o->candidate, best) < 0)
+		*best = o->candidate;
+}
+
+/* To the questions [low, high). */
+static void improve_range(struct offer *o, size_t low, size_t high)
+{
+	low += o->t->num;
+	high += o->t->num;
+	for (; low < high && !o->refused; low >>= 1, high >>= 1) {
+		if (low & 1)
+			improve(o, &o->t->nodes[low++]);
+		if (high & 1)
+			improve(o, &o->t->nodes[--high]);
+	}
+}
+
+/* Where a function with a size ends; not behind its start: it wraps. */
+static uint64_t sized_end(const struct symtab_function *f)
+{
+	uint64_t end;
+
+	if (__builtin_add_overflow(f->vaddr, f->size, &end))
+		return 0;
+	return f->limit > f->vaddr && f->limit < end ? f->limit : end;
+}
+
+static void note_start(struct offer *o, struct slot *slot, bool sized)
+{
+	uint64_t start = o->candidate.start;
+
+	if (slot->any && start < slot->nearest)
+		return;
+	if (!slot->any || start > slot->nearest) {
+		slot->any = true;
+		slot->nearest = start;
+		slot->sized = false;
+		slot->label = (struct candidate){ 0 };
+	}
+	if (sized)
+		slot->sized = true;
+	else if (!slot->sized && o->candidate.end > start)
+		improve(o, &slot->label);
+}
+
+void symtab_offer(struct symtab *t, const struct symtab_function *f,
+		  const struct symtab_namer *namer)
+{
+	struct offer o = { .t = t, .function = f, .namer = namer };
+	size_t low = symtab_first_at(t, f->vaddr);
+	struct slot *slot;
+	bool sized;
+
+	if (low == t->num || t->oom)
+		return;
+	slot = &t->slots[low];
+	o.candidate = (struct candidate){ .start = f->vaddr,
+					  .end = f->size ? sized_end(f) : f->limit,
+					  .name = NO_NAME,
+					  .bind = (uint8_t)f->bind };
+	sized = f->size && o.candidate.end > f->vaddr;
+	if (sized) {
+		if (o.candidate.end > slot->covered)
+			slot->covered = o.candidate.end;
+		if (o.candidate.end > t->vaddrs[low])
+			improve_range(&o, low, symtab_first_at(t, o.candidate.end));
+	} else if (f->size) {
+		o.candidate.end = 0; /* it wraps, but does end a label before it */
+	}
+	note_start(&o, slot, sized);
+}
+
+/* A label that lies in a sized function ends with it. */
+static bool label_holds(const struct slot *slot, uint64_t vaddr)
+{
+	if (slot->sized || vaddr >= slot->label.end)
+		return false;
+	return slot->covered <= slot->nearest || vaddr < slot->covered;
+}
+
+/* The best sized function of a question, from its leaf up to the root. */
+static struct candidate best_sized(const struct symtab *t, size_t at)
+{
+	struct candidate best = { 0 };
+
+	for (size_t node = t->num + at; node; node >>= 1) {
+		const struct candidate *c = &t->nodes[node];
+		int order;
+
+		if (c->start == c->end)
+			continue;
+		order = best.start == best.end ? -1 : compare_ranges(c, &best);
+		if (order < 0 || (!order && compare_names(t, c, &best) < 0))
+			best = *c;
+	}
+	return best;
+}
+
+/* What starts before a question is also before the next one. */
+static void inherit(struct slot *slot, const struct slot *before)
+{
+	if (!slot->any)
+		*slot = *before;
+	else if (before->covered > slot->covered)
+		slot->covered = before->covered;
+}
+
+bool symtab_finish(struct symtab *t)
+{
+	if (t->oom)
+		return false;
+	for (size_t i = 0; i < t->num; i++) {
+		struct candidate best = best_sized(t, i);
+
+		if (i)
+			inherit(&t->slots[i], &t->slots[i - 1]);
+		if (label_holds(&t->slots[i], t->vaddrs[i]))
+			best = t->slots[i].label;
+		t->nodes[t->num + i] = best; /* a leaf: no other question looks there */
+	}
+	return true;
+}
+
+bool symtab_answer(const struct symtab *t, size_t at, struct symtab_entry *ret)
+{
+	const struct candidate *best = &t->nodes[t->num + at];
+
+	if (best->start == best->end)
+		return false;
+	*ret = (struct symtab_entry){ .start = best->start, .name = t->names.data + best->name };
+	return true;
 }

@@ -1,4 +1,12 @@
-/* An immutable table of functions by vaddr. */
+/*
+ * Which functions hold these addresses? The questions are known before the symbol tables are read, so that a
+ * table streams past in whatever order it has and nothing of it is kept but the best answers so far.
+ *
+ * The innermost function that holds an address is its answer: the one that starts last, then ends first. A
+ * function without a size reaches to the next symbol, to the end of its section, or to the end of the sized
+ * function it lies in. On equal ranges a global symbol wins over weak over local, then fewer leading
+ * underscores, then the name in byte order: the same answer whatever the order in the file.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -7,26 +15,38 @@
 
 struct symtab;
 
-struct symtab_entry {
-	uint64_t start; /* vaddr */
-	uint64_t end;   /* exclusive; without a size it is the next symbol or the section's end */
-	const char *name; /* raw (mangled); borrowed from the table */
+enum symtab_bind { SYMTAB_GLOBAL, SYMTAB_WEAK, SYMTAB_LOCAL };
+
+struct symtab_function {
+	uint64_t vaddr;
+	uint64_t size;         /* may be 0 */
+	uint64_t limit;        /* vaddr where its section ends; 0 = not known, then it must have a size */
+	enum symtab_bind bind;
+	uint64_t name;         /* handed to symtab_namer.get */
 };
 
-/* The function that holds vaddr, never a neighbour: false in gaps. */
-bool symtab_find(const struct symtab *t, uint64_t vaddr, struct symtab_entry *ret);
-size_t symtab_count(const struct symtab *t);
+/* Reads the name of a function, which is asked for only when it may be an answer. */
+struct symtab_namer {
+	/* Raw (mangled), not NUL-terminated, borrowed until the next call. NULL: this is no function. */
+	const char *(*get)(void *data, uint64_t name, size_t *ret_len);
+	void *data;
+};
 
-/*
- * Builder. On equal ranges a global symbol wins over weak over local, then fewer leading
- * underscores, then the name in byte order: stable whatever the order in the file.
- */
-struct symtab_builder;
-enum symtab_bind { SYMTAB_GLOBAL, SYMTAB_WEAK, SYMTAB_LOCAL };
-struct symtab_builder *symtab_builder_new(void);
-void symtab_builder_free(struct symtab_builder *b);
-/* limit: where the symbol's section ends; size may be 0. False when out of memory. */
-bool symtab_builder_add(struct symtab_builder *b, uint64_t vaddr, uint64_t size, uint64_t limit,
-			const char *name, size_t name_len, enum symtab_bind bind);
-struct symtab *symtab_builder_finish(struct symtab_builder *b); /* frees b */
-void symtab_free(struct symtab *t);
+struct symtab_entry {
+	uint64_t start;   /* vaddr */
+	const char *name; /* raw; borrowed from the symtab */
+};
+
+/* Ascending vaddrs, borrowed until symtab_free. NULL when out of memory. */
+struct symtab *symtab_new(const uint64_t *vaddrs, size_t num);
+void symtab_free(struct symtab *t); /* NULL is fine */
+/* May stop taking functions when memory is out, which symtab_finish tells. */
+void symtab_offer(struct symtab *t, const struct symtab_function *function,
+		  const struct symtab_namer *namer);
+/* After the last function. False when out of memory. */
+bool symtab_finish(struct symtab *t);
+/* The answer to question number `at`, once finished; false when no function holds the address. */
+bool symtab_answer(const struct symtab *t, size_t at, struct symtab_entry *ret);
+
+/* The first question at or behind vaddr; the number of questions when all are before it. */
+size_t symtab_first_at(const struct symtab *t, uint64_t vaddr);

@@ -101,7 +101,7 @@ int door_process(const struct door *door, pid_t pid)
 	return errno == ENOENT ? -ESRCH : -errno;
 }
 
-static ssize_t read_some(int fd, void *buf, size_t size)
+ssize_t door_read_piece(int fd, void *buf, size_t size)
 {
 	ssize_t n;
 
@@ -139,7 +139,7 @@ int door_read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut)
 			room = cap - got;
 		if (!strbuf_reserve(ret, room))
 			return -ENOMEM;
-		n = read_some(fd, ret->data + ret->len, room);
+		n = door_read_piece(fd, ret->data + ret->len, room);
 		if (n <= 0)
 			break;
 		got += (size_t)n;
@@ -149,7 +149,7 @@ int door_read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut)
 	if (got >= cap) {
 		char more;
 
-		n = read_some(fd, &more, 1);
+		n = door_read_piece(fd, &more, 1);
 		if (n > 0 && got)
 			drop_partial_line(ret, from);
 		if (n > 0 && cut)
@@ -162,12 +162,18 @@ int door_read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut)
 	return n < 0 ? (int)n : 0;
 }
 
+static int open_at(int dir, const char *name)
+{
+	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
 int door_read_at(int dir, const char *name, size_t cap, struct strbuf *ret, bool *cut)
 {
-	_cleanup_close_ int fd =
-		openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	_cleanup_close_ int fd = open_at(dir, name);
 
-	return fd < 0 ? -errno : door_read_fd(fd, cap, ret, cut);
+	return fd < 0 ? fd : door_read_fd(fd, cap, ret, cut);
 }
 
 static size_t span_name(const char *text)
@@ -246,6 +252,18 @@ int door_read_text(struct door *door, enum door_text text, struct strbuf *ret, s
 	if (r < 0)
 		return err_set(err, -r, "read /%s: %s", texts[text].path, strerror(-r));
 	return 0;
+}
+
+int door_open_text(struct door *door, enum door_text text, struct err *err)
+{
+	int fd;
+
+	if ((unsigned int)text >= DOOR_NUM_TEXTS)
+		return err_set(err, EINVAL, "no such host text");
+	fd = open_at(door->root_fd, texts[text].path);
+	if (fd < 0)
+		return err_set(err, -fd, "open /%s: %s", texts[text].path, strerror(-fd));
+	return fd;
 }
 
 static bool event_name_ok(const char *name)

@@ -108,6 +108,10 @@ enum door_text {
 	DOOR_NUM_TEXTS,
 };
 int door_read_text(struct door *door, enum door_text text, struct strbuf *ret, struct err *err);
+/* The same for a text that is long (kallsyms) and better read in pieces: a descriptor, or -errno. */
+int door_open_text(struct door *door, enum door_text text, struct err *err);
+/* The next piece of it: how many bytes, 0 at its end, or -errno. */
+ssize_t door_read_piece(int fd, void *buf, size_t size);
 
 /* Id of a tracepoint from tracefs (or debugfs); both names are checked for [A-Za-z0-9_-]. 0 or -errno. */
 int door_tracepoint_id(struct door *door, const char *subsys, const char *name, uint64_t *ret,

@@ -4,6 +4,21 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+
+/* A name that is told begins at or before the place, and is one. */
+static void ask_names(struct elf_file *f, uint64_t vaddr)
+{
+	const uint64_t vaddrs[] = { vaddr, vaddr, vaddr | 0xf, vaddr | 0xfff, UINT64_MAX };
+	struct symtab *t = elf_file_resolve(f, vaddrs, 5);
+	struct symtab_entry e;
+
+	for (size_t i = 0; t && i < 5; i++) {
+		if (symtab_answer(t, i, &e) && (e.start > vaddrs[i] || !*e.name))
+			abort();
+	}
+	symtab_free(t);
+}
 
 static void ask_places(struct elf_file *f)
 {
@@ -15,7 +30,6 @@ static void ask_places(struct elf_file *f)
 					loads[i].offset + loads[i].filesz };
 
 		for (size_t j = 0; j < sizeof(at) / sizeof(at[0]); j++) {
-			struct symtab_entry e;
 			uint64_t vaddr, offset;
 			uint8_t bytes[16];
 
@@ -23,7 +37,7 @@ static void ask_places(struct elf_file *f)
 				continue;
 			elf_file_offset(f, vaddr, &offset);
 			elf_file_read_vaddr(f, vaddr, bytes, sizeof(bytes));
-			symtab_find(elf_file_symtab(f), vaddr, &e);
+			ask_names(f, vaddr);
 			elf_file_is_root(f, vaddr);
 		}
 	}
@@ -44,7 +58,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	elf_file_debug_frame(f);
 	elf_file_is_go(f);
 	elf_file_debuglink(f, &crc);
-	elf_file_symtab(f);
 	ask_places(f);
 	/* Its own separate debug file, which the build-id proves. */
 	if (elf_file_open_memory(data, size, &debug, NULL) == 0)

@@ -32,71 +32,123 @@ static const char sample[] = "0000000000000000 A fixed_percpu_data\n"
 			     "11112222333344445 t too_long\n"
 			     "ffffffffc0200100 r mod_b_rodata\t[mod_b]";
 
-/* "NAME+offset [module]", or "-". */
-static const char *name_at(const struct kallsyms *k, uint64_t addr)
+struct question {
+	uint64_t addr;
+	const char *name; /* "NAME+offset [module]", or "-" */
+};
+
+static struct kallsyms *ask(const char *text, size_t len, const uint64_t *addrs, size_t num, size_t piece)
+{
+	struct kallsyms *k = kallsyms_new(addrs, num);
+
+	if (!k)
+		abort();
+	for (size_t at = 0; at < len; at += piece) {
+		if (!kallsyms_feed(k, text + at, len - at < piece ? len - at : piece))
+			break;
+	}
+	CHECK(kallsyms_finish(k));
+	return k;
+}
+
+static const char *name_at(const struct kallsyms *k, size_t at, uint64_t addr)
 {
 	static char text[200];
-	const char *module = NULL, *name;
-	uint64_t start = 0;
+	struct kallsyms_entry e;
 
-	name = kallsyms_find(k, addr, &start, &module);
-	if (!name)
+	if (!kallsyms_answer(k, at, &e))
 		return "-";
-	snprintf(text, sizeof(text), "%s+0x%" PRIx64 "%s%s", name, addr - start, module ? " " : "",
-		 module ? module : "");
+	snprintf(text, sizeof(text), "%s+0x%" PRIx64 "%s%s", e.name, addr - e.start,
+		 e.module ? " " : "", e.module ? e.module : "");
 	return text;
 }
 
+static const struct question questions[] = {
+	{ 0, "-" },
+	{ 0xffffffff80ffffff, "-" },
+	{ 0xffffffff81000000, "startup_64+0x0" },
+	{ 0xffffffff810000ff, "startup_64+0xff" },
+	{ 0xffffffff81000110, "do_one+0x0" },
+	{ 0xffffffff81000201, "weak_one+0x1" },
+	{ 0xffffffff81000300, "a_twin+0x0" },
+	{ 0xffffffff810004ff, "last_one+0xff" },
+	{ 0xffffffff81000500, "-" },
+	{ 0xffffffff81000600, "-" },
+	{ 0xffffffff8200003f, "init_one+0x3f" },
+	{ 0xffffffff82000040, "-" },
+	{ 0xffffffffc010007f, "mod_a_func+0x7f mod_a" },
+	{ 0xffffffffc0100100, "mod_a_last+0x80 mod_a" },
+	/* Where a module ends nobody says: 64 KiB behind its last function at most. */
+	{ 0xffffffffc011007f, "mod_a_last+0xffff mod_a" },
+	{ 0xffffffffc0110080, "-" },
+	{ 0xffffffffc0180010, "bpf_prog_6deef7357e7b4530_x+0x10 bpf" },
+	{ 0xffffffffc01fffff, "-" },
+	{ 0xffffffffc02000ff, "mod_b_func+0xff mod_b" },
+	{ 0xffffffffc0200100, "-" },
+	{ UINT64_MAX, "-" },
+};
+enum { NUM = sizeof(questions) / sizeof(questions[0]) };
+
+/* In pieces cut anywhere, all questions at once or each alone: the same answers. */
 static void test_find(void)
 {
-	struct kallsyms *k = kallsyms_parse(sample, strlen(sample));
+	static const size_t pieces[] = { 1, 7, 64, 100000 };
+	uint64_t addrs[NUM];
 
-	CHECK(!kallsyms_hidden(k));
-	CHECK(kallsyms_count(k) == 11);
-	CHECK_STR(name_at(k, 0), "-");
-	CHECK_STR(name_at(k, 0xffffffff80ffffff), "-");
-	CHECK_STR(name_at(k, 0xffffffff81000000), "startup_64+0x0");
-	CHECK_STR(name_at(k, 0xffffffff810000ff), "startup_64+0xff");
-	CHECK_STR(name_at(k, 0xffffffff81000110), "do_one+0x0");
-	CHECK_STR(name_at(k, 0xffffffff81000201), "weak_one+0x1");
-	CHECK_STR(name_at(k, 0xffffffff81000300), "a_twin+0x0");
-	CHECK_STR(name_at(k, 0xffffffff810004ff), "last_one+0xff");
-	CHECK_STR(name_at(k, 0xffffffff81000500), "-");
-	CHECK_STR(name_at(k, 0xffffffff81000600), "-");
-	CHECK_STR(name_at(k, 0xffffffff8200003f), "init_one+0x3f");
-	CHECK_STR(name_at(k, 0xffffffff82000040), "-");
-	CHECK_STR(name_at(k, 0xffffffffc010007f), "mod_a_func+0x7f mod_a");
-	CHECK_STR(name_at(k, 0xffffffffc0100100), "mod_a_last+0x80 mod_a");
-	/* Where a module ends nobody says: 64 KiB behind its last function at most. */
-	CHECK_STR(name_at(k, 0xffffffffc011007f), "mod_a_last+0xffff mod_a");
-	CHECK_STR(name_at(k, 0xffffffffc0110080), "-");
-	CHECK_STR(name_at(k, 0xffffffffc0180010), "bpf_prog_6deef7357e7b4530_x+0x10 bpf");
-	CHECK_STR(name_at(k, 0xffffffffc01fffff), "-");
-	CHECK_STR(name_at(k, 0xffffffffc02000ff), "mod_b_func+0xff mod_b");
-	CHECK_STR(name_at(k, 0xffffffffc0200100), "-");
-	CHECK_STR(name_at(k, UINT64_MAX), "-");
-	kallsyms_free(k);
+	for (size_t i = 0; i < NUM; i++)
+		addrs[i] = questions[i].addr;
+	for (size_t p = 0; p < 4; p++) {
+		struct kallsyms *k = ask(sample, strlen(sample), addrs, NUM, pieces[p]);
+
+		CHECK(!kallsyms_hidden(k));
+		for (size_t i = 0; i < NUM; i++)
+			CHECK_STR(name_at(k, i, addrs[i]), questions[i].name);
+		kallsyms_free(k);
+	}
+	for (size_t i = 0; i < NUM; i++) {
+		struct kallsyms *k = ask(sample, strlen(sample), &addrs[i], 1, 100000);
+
+		CHECK_STR(name_at(k, 0, addrs[i]), questions[i].name);
+		kallsyms_free(k);
+	}
 }
 
 static void test_hidden(void)
 {
 	static const char zeros[] = "0000000000000000 T startup_64\n0000000000000000 t x\t[mod]\n";
-	struct kallsyms *k = kallsyms_parse(zeros, strlen(zeros));
+	const uint64_t addr = 0xffffffff81000000;
+	struct kallsyms *k = ask(zeros, strlen(zeros), &addr, 1, 100);
 
-	CHECK(kallsyms_hidden(k) == 1);
-	CHECK(kallsyms_count(k) == 0);
-	CHECK_STR(name_at(k, 0xffffffff81000000), "-");
+	CHECK(kallsyms_hidden(k));
+	CHECK_STR(name_at(k, 0, addr), "-");
 	kallsyms_free(k);
 
-	k = kallsyms_parse("", 0);
-	CHECK(kallsyms_hidden(k) == 0);
-	CHECK(kallsyms_count(k) == 0);
+	k = ask("", 0, &addr, 1, 100);
+	CHECK(!kallsyms_hidden(k));
+	CHECK_STR(name_at(k, 0, addr), "-");
+	kallsyms_free(k);
+}
+
+/* What is asked lies in the kernel itself: once past it, the rest of the text is not wanted. */
+static void test_enough(void)
+{
+	static const char text[] = "ffffffff81000000 T one\nffffffff81000100 T two\n"
+				   "ffffffff81000200 T three\n";
+	const uint64_t addr = 0xffffffff81000010;
+	struct kallsyms *k = kallsyms_new(&addr, 1);
+
+	if (!k)
+		abort();
+	CHECK(!kallsyms_feed(k, text, strlen(text)));
+	CHECK(kallsyms_finish(k));
+	CHECK_STR(name_at(k, 0, addr), "one+0x10");
 	kallsyms_free(k);
 }
 
 static void test_large(void)
 {
 	enum { LINES = 200000 };
+	const uint64_t addr = 0xffffffff81000000ull + 123456u * 64u + 5;
 	char *text = malloc((size_t)LINES * 60), *pos = text;
 	struct kallsyms *k;
 	uint64_t start_ns, ns;
@@ -108,12 +160,10 @@ static void test_large(void)
 			       0xffffffff81000000ull + (unsigned int)i * 64u, i,
 			       i >= LINES / 2 ? "\t[module_x]" : "");
 	start_ns = clock_monotonic_ns();
-	k = kallsyms_parse(text, (size_t)(pos - text));
+	k = ask(text, (size_t)(pos - text), &addr, 1, 64 << 10);
 	ns = clock_monotonic_ns() - start_ns;
 	fprintf(stderr, "200,000 symbols in %.1f ms\n", (double)ns / 1e6);
-	CHECK(kallsyms_count(k) == LINES);
-	CHECK_STR(name_at(k, 0xffffffff81000000ull + 123456u * 64u + 5),
-		  "some_kernel_function_123456+0x5 module_x");
+	CHECK_STR(name_at(k, 0, addr), "some_kernel_function_123456+0x5 module_x");
 	CHECK(ns < 2000u * 1000000u); /* 20 ms are usual; sanitizers are slow */
 	kallsyms_free(k);
 	free(text);
@@ -123,6 +173,7 @@ int main(void)
 {
 	test_find();
 	test_hidden();
+	test_enough();
 	test_large();
 	return check_done();
 }

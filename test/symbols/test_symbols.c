@@ -56,6 +56,12 @@ __attribute__((noinline)) static int a_local_function(int x)
 	return x * 3 + (int)getpid();
 }
 
+static bool symbol_at(struct world *w, struct file *file, uint64_t vaddr, struct symbol *ret)
+{
+	CHECK(symbols_file_batch(w->symbols, file, &vaddr, 1, ret));
+	return ret->name;
+}
+
 /* The name of an address of this process, or "-". */
 static const char *name_of(struct world *w, const void *place, uint64_t *ret_offset)
 {
@@ -64,7 +70,7 @@ static const char *name_of(struct world *w, const void *place, uint64_t *ret_off
 	struct symbol symbol = { 0 };
 
 	if (!m || !m->file ||
-	    !symbols_file(w->symbols, m->file, (uintptr_t)place - m->bias, &symbol))
+	    !symbol_at(w, m->file, (uintptr_t)place - m->bias, &symbol))
 		return "-";
 	*ret_offset = symbol.offset;
 	return symbol.name;
@@ -100,7 +106,7 @@ static void test_vdso(struct world *w)
 	size_t found = 0, num = elf_file_loads(vdso->elf, &loads);
 
 	for (uint64_t vaddr = 0; num && vaddr < loads[0].memsz; vaddr += 4) {
-		if (symbols_file(w->symbols, vdso, loads[0].vaddr + vaddr, &symbol))
+		if (symbol_at(w, vdso, loads[0].vaddr + vaddr, &symbol))
 			found += strstr(symbol.name, "clock_gettime") != NULL;
 	}
 	CHECK(found > 0);
@@ -161,8 +167,7 @@ static void test_debuglink(struct world *w)
 			if (!m->file || strcmp(m->file->path, path))
 				continue;
 			for (uint64_t addr = m->start; addr < m->end && !found; addr++)
-				found = symbols_file(w->symbols, m->file, addr - m->bias,
-						     &symbol) &&
+				found = symbol_at(w, m->file, addr - m->bias, &symbol) &&
 					!strcmp(symbol.name, "only_in_debug");
 			CHECK(m->file->debug_tried);
 			CHECK(found);
@@ -198,19 +203,22 @@ static uint64_t kernel_address(struct world *w)
 static void test_kernel(struct world *w)
 {
 	uint64_t addr = kernel_address(w);
-	const char *module = "x";
-	struct symbol symbol;
+	const uint64_t addrs[] = { UINT64_C(0xffff800000000000), addr + 4 };
+	const char *modules[2] = { "x", "x" };
+	struct symbol symbols[2];
 
 	CHECK(!symbols_kernel_note(w->symbols)); /* nobody has asked yet */
-	CHECK(!symbols_kernel(w->symbols, UINT64_C(0xffff800000000000), &symbol, &module));
+	CHECK(symbols_kernel_batch(w->symbols, addrs, 1, symbols, modules));
+	CHECK(!symbols[0].name && !modules[0]);
 	CHECK((symbols_kernel_note(w->symbols) == NULL) == (addr != 0));
 	if (!addr) {
 		CHECK(strstr(symbols_kernel_note(w->symbols), "root"));
 		return;
 	}
-	CHECK(symbols_kernel(w->symbols, addr + 4, &symbol, &module));
-	CHECK_STR(symbol.name, "vfs_read");
-	CHECK(symbol.offset == 4 && !module);
+	CHECK(symbols_kernel_batch(w->symbols, addrs, 2, symbols, modules));
+	CHECK(!symbols[0].name);
+	CHECK_STR(symbols[1].name, "vfs_read");
+	CHECK(symbols[1].offset == 4 && !modules[1]);
 }
 
 struct fake {

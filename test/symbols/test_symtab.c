@@ -10,37 +10,73 @@ struct row {
 	enum symtab_bind bind;
 };
 
-static struct symtab *build(const struct row *rows, size_t num, bool backwards)
+struct question {
+	uint64_t vaddr;
+	const char *name; /* "-": none */
+};
+
+/* struct symtab_namer: numbered as the rows are. */
+static const char *row_name(void *data, uint64_t number, size_t *ret_len)
 {
-	struct symtab_builder *b = symtab_builder_new();
+	const struct row *rows = data;
 
-	for (size_t i = 0; i < num; i++) {
-		const struct row *r = &rows[backwards ? num - 1 - i : i];
+	*ret_len = strlen(rows[number].name);
+	return rows[number].name;
+}
 
-		CHECK(symtab_builder_add(b, r->vaddr, r->size, r->limit, r->name, strlen(r->name),
-					 r->bind));
+static struct symtab *ask(const struct row *rows, size_t num_rows, bool backwards,
+			  const uint64_t *vaddrs, size_t num)
+{
+	const struct symtab_namer namer = { row_name, (void *)rows };
+	struct symtab *t = symtab_new(vaddrs, num);
+
+	if (!t)
+		abort();
+	for (size_t i = 0; i < num_rows; i++) {
+		size_t at = backwards ? num_rows - 1 - i : i;
+		const struct row *r = &rows[at];
+		const struct symtab_function f = { r->vaddr, r->size, r->limit, r->bind, at };
+
+		symtab_offer(t, &f, &namer);
 	}
-	return symtab_builder_finish(b);
+	CHECK(symtab_finish(t));
+	return t;
 }
 
-static const char *name_at(const struct symtab *t, uint64_t vaddr)
+static void check_answer(const struct symtab *t, size_t at, const struct question *q)
 {
-	struct symtab_entry e;
+	struct symtab_entry e = { .name = "-" };
+	bool found = symtab_answer(t, at, &e);
 
-	if (!symtab_find(t, vaddr, &e))
-		return "-";
-	CHECK(e.start <= vaddr && vaddr < e.end);
-	return e.name;
+	CHECK(found == (strcmp(q->name, "-") != 0));
+	CHECK(e.start <= q->vaddr);
+	CHECK_MSG(!strcmp(e.name, q->name), "%#lx: %s, not %s", (unsigned long)q->vaddr, e.name,
+		  q->name);
 }
 
-static void check_end(const struct symtab *t, uint64_t vaddr, uint64_t start, uint64_t end)
+/* All questions at once and each alone must be answered the same. */
+static void check_questions(const struct row *rows, size_t num_rows, bool backwards,
+			    const struct question *questions, size_t num)
 {
-	struct symtab_entry e = { 0 };
+	uint64_t vaddrs[64];
+	struct symtab *t;
 
-	CHECK(symtab_find(t, vaddr, &e));
-	CHECK_MSG(e.start == start && e.end == end, "%#lx..%#lx", (unsigned long)e.start,
-		  (unsigned long)e.end);
+	if (num > 64)
+		abort();
+	for (size_t i = 0; i < num; i++)
+		vaddrs[i] = questions[i].vaddr;
+	t = ask(rows, num_rows, backwards, vaddrs, num);
+	for (size_t i = 0; i < num; i++)
+		check_answer(t, i, &questions[i]);
+	symtab_free(t);
+	for (size_t i = 0; i < num; i++) {
+		t = ask(rows, num_rows, backwards, &vaddrs[i], 1);
+		check_answer(t, 0, &questions[i]);
+		symtab_free(t);
+	}
 }
+
+#define LEN(array) (sizeof(array) / sizeof((array)[0]))
 
 static void test_gaps_and_sizes(bool backwards)
 {
@@ -53,25 +89,23 @@ static void test_gaps_and_sizes(bool backwards)
 		{ 0x4000, 0x100, 0x4080, "cut", SYMTAB_GLOBAL },
 		{ UINT64_MAX - 4, 16, 0, "wraps", SYMTAB_GLOBAL },
 	};
-	struct symtab *t = build(rows, sizeof(rows) / sizeof(rows[0]), backwards);
+	static const struct question questions[] = {
+		{ 0xfff, "-" },
+		{ 0x1000, "first" },
+		{ 0x100f, "first" },
+		{ 0x1010, "-" },
+		{ 0x103f, "label" },
+		{ 0x105f, "second" },
+		{ 0x1060, "-" },
+		{ 0x1fff, "last" },
+		{ 0x2000, "-" },
+		{ 0x3000, "-" },
+		{ 0x407f, "cut" },
+		{ 0x4080, "-" },
+		{ UINT64_MAX - 2, "-" },
+	};
 
-	CHECK(symtab_count(t) == 5);
-	CHECK_STR(name_at(t, 0xfff), "-");
-	CHECK_STR(name_at(t, 0x1000), "first");
-	CHECK_STR(name_at(t, 0x100f), "first");
-	CHECK_STR(name_at(t, 0x1010), "-");
-	CHECK_STR(name_at(t, 0x103f), "label");
-	check_end(t, 0x1020, 0x1020, 0x1040);
-	CHECK_STR(name_at(t, 0x105f), "second");
-	CHECK_STR(name_at(t, 0x1060), "-");
-	CHECK_STR(name_at(t, 0x1fff), "last");
-	check_end(t, 0x1f00, 0x1f00, 0x2000);
-	CHECK_STR(name_at(t, 0x2000), "-");
-	CHECK_STR(name_at(t, 0x3000), "-");
-	CHECK_STR(name_at(t, 0x407f), "cut");
-	CHECK_STR(name_at(t, 0x4080), "-");
-	CHECK_STR(name_at(t, UINT64_MAX - 2), "-");
-	symtab_free(t);
+	check_questions(rows, LEN(rows), backwards, questions, LEN(questions));
 }
 
 static void test_aliases(bool backwards)
@@ -88,15 +122,15 @@ static void test_aliases(bool backwards)
 		{ 0x3000, 0x10, 0x5000, "short", SYMTAB_LOCAL },
 		{ 0x3000, 0x40, 0x5000, "long", SYMTAB_GLOBAL },
 	};
-	struct symtab *t = build(rows, sizeof(rows) / sizeof(rows[0]), backwards);
+	static const struct question questions[] = {
+		{ 0x1008, "read" },
+		{ 0x1010, "-" }, /* the label does not stretch what has a size */
+		{ 0x2fff, "plain" },
+		{ 0x3008, "short" },
+		{ 0x3010, "long" },
+	};
 
-	CHECK(symtab_count(t) == 4);
-	CHECK_STR(name_at(t, 0x1008), "read");
-	CHECK_STR(name_at(t, 0x1010), "-"); /* the label does not stretch what has a size */
-	CHECK_STR(name_at(t, 0x2fff), "plain");
-	CHECK_STR(name_at(t, 0x3008), "short");
-	CHECK_STR(name_at(t, 0x3010), "long");
-	symtab_free(t);
+	check_questions(rows, LEN(rows), backwards, questions, LEN(questions));
 }
 
 static void test_nested(bool backwards)
@@ -110,67 +144,131 @@ static void test_nested(bool backwards)
 		{ 0x2020, 0x40, 0, "right", SYMTAB_GLOBAL },
 		{ 0x3000, 0x10, 0, "far", SYMTAB_GLOBAL },
 	};
-	struct symtab *t = build(rows, sizeof(rows) / sizeof(rows[0]), backwards);
+	static const struct question questions[] = {
+		{ 0x100f, "outer" },
+		{ 0x101f, "middle" },
+		{ 0x1027, "inner" },
+		{ 0x1028, "middle" },
+		{ 0x1050, "outer" },
+		{ 0x10ff, "tail" },
+		{ 0x1100, "-" }, /* a label inside a function ends with it */
+		{ 0x201f, "left" },
+		{ 0x2020, "right" },
+		{ 0x205f, "right" },
+		{ 0x2060, "-" },
+		{ 0x3000, "far" },
+	};
 
-	CHECK_STR(name_at(t, 0x100f), "outer");
-	CHECK_STR(name_at(t, 0x101f), "middle");
-	CHECK_STR(name_at(t, 0x1027), "inner");
-	CHECK_STR(name_at(t, 0x1028), "middle");
-	CHECK_STR(name_at(t, 0x1050), "outer");
-	CHECK_STR(name_at(t, 0x10ff), "tail");
-	CHECK_STR(name_at(t, 0x1100), "-"); /* a label inside a function ends with it */
-	CHECK_STR(name_at(t, 0x201f), "left");
-	CHECK_STR(name_at(t, 0x2020), "right");
-	CHECK_STR(name_at(t, 0x205f), "right");
-	CHECK_STR(name_at(t, 0x2060), "-");
-	CHECK_STR(name_at(t, 0x3000), "far");
-	symtab_free(t);
+	check_questions(rows, LEN(rows), backwards, questions, LEN(questions));
 }
 
 static void test_empty(void)
 {
-	struct symtab *t = symtab_builder_finish(symtab_builder_new());
-	struct symtab_entry e;
+	const struct symtab_namer namer = { row_name, NULL };
+	const struct symtab_function f = { 0x1000, 0x10, 0, SYMTAB_GLOBAL, 0 };
+	struct symtab *t = symtab_new(NULL, 0);
 
-	CHECK(t);
-	CHECK(symtab_count(t) == 0);
-	CHECK(!symtab_find(t, 0, &e));
-	CHECK(!symtab_find(NULL, 0, &e));
+	if (!t)
+		abort();
+	symtab_offer(t, &f, &namer); /* nobody asks, so its name is not read */
+	CHECK(symtab_finish(t));
+	CHECK(symtab_first_at(t, 5) == 0);
 	symtab_free(t);
 	symtab_free(NULL);
-	symtab_builder_free(NULL);
-	symtab_builder_free(symtab_builder_new());
+}
+
+/* A function without a name is none: what lies around it answers. */
+static const char *no_name(void *data, uint64_t number, size_t *ret_len)
+{
+	*ret_len = 5;
+	(*(int *)data)++;
+	return number ? "outer" : NULL;
+}
+
+static void test_nameless(void)
+{
+	static const uint64_t vaddrs[] = { 0x1010, 0x1011, 0x1012 };
+	int asked = 0;
+	const struct symtab_namer namer = { no_name, &asked };
+	const struct symtab_function inner = { 0x1008, 0x10, 0, SYMTAB_GLOBAL, 0 };
+	const struct symtab_function outer = { 0x1000, 0x100, 0, SYMTAB_GLOBAL, 1 };
+	struct symtab *t = symtab_new(vaddrs, LEN(vaddrs));
+	struct symtab_entry e;
+
+	if (!t)
+		abort();
+	symtab_offer(t, &inner, &namer);
+	symtab_offer(t, &outer, &namer);
+	CHECK(asked == 2); /* once each, however many ask */
+	CHECK(symtab_finish(t));
+	for (size_t i = 0; i < LEN(vaddrs); i++)
+		CHECK(symtab_answer(t, i, &e) && e.start == 0x1000 && !strcmp(e.name, "outer"));
+	symtab_free(t);
+}
+
+static void test_first_at(void)
+{
+	enum { NUM = 5000 };
+	uint64_t *vaddrs = malloc(NUM * sizeof(*vaddrs)), seed = 3, at = 100;
+	struct symtab *t;
+
+	if (!vaddrs)
+		abort();
+	for (size_t i = 0; i < NUM; i++) {
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		at += seed >> (i % 50 ? 56 : 20); /* dense crowds with wide gaps, some equal */
+		vaddrs[i] = at;
+	}
+	t = symtab_new(vaddrs, NUM);
+	if (!t)
+		abort();
+	CHECK(symtab_first_at(t, 0) == 0);
+	CHECK(symtab_first_at(t, UINT64_MAX) == NUM);
+	for (size_t i = 0; i < NUM; i++) {
+		size_t first = symtab_first_at(t, vaddrs[i]), next = symtab_first_at(t, vaddrs[i] + 1);
+
+		CHECK(first <= i && vaddrs[first] == vaddrs[i] && (!first || vaddrs[first - 1] < vaddrs[i]));
+		CHECK(next > i && (next == NUM || vaddrs[next] > vaddrs[i]));
+	}
+	symtab_free(t);
+	free(vaddrs);
 }
 
 /* Every address of a crowd of random ranges, against the definition. */
 static void test_against_definition(void)
 {
-	enum { NUM = 60, SPAN = 400 };
-	uint64_t start[NUM], end[NUM], seed = 7;
-	struct symtab_builder *b = symtab_builder_new();
+	enum { NUM = 60, SPAN = 400, ASKED = SPAN + 70 };
+	struct row rows[NUM];
+	uint64_t vaddrs[ASKED], seed = 7;
+	char names[NUM][8];
 	struct symtab *t;
 
 	for (size_t i = 0; i < NUM; i++) {
 		seed = seed * 6364136223846793005u + 1442695040888963407u;
-		start[i] = 1 + (seed >> 33) % SPAN;
-		end[i] = start[i] + 1 + (seed >> 50) % 60;
-		CHECK(symtab_builder_add(b, start[i], end[i] - start[i], 0, "f", 1, SYMTAB_GLOBAL));
+		snprintf(names[i], sizeof(names[i]), "f%02zu", i);
+		rows[i] = (struct row){ .vaddr = 1 + (seed >> 33) % SPAN,
+					.size = 1 + (seed >> 50) % 60,
+					.name = names[i] };
 	}
-	t = symtab_builder_finish(b);
-	for (uint64_t at = 0; at < SPAN + 70; at++) {
+	for (size_t at = 0; at < ASKED; at++)
+		vaddrs[at] = at;
+	t = ask(rows, NUM, false, vaddrs, ASKED);
+	for (size_t at = 0; at < ASKED; at++) {
+		const struct row *best = NULL;
 		struct symtab_entry e = { 0 };
-		uint64_t best = 0, best_end = UINT64_MAX;
 
 		for (size_t i = 0; i < NUM; i++) {
-			if (start[i] > at || end[i] <= at || start[i] < best)
+			const struct row *r = &rows[i];
+
+			if (r->vaddr > at || r->vaddr + r->size <= at)
 				continue;
-			if (start[i] > best || end[i] < best_end)
-				best_end = end[i];
-			best = start[i];
+			if (!best || r->vaddr > best->vaddr ||
+			    (r->vaddr == best->vaddr && r->size < best->size))
+				best = r;
 		}
-		CHECK(symtab_find(t, at, &e) == (best != 0));
+		CHECK(symtab_answer(t, at, &e) == (best != NULL));
 		if (best)
-			CHECK(e.start == best && e.end == best_end);
+			CHECK(e.start == best->vaddr && !strcmp(e.name, best->name));
 	}
 	symtab_free(t);
 }
@@ -183,6 +281,8 @@ int main(void)
 		test_nested(backwards);
 	}
 	test_empty();
+	test_nameless();
+	test_first_at();
 	test_against_definition();
 	return check_done();
 }

@@ -3,7 +3,7 @@
 
 #include "base/err.h"
 #include "symbols/elf_file.h"
-#include "symbols/symtab.h"
+#include "test/symbols/names.h"
 #include "test/check.h"
 
 #include <errno.h>
@@ -94,29 +94,4 @@ __attribute__((unused)) static uint64_t nm_vaddr(const char *path, const char *n
 	if (pipe)
 		pclose(pipe);
 	return vaddr;
-}
-
-__attribute__((unused)) static const char *name_of(struct elf_file *f, uint64_t vaddr)
-{
-	struct symtab_entry e;
-
-	return symtab_find(elf_file_symtab(f), vaddr, &e) ? e.name : "-";
-}
-
-/* Where code named so starts; 0 = nowhere. */
-__attribute__((unused)) static uint64_t find_name(struct elf_file *f, const char *name)
-{
-	const struct elf_load *loads;
-	size_t num = elf_file_loads(f, &loads);
-	struct symtab_entry e;
-
-	for (size_t i = 0; i < num; i++) {
-		if (!loads[i].executable)
-			continue;
-		for (uint64_t at = loads[i].vaddr; at < loads[i].vaddr + loads[i].filesz; at++) {
-			if (symtab_find(elf_file_symtab(f), at, &e) && !strcmp(e.name, name))
-				return e.start;
-		}
-	}
-	return 0;
 }

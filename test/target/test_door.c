@@ -775,7 +775,9 @@ static void test_texts(void)
 {
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	struct err err = { 0 };
+	_cleanup_close_ int fd = -1;
 	uint8_t bits[64];
+	char piece[100];
 	uint64_t id = 0;
 	int r;
 
@@ -783,6 +785,12 @@ static void test_texts(void)
 	CHECK(cpulist_parse(text.data, text.len, bits, 512) >= 1);
 	strbuf_clear(&text);
 	CHECK(door_read_text(door, DOOR_KALLSYMS, &text, NULL) == 0 && text.len > 100000);
+	fd = door_open_text(door, DOOR_KALLSYMS, NULL);
+	CHECK(fd >= 0);
+	CHECK(door_read_piece(fd, piece, sizeof(piece)) == (ssize_t)sizeof(piece));
+	CHECK(!memcmp(piece, text.data, sizeof(piece)));
+	CHECK(door_read_piece(-1, piece, sizeof(piece)) == -EBADF);
+	CHECK(door_open_text(door, DOOR_NUM_TEXTS, NULL) == -EINVAL);
 	strbuf_clear(&text);
 	CHECK(door_read_text(door, DOOR_MEMINFO, &text, NULL) == 0);
 	CHECK(!strncmp(text.data, "MemTotal:", 9));

@@ -1,0 +1,215 @@
+#include "app/naming.h"
+
+#include "base/cleanup.h"
+#include "base/intern.h"
+#include "base/vec.h"
+#include "output/profile.h"
+#include "symbols/elf_file.h"
+#include "symbols/file.h"
+#include "symbols/symbols.h"
+#include "unwinder/unwinder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct naming {
+	struct naming_opts opts;
+	VEC(struct profile_frame) frames; /* by frame id; kind FRAME_LABEL = not named */
+};
+
+/* A frame that waits for its symbol. */
+struct waiting {
+	uint32_t owner; /* file id; KERNEL = the kernel, which no file is */
+	uint32_t id;
+	uint64_t place; /* vaddr in the file, or address */
+};
+
+enum { KERNEL = 0, EVERY_FILE = 0 };
+
+struct queue {
+	VEC(struct waiting) frames;
+};
+
+static void queue_deinit(struct queue *q)
+{
+	vec_deinit(&q->frames);
+}
+
+struct naming *naming_new(const struct naming_opts *opts)
+{
+	struct naming *n = calloc(1, sizeof(*n));
+
+	if (n)
+		n->opts = *opts;
+	return n;
+}
+
+void naming_free(struct naming *n)
+{
+	if (!n)
+		return;
+	vec_deinit(&n->frames);
+	free(n);
+}
+
+const struct profile_frame *naming_get(const struct naming *n, uint32_t id)
+{
+	if (id >= n->frames.len || n->frames.data[id].kind == FRAME_LABEL)
+		return NULL;
+	return &n->frames.data[id];
+}
+
+static bool grow(struct naming *n, uint32_t num)
+{
+	size_t old = n->frames.len;
+
+	if (num <= old)
+		return true;
+	if (!vec_reserve(&n->frames, num))
+		return false;
+	memset(n->frames.data + old, 0, (num - old) * sizeof(n->frames.data[0]));
+	n->frames.len = num;
+	return true;
+}
+
+/* What is known of a frame without its symbol; false: there is none to look for. */
+static bool describe(struct naming *n, const struct unwind_frame *place, struct waiting *ret,
+		     struct profile_frame *frame)
+{
+	struct file *file;
+
+	*frame = (struct profile_frame){ .place = place->place, .kind = FRAME_KERNEL };
+	ret->owner = KERNEL;
+	ret->place = place->place;
+	if (place->where == FRAME_IN_KERNEL)
+		return true;
+	file = files_by_id(n->opts.files, place->owner);
+	if (!file) { /* it left the table unnamed: memory was out then */
+		frame->kind = FRAME_UNKNOWN;
+		return false;
+	}
+	frame->module = file->base;
+	frame->path = file->path;
+	frame->kind = FRAME_NATIVE;
+	ret->owner = file->id;
+	return file->kind == FILE_ELF && elf_file_vaddr(file->elf, place->place, &ret->place);
+}
+
+static bool collect(struct naming *n, uint32_t only_file, struct queue *q)
+{
+	uint32_t num = unwinder_num_frames(n->opts.unwinder);
+
+	if (!grow(n, num))
+		return false;
+	for (uint32_t id = 1; id < num; id++) {
+		struct unwind_frame place;
+		struct profile_frame frame;
+		struct waiting waiting = { .id = id };
+
+		if (n->frames.data[id].kind != FRAME_LABEL)
+			continue;
+		place = unwinder_frame(n->opts.unwinder, id);
+		if (place.where != FRAME_IN_FILE && place.where != FRAME_IN_KERNEL)
+			continue;
+		if (only_file != EVERY_FILE &&
+		    (place.where != FRAME_IN_FILE || place.owner != only_file))
+			continue;
+		if (!describe(n, &place, &waiting, &frame))
+			n->frames.data[id] = frame;
+		else if (!vec_push(&q->frames, waiting))
+			return false;
+	}
+	return true;
+}
+
+static int compare_waiting(const void *left, const void *right)
+{
+	const struct waiting *a = left, *b = right;
+
+	if (a->owner != b->owner)
+		return a->owner < b->owner ? -1 : 1;
+	return a->place < b->place ? -1 : a->place > b->place;
+}
+
+/* Symbols of the places of one owner, in their order. False when out of memory. */
+static bool find_symbols(struct naming *n, uint32_t owner, const uint64_t *places, size_t num,
+			 struct symbol *symbols, const char **modules)
+{
+	struct file *file;
+
+	if (owner == KERNEL)
+		return symbols_kernel_batch(n->opts.symbols, places, num, symbols, modules);
+	file = files_by_id(n->opts.files, owner);
+	return symbols_file_batch(n->opts.symbols, file, places, num, symbols);
+}
+
+static bool name_frame(struct naming *n, uint32_t id, const struct symbol *symbol,
+		       const char *kernel_module)
+{
+	struct unwind_frame place = unwinder_frame(n->opts.unwinder, id);
+	struct profile_frame frame;
+	struct waiting unused;
+
+	describe(n, &place, &unused, &frame);
+	frame.name = symbol->name;
+	if (place.where == FRAME_IN_KERNEL) {
+		frame.module = kernel_module ? kernel_module
+					     : intern_str(n->opts.strings, "[kernel]");
+		if (!frame.module)
+			return false;
+	}
+	n->frames.data[id] = frame;
+	return true;
+}
+
+/* Frames of one owner. */
+static bool name_group(struct naming *n, const struct waiting *group, size_t num)
+{
+	_cleanup_free_ uint64_t *places = calloc(num, sizeof(*places));
+	_cleanup_free_ struct symbol *symbols = calloc(num, sizeof(*symbols));
+	_cleanup_free_ const char **modules = calloc(num, sizeof(*modules));
+
+	if (!places || !symbols || !modules)
+		return false;
+	for (size_t i = 0; i < num; i++)
+		places[i] = group[i].place;
+	if (!find_symbols(n, group->owner, places, num, symbols, modules))
+		return false;
+	for (size_t i = 0; i < num; i++) {
+		if (!name_frame(n, group[i].id, &symbols[i], modules[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool name_queue(struct naming *n, struct queue *q, bool (*stop)(void *data), void *data)
+{
+	const struct waiting *frames = q->frames.data;
+	size_t num = q->frames.len;
+
+	if (num)
+		qsort(q->frames.data, num, sizeof(*frames), compare_waiting);
+	for (size_t i = 0, end; i < num; i = end) {
+		for (end = i + 1; end < num && frames[end].owner == frames[i].owner;)
+			end++;
+		if (stop && stop(data))
+			return true;
+		if (!name_group(n, frames + i, end - i))
+			return false;
+	}
+	return true;
+}
+
+bool naming_all(struct naming *n, bool (*stop)(void *data), void *data)
+{
+	_cleanup_(queue_deinit) struct queue q = { 0 };
+
+	return collect(n, EVERY_FILE, &q) && name_queue(n, &q, stop, data);
+}
+
+bool naming_file(struct naming *n, uint32_t file_id)
+{
+	_cleanup_(queue_deinit) struct queue q = { 0 };
+
+	return collect(n, file_id, &q) && name_queue(n, &q, NULL, NULL);
+}
