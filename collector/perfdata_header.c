@@ -329,9 +329,12 @@ static int find_data(struct perfdata *p, const struct file_header *h, uint64_t f
 	if (!h->data.size || end > file_bytes) {
 		p->info.unfinished = true;
 		p->in.limit = file_bytes;
-	} else if (!has_features(h) && end < file_bytes && h->attrs.offset < h->data.offset) {
-		/* A header that is kept up to date while the file grows: what came since may be whole too. */
+	} else if (!has_features(h)) {
+		/* They are written last. */
 		p->info.unfinished = true;
+		if (end == file_bytes || h->attrs.offset > h->data.offset)
+			return 0;
+		/* A header that is kept up to date while the file grows: what came since may be whole too. */
 		p->tail_optional = true;
 		p->in.limit = file_bytes;
 	}

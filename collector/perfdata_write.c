@@ -1,0 +1,479 @@
+#include "collector/perfdata_write_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+/* tools/lib/perf/include/perf/event.h */
+enum { PERFDATA_FINISHED_ROUND = 68 };
+
+static const uint64_t FLUSH_NS = 1000000000;
+static const uint16_t MISC_SIZE_IS_TOLD = 1u << 15; /* PERF_RECORD_MISC_BUILD_ID_SIZE */
+
+/* What struct record holds of a sample, and this writes. */
+static const uint64_t WRITTEN_FIELDS = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID |
+				       PERF_SAMPLE_TIME | PERF_SAMPLE_ID | PERF_SAMPLE_CPU |
+				       PERF_SAMPLE_PERIOD | PERF_SAMPLE_CALLCHAIN |
+				       PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER;
+
+/* --- the file --- */
+
+static bool fail(struct perfdata_writer *w, int code)
+{
+	if (w->failure.code)
+		return false;
+	err_set(&w->failure, code, "cannot write: %s", strerror(code));
+	/* What is behind the counted records would only confuse. */
+	if (!w->opts.stream && w->size && ftruncate(w->fd, (off_t)(w->records_at + w->size)) == 0)
+		w->end = w->records_at + w->size;
+	return false;
+}
+
+bool write_out(struct perfdata_writer *w, const void *bytes, size_t size)
+{
+	const uint8_t *from = bytes;
+
+	while (size && !w->failure.code) {
+		ssize_t n = write(w->fd, from, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return fail(w, n < 0 ? errno : EIO);
+		from += n;
+		size -= (size_t)n;
+		w->end += (uint64_t)n;
+	}
+	return !w->failure.code;
+}
+
+/* Over bytes that are there already: it needs no room on the disk, nor moves where write() goes on. */
+bool write_at(struct perfdata_writer *w, const void *bytes, size_t size, uint64_t offset)
+{
+	const uint8_t *from = bytes;
+
+	while (size && !w->failure.code) {
+		ssize_t n = pwrite(w->fd, from, size, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return fail(w, n < 0 ? errno : EIO);
+		from += n;
+		size -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return !w->failure.code;
+}
+
+bool write_buffer(struct perfdata_writer *w)
+{
+	size_t len = w->len;
+
+	w->len = 0;
+	w->flushed_ns = clock_monotonic_ns();
+	return write_out(w, w->buf, len) && (w->opts.stream || write_size(w));
+}
+
+/* --- records --- */
+
+/* A record being put together at the end of the buffer. */
+struct draft {
+	uint8_t *start;
+	size_t len;
+};
+
+static void put(struct draft *d, const void *bytes, size_t size)
+{
+	if (size)
+		memcpy(d->start + d->len, bytes, size);
+	d->len += size;
+}
+
+static void put_u32(struct draft *d, uint32_t value)
+{
+	put(d, &value, sizeof(value));
+}
+
+static void put_u64(struct draft *d, uint64_t value)
+{
+	put(d, &value, sizeof(value));
+}
+
+static void put_zeros(struct draft *d, size_t size)
+{
+	memset(d->start + d->len, 0, size);
+	d->len += size;
+}
+
+static void put_tid(struct draft *d, const struct record *rec)
+{
+	put_u32(d, (uint32_t)rec->pid);
+	put_u32(d, (uint32_t)rec->tid);
+}
+
+static void put_cpu(struct draft *d, const struct record *rec)
+{
+	put_u32(d, rec->cpu);
+	put_u32(d, 0);
+}
+
+/* perf_event__output_id_sample of kernel/events/core.c. */
+static void put_trailer(struct draft *d, const struct write_event *event, const struct record *rec)
+{
+	uint64_t type = event->attr.sample_type;
+
+	if (type & PERF_SAMPLE_TID)
+		put_tid(d, rec);
+	if (type & PERF_SAMPLE_TIME)
+		put_u64(d, rec->time_ns);
+	if (type & PERF_SAMPLE_ID)
+		put_u64(d, event->id);
+	if (type & PERF_SAMPLE_CPU)
+		put_cpu(d, rec);
+	if (type & PERF_SAMPLE_IDENTIFIER)
+		put_u64(d, event->id);
+}
+
+/* Zero-terminated, padded to a multiple of 8. */
+static void put_text(struct draft *d, const char *text, size_t len)
+{
+	put(d, text, len);
+	put_zeros(d, 8 - len % 8);
+}
+
+/*
+ * How much of a stack dump to write: what the kernel filled, rounded up to a multiple of 8. A dump that is not full is
+ * never written as if it were, as its reader could then not tell that the stack ends there: it gets a word more.
+ */
+static size_t stack_size(const struct record_sample *s)
+{
+	if (s->stack_bytes == s->stack_size)
+		return s->stack_bytes & ~(size_t)7;
+	return (s->stack_bytes + 8) & ~(size_t)7;
+}
+
+static void put_stack(struct draft *d, const struct record_sample *s)
+{
+	size_t size = stack_size(s);
+	size_t filled = s->stack_bytes < size ? s->stack_bytes : size;
+
+	if (!s->stack_size || !size) {
+		put_u64(d, 0);
+		return;
+	}
+	put_u64(d, size);
+	put(d, s->stack, filled);
+	put_zeros(d, size - filled);
+	put_u64(d, filled);
+}
+
+static void put_sample(struct draft *d, const struct write_event *event, const struct record *rec)
+{
+	const struct record_sample *s = &rec->sample;
+	uint64_t type = event->attr.sample_type;
+
+	if (type & PERF_SAMPLE_IDENTIFIER)
+		put_u64(d, event->id);
+	if (type & PERF_SAMPLE_IP)
+		put_u64(d, s->ip);
+	if (type & PERF_SAMPLE_TID)
+		put_tid(d, rec);
+	if (type & PERF_SAMPLE_TIME)
+		put_u64(d, rec->time_ns);
+	if (type & PERF_SAMPLE_ID)
+		put_u64(d, event->id);
+	if (type & PERF_SAMPLE_CPU)
+		put_cpu(d, rec);
+	if (type & PERF_SAMPLE_PERIOD)
+		put_u64(d, s->period);
+	if (type & PERF_SAMPLE_CALLCHAIN) {
+		put_u64(d, s->num_chain);
+		put(d, s->chain, s->num_chain * sizeof(uint64_t));
+	}
+	if (type & PERF_SAMPLE_REGS_USER) {
+		put_u64(d, s->regs ? s->regs_abi : 0);
+		put(d, s->regs, s->regs ? s->num_regs * sizeof(uint64_t) : 0);
+	}
+	if (type & PERF_SAMPLE_STACK_USER)
+		put_stack(d, s);
+}
+
+static void put_mmap(struct draft *d, const struct record *rec)
+{
+	put_tid(d, rec);
+	put_u64(d, rec->mmap.start);
+	put_u64(d, rec->mmap.len);
+	put_u64(d, rec->mmap.pgoff);
+	if (rec->raw_type == PERF_RECORD_MMAP2) {
+		if (rec->mmap.build_id) {
+			put_u32(d, (uint32_t)rec->mmap.build_id_len);
+			put(d, rec->mmap.build_id, 20);
+		} else {
+			put_u32(d, rec->mmap.maj);
+			put_u32(d, rec->mmap.min);
+			put_u64(d, rec->mmap.ino);
+			put_u64(d, rec->mmap.ino_generation);
+		}
+		put_u32(d, rec->mmap.prot);
+		put_u32(d, rec->mmap.flags);
+	}
+	put_text(d, rec->mmap.path, rec->mmap.path_len);
+}
+
+static void put_task(struct draft *d, const struct record *rec)
+{
+	put_u32(d, (uint32_t)rec->pid);
+	put_u32(d, (uint32_t)rec->task.ppid);
+	put_u32(d, (uint32_t)rec->tid);
+	put_u32(d, (uint32_t)rec->task.ptid);
+	put_u64(d, rec->time_ns);
+}
+
+static void put_switch(struct draft *d, const struct record *rec)
+{
+	if (rec->raw_type != PERF_RECORD_SWITCH_CPU_WIDE)
+		return;
+	put_u32(d, (uint32_t)rec->switching.other_pid);
+	put_u32(d, (uint32_t)rec->switching.other_tid);
+}
+
+/* What stands between header and trailer; false: it is not known. */
+static bool put_body(struct draft *d, const struct write_event *event, const struct record *rec)
+{
+	switch (rec->type) {
+	case RECORD_SAMPLE:
+		put_sample(d, event, rec);
+		return true;
+	case RECORD_MMAP:
+		put_mmap(d, rec);
+		return true;
+	case RECORD_COMM:
+		put_tid(d, rec);
+		put_text(d, rec->comm.comm, rec->comm.len);
+		return true;
+	case RECORD_FORK:
+	case RECORD_EXIT:
+		put_task(d, rec);
+		return true;
+	case RECORD_LOST:
+		put_u64(d, event->id);
+		put_u64(d, rec->lost.count);
+		return true;
+	case RECORD_THROTTLE:
+	case RECORD_UNTHROTTLE:
+		put_u64(d, rec->time_ns);
+		put_u64(d, event->id);
+		put_u64(d, event->id); /* stream_id */
+		return true;
+	case RECORD_SWITCH:
+		put_switch(d, rec);
+		return true;
+	case RECORD_OTHER:
+		return false;
+	}
+	return false;
+}
+
+/* No record is longer in the file than this says. */
+static size_t room_for(const struct record *rec)
+{
+	static const size_t FIXED = 256; /* header, words, trailer */
+	const struct record_sample *s = &rec->sample;
+
+	switch (rec->type) {
+	case RECORD_SAMPLE:
+		return FIXED + (s->num_chain + s->num_regs) * sizeof(uint64_t) + s->stack_bytes;
+	case RECORD_MMAP:
+		return FIXED + rec->mmap.path_len;
+	case RECORD_COMM:
+		return FIXED + rec->comm.len;
+	case RECORD_FORK:
+	case RECORD_EXIT:
+	case RECORD_LOST:
+	case RECORD_THROTTLE:
+	case RECORD_UNTHROTTLE:
+	case RECORD_SWITCH:
+	case RECORD_OTHER:
+		return FIXED;
+	}
+	return FIXED;
+}
+
+/* The size of a record that fits no longer into 16 bits has no meaning: it is left out. */
+static void finish_record(struct perfdata_writer *w, struct draft *d, uint32_t type, uint16_t misc)
+{
+	struct perf_event_header header = { .type = type, .misc = misc, .size = (uint16_t)d->len };
+
+	if (d->len > WRITE_RECORD_MAX)
+		return;
+	memcpy(d->start, &header, sizeof(header));
+	w->len += d->len;
+	w->round_open = true;
+}
+
+void perfdata_write_record(struct perfdata_writer *w, const struct record *rec, size_t event)
+{
+	const struct write_event *e = &w->events.data[event < w->events.len ? event : 0];
+	size_t room = room_for(rec);
+	struct draft d;
+
+	if (w->failure.code || room > WRITE_BUFFER)
+		return;
+	if (room > WRITE_BUFFER - w->len && !write_buffer(w))
+		return;
+	d = (struct draft){ .start = w->buf + w->len, .len = sizeof(struct perf_event_header) };
+	if (!put_body(&d, e, rec))
+		return;
+	if (rec->type != RECORD_SAMPLE) {
+		if (e->attr.sample_id_all)
+			put_trailer(&d, e, rec);
+	} else {
+		w->first_ns = w->first_ns ? w->first_ns : rec->time_ns;
+		w->last_ns = rec->time_ns;
+	}
+	finish_record(w, &d, rec->raw_type, rec->misc);
+}
+
+void perfdata_write_lost(struct perfdata_writer *w, uint64_t lost, size_t event)
+{
+	const struct write_event *e = &w->events.data[event < w->events.len ? event : 0];
+	struct record rec = { .pid = -1, .tid = -1, .cpu = UINT32_MAX, .time_ns = w->last_ns };
+	struct draft d;
+
+	if (w->failure.code || !lost || (WRITE_BUFFER - w->len < 256 && !write_buffer(w)))
+		return;
+	d = (struct draft){ .start = w->buf + w->len, .len = sizeof(struct perf_event_header) };
+	put_u64(&d, lost);
+	if (e->attr.sample_id_all)
+		put_trailer(&d, e, &rec);
+	finish_record(w, &d, PERF_RECORD_LOST_SAMPLES, 0);
+}
+
+/* --- life --- */
+
+int perfdata_write_flush(struct perfdata_writer *w, bool now, struct err *err)
+{
+	static const struct perf_event_header round = { .type = PERFDATA_FINISHED_ROUND,
+							.size = sizeof(round) };
+
+	if (!w->failure.code && w->round_open && WRITE_BUFFER - w->len >= sizeof(round)) {
+		memcpy(w->buf + w->len, &round, sizeof(round));
+		w->len += sizeof(round);
+		w->round_open = false;
+	}
+	if (!w->failure.code && w->len &&
+	    (now || w->len >= WRITE_MUCH || clock_monotonic_ns() - w->flushed_ns >= FLUSH_NS))
+		write_buffer(w);
+	return w->failure.code ? err_set(err, w->failure.code, "%s", w->failure.msg) : 0;
+}
+
+/* struct perf_record_header_build_id: header, pid, id in 20 bytes, its size, 3 bytes, name. */
+bool perfdata_write_build_id(struct perfdata_writer *w, bool kernel, const uint8_t *id, size_t id_len,
+			     const char *path)
+{
+	static const uint8_t zeros[WRITE_NAME_ALIGN] = { 0 };
+	size_t name_len = strlen(path), padding = WRITE_NAME_ALIGN - name_len % WRITE_NAME_ALIGN;
+	size_t size = sizeof(struct perf_event_header) + 28 + name_len + padding;
+	struct perf_event_header header = {
+		.type = 67, /* PERF_RECORD_HEADER_BUILD_ID */
+		.misc = MISC_SIZE_IS_TOLD |
+			(kernel ? PERF_RECORD_MISC_KERNEL : PERF_RECORD_MISC_USER),
+		.size = (uint16_t)size,
+	};
+	uint8_t size_byte = (uint8_t)id_len;
+	int32_t pid = -1;
+
+	if (!id_len || id_len > 20 || size > WRITE_RECORD_MAX)
+		return true;
+	strbuf_add(&w->build_ids, &header, sizeof(header));
+	strbuf_add(&w->build_ids, &pid, sizeof(pid));
+	strbuf_add(&w->build_ids, id, id_len);
+	strbuf_add(&w->build_ids, zeros, 20 - id_len);
+	strbuf_add(&w->build_ids, &size_byte, 1);
+	strbuf_add(&w->build_ids, zeros, 3);
+	strbuf_add(&w->build_ids, path, name_len);
+	strbuf_add(&w->build_ids, zeros, padding);
+	return !w->build_ids.failed;
+}
+
+/* The kernel's attr without what this does not write. */
+static int add_event(struct perfdata_writer *w, const struct perfdata_write_event *event, bool several,
+		     struct err *err)
+{
+	struct write_event e = { .attr = *event->attr, .id = w->events.len + 1 };
+
+	e.attr.size = sizeof(e.attr);
+	e.attr.sample_type &= WRITTEN_FIELDS;
+	e.attr.read_format &= ~(uint64_t)PERF_FORMAT_GROUP;
+	if (several)
+		e.attr.sample_type |= PERF_SAMPLE_IDENTIFIER;
+	if (strlen(event->name) >= sizeof(e.name))
+		return err_set(err, EINVAL, "the event's name is too long");
+	strcpy(e.name, event->name);
+	return vec_push(&w->events, e) ? 0 : err_oom(err);
+}
+
+static void writer_freep(struct perfdata_writer **w)
+{
+	perfdata_writer_free(*w);
+}
+
+int perfdata_write_begin(int fd, const struct perfdata_write_opts *opts, struct perfdata_writer **ret,
+			 struct err *err)
+{
+	_cleanup_close_ int owned = fd;
+	_cleanup_(writer_freep) struct perfdata_writer *w = calloc(1, sizeof(*w));
+	int r = 0;
+
+	if (!w)
+		return err_oom(err);
+	w->fd = steal_fd(&owned);
+	w->opts = *opts;
+	w->opts.events = NULL;
+	w->buf = malloc(WRITE_BUFFER);
+	if (!w->buf)
+		return err_oom(err);
+	if (!opts->num_events || opts->num_events > WRITE_EVENTS_MAX)
+		return err_set(err, EINVAL, "%zu events cannot be written", opts->num_events);
+	for (size_t i = 0; i < opts->num_events && r == 0; i++)
+		r = add_event(w, &opts->events[i], opts->num_events > 1, err);
+	if (r == 0)
+		r = write_header(w, err);
+	if (r < 0)
+		return r;
+	*ret = steal_ptr(w);
+	return 0;
+}
+
+int perfdata_write_end(struct perfdata_writer *w, struct err *err)
+{
+	perfdata_write_flush(w, true, NULL);
+	if (!w->failure.code)
+		write_features(w);
+	/* A network file system may keep its refusal until now. */
+	if (close(steal_fd(&w->fd)) < 0 && errno != EINTR)
+		fail(w, errno);
+	return w->failure.code ? err_set(err, w->failure.code, "%s", w->failure.msg) : 0;
+}
+
+void perfdata_writer_free(struct perfdata_writer *w)
+{
+	if (!w)
+		return;
+	closep(&w->fd);
+	vec_deinit(&w->events);
+	strbuf_deinit(&w->build_ids);
+	free(w->buf);
+	free(w);
+}
+
+uint64_t perfdata_written(const struct perfdata_writer *w)
+{
+	return w->end;
+}

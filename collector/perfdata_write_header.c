@@ -1,0 +1,339 @@
+/* Before and behind the records: tools/perf/util/header.c. */
+#include "collector/perfdata_write_priv.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* enum of header.h, HEADER_*, in the order they are written. */
+enum {
+	FEATURE_BUILD_ID = 2,
+	FEATURE_HOSTNAME = 3,
+	FEATURE_OSRELEASE = 4,
+	FEATURE_VERSION = 5,
+	FEATURE_ARCH = 6,
+	FEATURE_NRCPUS = 7,
+	FEATURE_CPUDESC = 8,
+	FEATURE_TOTAL_MEM = 10,
+	FEATURE_CMDLINE = 11,
+	FEATURE_EVENT_DESC = 12,
+	FEATURE_SAMPLE_TIME = 21,
+	FEATURE_CLOCKID = 23,
+	FEATURE_CLOCK_DATA = 29,
+	NUM_FEATURES = 30,
+};
+
+/* Records that only a stream has: tools/lib/perf/include/perf/event.h. */
+enum { STREAM_ATTR = 64, STREAM_FEATURE = 80 };
+
+struct section {
+	uint64_t offset, size;
+};
+
+/* struct perf_file_header */
+struct file_header {
+	char magic[8];
+	uint64_t size, attr_size;
+	struct section attrs, data, event_types;
+	uint64_t features[4];
+};
+
+struct stream_header {
+	char magic[8];
+	uint64_t size;
+};
+
+static const char MAGIC[8] = { 'P', 'E', 'R', 'F', 'I', 'L', 'E', '2' };
+
+static void add_u32(struct strbuf *b, uint32_t value)
+{
+	strbuf_add(b, &value, sizeof(value));
+}
+
+static void add_u64(struct strbuf *b, uint64_t value)
+{
+	strbuf_add(b, &value, sizeof(value));
+}
+
+/* u32 length, then text padded with zeros (do_write_string). */
+static void add_string(struct strbuf *b, const char *text)
+{
+	static const char zeros[WRITE_NAME_ALIGN] = { 0 };
+	size_t len = strlen(text), padding = WRITE_NAME_ALIGN - len % WRITE_NAME_ALIGN;
+
+	add_u32(b, (uint32_t)(len + padding));
+	strbuf_add(b, text, len);
+	strbuf_add(b, zeros, padding);
+}
+
+static void add_cmdline(struct strbuf *b, char *const *argv)
+{
+	uint32_t num = 0;
+
+	while (argv && argv[num])
+		num++;
+	add_u32(b, num);
+	for (uint32_t i = 0; i < num; i++)
+		add_string(b, argv[i]);
+}
+
+static void add_event_desc(struct strbuf *b, const struct perfdata_writer *w)
+{
+	add_u32(b, (uint32_t)w->events.len);
+	add_u32(b, sizeof(struct perf_event_attr));
+	for (size_t i = 0; i < w->events.len; i++) {
+		const struct write_event *e = &w->events.data[i];
+
+		strbuf_add(b, &e->attr, sizeof(e->attr));
+		add_u32(b, 1);
+		add_string(b, e->name);
+		add_u64(b, e->id);
+	}
+}
+
+/* What the records' clock showed when the clock on the wall showed this. */
+static void add_clock_data(struct strbuf *b, clockid_t clock)
+{
+	add_u32(b, 1); /* version */
+	add_u32(b, (uint32_t)clock);
+	add_u64(b, clock_ns(CLOCK_REALTIME));
+	add_u64(b, clock_ns(clock));
+}
+
+static void add_clock_resolution(struct strbuf *b, clockid_t clock)
+{
+	struct timespec res = { 0 };
+
+	clock_getres(clock, &res);
+	add_u64(b, (uint64_t)res.tv_sec * 1000000000u + (uint64_t)res.tv_nsec);
+}
+
+static void add_cpus(struct strbuf *b)
+{
+	add_u32(b, (uint32_t)sysconf(_SC_NPROCESSORS_CONF));
+	add_u32(b, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+/* Appends what is to be said of it: nothing, when nothing is known. */
+static void add_feature(struct strbuf *b, const struct perfdata_writer *w, unsigned int feature,
+			const struct utsname *host)
+{
+	const struct perf_event_attr *attr = &w->events.data[0].attr;
+
+	switch (feature) {
+	case FEATURE_BUILD_ID:
+		strbuf_add(b, w->build_ids.data, w->build_ids.len);
+		break;
+	case FEATURE_HOSTNAME:
+		add_string(b, host->nodename);
+		break;
+	case FEATURE_OSRELEASE:
+		add_string(b, host->release);
+		break;
+	case FEATURE_VERSION:
+		add_string(b, w->opts.version);
+		break;
+	case FEATURE_ARCH:
+		add_string(b, host->machine);
+		break;
+	case FEATURE_NRCPUS:
+		add_cpus(b);
+		break;
+	case FEATURE_CPUDESC:
+		if (w->opts.cpu)
+			add_string(b, w->opts.cpu);
+		break;
+	case FEATURE_TOTAL_MEM:
+		if (w->opts.mem_kib)
+			add_u64(b, w->opts.mem_kib);
+		break;
+	case FEATURE_CMDLINE:
+		add_cmdline(b, w->opts.argv);
+		break;
+	case FEATURE_EVENT_DESC:
+		add_event_desc(b, w);
+		break;
+	case FEATURE_SAMPLE_TIME:
+		add_u64(b, w->first_ns);
+		add_u64(b, w->last_ns);
+		break;
+	case FEATURE_CLOCKID:
+		if (attr->use_clockid)
+			add_clock_resolution(b, attr->clockid);
+		break;
+	case FEATURE_CLOCK_DATA:
+		if (attr->use_clockid)
+			add_clock_data(b, attr->clockid);
+		break;
+	}
+}
+
+/* --- files --- */
+
+/* Every event has one id, and they lie one after another behind the header. */
+static void add_attrs(struct strbuf *b, const struct perfdata_writer *w, uint64_t ids_at)
+{
+	for (size_t i = 0; i < w->events.len; i++) {
+		struct section ids = { ids_at + i * sizeof(uint64_t), sizeof(uint64_t) };
+
+		strbuf_add(b, &w->events.data[i].attr, sizeof(struct perf_event_attr));
+		strbuf_add(b, &ids, sizeof(ids));
+	}
+}
+
+static void add_file_header(struct strbuf *b, struct perfdata_writer *w)
+{
+	size_t num = w->events.len;
+	struct file_header h = {
+		.size = sizeof(h),
+		.attr_size = sizeof(struct perf_event_attr) + sizeof(struct section),
+	};
+
+	memcpy(h.magic, MAGIC, sizeof(MAGIC));
+	h.attrs.offset = sizeof(h) + num * sizeof(uint64_t);
+	h.attrs.size = num * h.attr_size;
+	h.data.offset = h.attrs.offset + h.attrs.size;
+	w->records_at = h.data.offset;
+	strbuf_add(b, &h, sizeof(h));
+	for (size_t i = 0; i < num; i++)
+		add_u64(b, w->events.data[i].id);
+	add_attrs(b, w, sizeof(h));
+}
+
+bool write_size(struct perfdata_writer *w)
+{
+	uint64_t size = w->end - w->records_at;
+
+	if (!write_at(w, &size, sizeof(size),
+		      offsetof(struct file_header, data) + offsetof(struct section, size)))
+		return false;
+	w->size = size;
+	return true;
+}
+
+static bool write_feature_bits(struct perfdata_writer *w, uint64_t bits)
+{
+	return write_at(w, &bits, sizeof(bits), offsetof(struct file_header, features));
+}
+
+/* A table of sections, one for each bit, then what they hold. */
+static bool write_file_features(struct perfdata_writer *w, const struct utsname *host)
+{
+	struct strbuf table = { 0 }, payload = { 0 };
+	uint64_t sizes[NUM_FEATURES], bits = 0, at = w->end;
+	bool ok;
+
+	for (unsigned int i = 0; i < NUM_FEATURES; i++) {
+		size_t before = payload.len;
+
+		add_feature(&payload, w, i, host);
+		sizes[i] = payload.len - before;
+		if (sizes[i]) {
+			bits |= 1ull << i;
+			at += sizeof(struct section);
+		}
+	}
+	for (unsigned int i = 0; i < NUM_FEATURES; i++) {
+		struct section s = { at, sizes[i] };
+
+		if (sizes[i])
+			strbuf_add(&table, &s, sizeof(s));
+		at += sizes[i];
+	}
+	ok = !table.failed && !payload.failed && !w->build_ids.failed;
+	if (!ok)
+		err_oom(&w->failure);
+	ok = ok && write_out(w, table.data, table.len) && write_out(w, payload.data, payload.len) &&
+	     write_feature_bits(w, bits);
+	strbuf_deinit(&table);
+	strbuf_deinit(&payload);
+	return ok;
+}
+
+/* --- streams --- */
+
+static void add_record(struct strbuf *b, uint32_t type, const struct strbuf *body)
+{
+	struct perf_event_header header = {
+		.type = type,
+		.size = (uint16_t)(sizeof(header) + body->len),
+	};
+
+	strbuf_add(b, &header, sizeof(header));
+	strbuf_add(b, body->data, body->len);
+}
+
+static void add_stream_attrs(struct strbuf *b, struct strbuf *body, const struct perfdata_writer *w)
+{
+	for (size_t i = 0; i < w->events.len; i++) {
+		strbuf_clear(body);
+		strbuf_add(body, &w->events.data[i].attr, sizeof(struct perf_event_attr));
+		add_u64(body, w->events.data[i].id);
+		add_record(b, STREAM_ATTR, body);
+	}
+}
+
+/* What is known only at the end is not among them. A command line of 64 KiB does not fit into a record. */
+static void add_stream_features(struct strbuf *b, struct strbuf *body, const struct perfdata_writer *w,
+				const struct utsname *host)
+{
+	for (unsigned int i = FEATURE_HOSTNAME; i < NUM_FEATURES; i++) {
+		size_t empty = sizeof(uint64_t);
+
+		strbuf_clear(body);
+		add_u64(body, i);
+		if (i != FEATURE_SAMPLE_TIME)
+			add_feature(body, w, i, host);
+		if (body->len > empty && body->len < WRITE_RECORD_MAX - sizeof(uint64_t))
+			add_record(b, STREAM_FEATURE, body);
+	}
+}
+
+static void add_stream_header(struct strbuf *b, const struct perfdata_writer *w,
+			      const struct utsname *host)
+{
+	struct stream_header h = { .size = sizeof(h) };
+	struct strbuf body = { 0 };
+
+	memcpy(h.magic, MAGIC, sizeof(MAGIC));
+	strbuf_add(b, &h, sizeof(h));
+	add_stream_attrs(b, &body, w);
+	add_stream_features(b, &body, w, host);
+	b->failed |= body.failed;
+	strbuf_deinit(&body);
+}
+
+/* --- both --- */
+
+int write_header(struct perfdata_writer *w, struct err *err)
+{
+	struct strbuf b = { 0 };
+	struct utsname host;
+
+	uname(&host);
+	if (w->opts.stream)
+		add_stream_header(&b, w, &host);
+	else
+		add_file_header(&b, w);
+	if (b.failed)
+		err_oom(&w->failure);
+	else
+		write_out(w, b.data, b.len);
+	strbuf_deinit(&b);
+	w->flushed_ns = clock_monotonic_ns();
+	return w->failure.code ? err_set(err, w->failure.code, "%s", w->failure.msg) : 0;
+}
+
+bool write_features(struct perfdata_writer *w)
+{
+	struct utsname host;
+
+	uname(&host);
+	return w->opts.stream ? write_out(w, w->build_ids.data, w->build_ids.len)
+			      : write_file_features(w, &host);
+}

@@ -1,0 +1,18 @@
+/*
+ * Records of what was there before the recording began, as `perf record` makes them up for its files: the kernel and
+ * its modules, and names and executable mappings of processes. They carry no time, so readers take them first.
+ */
+#pragma once
+
+#include "collector/collector.h"
+
+/*
+ * The kernel's text under the name that lets perf find how far it was moved ("[kernel.kallsyms]_text"), and its
+ * modules. Nothing where addresses are hidden (kptr_restrict). 0 or -ENOMEM.
+ */
+int synth_kernel(struct door *door, const struct collector_sink *sink, struct err *err);
+
+/* All threads of one process, then its mappings; nothing when it has ended. 0 or -ENOMEM. */
+int synth_process(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err);
+/* Every process. */
+int synth_all(struct door *door, const struct collector_sink *sink, struct err *err);
