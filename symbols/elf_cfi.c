@@ -1,33 +1,27 @@
 /*
  * libdw is never given the file itself: dwarf_getcfi_elf may read all of it (where only
  * PT_GNU_EH_FRAME is there it asks for the raw file to find where .eh_frame ends), and
- * dwarf_begin_elf loads every debug section. It gets a small ELF image in memory that holds the
- * sections it needs at the vaddrs they have.
+ * dwarf_begin_elf loads every debug section. It gets a small ELF image in memory with two sections,
+ * .eh_frame_hdr and .eh_frame. Where the file has no usable search table, or a .debug_frame
+ * instead, the image has what the linker could have written: so libdw only ever reads the entries
+ * it is asked about, and we can look at them first (cfi_index.h).
  */
 #include "symbols/elf_file_priv.h"
 
 #include "base/cleanup.h"
+#include "symbols/elf_cfi.h"
 
+#include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <endian.h>
 #include <libelf.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PARTS = 2 };
-
-/* A section of the image. */
-struct part {
-	const char *name;
-	uint64_t addr, size;
-	uint64_t at; /* in the image */
-};
-
-struct image {
-	struct part parts[MAX_PARTS];
-	size_t num;
-	uint8_t *bytes;
-	size_t size;
+enum {
+	FRAME_AT = sizeof(Elf64_Ehdr),
+	HDR_BYTES = 16, /* of .eh_frame_hdr before the table, as we write it */
+	NUM_SECTIONS = 4,
 };
 
 static uint64_t align8(uint64_t x)
@@ -35,9 +29,29 @@ static uint64_t align8(uint64_t x)
 	return (x + 7) & ~(uint64_t)7;
 }
 
-static void image_add(struct image *im, const char *name, uint64_t addr, uint64_t size)
+/* The image while it is made: its file header, then .eh_frame. */
+struct image {
+	uint8_t *bytes;
+	size_t size;    /* of .eh_frame */
+	uint64_t vaddr; /* of it */
+	uint8_t *table; /* of .eh_frame_hdr */
+	size_t num;     /* entries */
+	uint64_t hdr_vaddr;
+};
+
+static bool image_alloc(struct image *im, uint64_t size)
 {
-	im->parts[im->num++] = (struct part){ .name = name, .addr = addr, .size = size };
+	if (!size || size > ELF_MAX_CONTENT)
+		return false;
+	im->size = size;
+	im->bytes = malloc(FRAME_AT + align8(size));
+	return im->bytes;
+}
+
+static void image_deinit(struct image *im)
+{
+	free(im->bytes);
+	free(im->table);
 }
 
 static void write_shdr(uint8_t *at, uint32_t name, uint32_t type, uint64_t flags, uint64_t addr,
@@ -56,60 +70,61 @@ static void write_shdr(uint8_t *at, uint32_t name, uint32_t type, uint64_t flags
 	memcpy(at, &shdr, sizeof(shdr));
 }
 
-/*
- * Lays the image out: file header, parts, names, section headers. The parts are filled by the
- * caller.
- */
-static bool image_build(struct image *im, const struct elf_file *f)
+/* LSB Core, Generic, 10.6.2. */
+static void write_hdr(const struct image *im, uint8_t *at)
 {
-	static const char shstrtab[] = ".shstrtab";
-	uint64_t at = sizeof(Elf64_Ehdr), names_at, shoff, name = 1;
-	size_t names = 1 + sizeof(shstrtab);
+	static const uint8_t encodings[] = { 1, DW_EH_PE_udata8, DW_EH_PE_udata4,
+					     DW_EH_PE_datarel | DW_EH_PE_sdata4 };
+	const uint32_t num = (uint32_t)im->num;
+
+	memcpy(at, encodings, 4);
+	memcpy(at + 4, &im->vaddr, 8);
+	memcpy(at + 12, &num, 4);
+	memcpy(at + HDR_BYTES, im->table, im->num * CFI_TABLE_ENTRY);
+}
+
+/* What follows .eh_frame: .eh_frame_hdr, names, section headers. The size of all, 0 without memory. */
+static size_t image_finish(struct image *im, const struct elf_file *f)
+{
+	static const char names[] = "\0.eh_frame_hdr\0.eh_frame\0.shstrtab";
+	const uint64_t hdr_at = FRAME_AT + align8(im->size);
+	const uint64_t hdr_size = HDR_BYTES + im->num * CFI_TABLE_ENTRY;
+	const uint64_t names_at = hdr_at + hdr_size;
+	const uint64_t shoff = align8(names_at + sizeof(names));
+	const size_t size = shoff + NUM_SECTIONS * sizeof(Elf64_Shdr);
 	Elf64_Ehdr ehdr = {
 		.e_type = ET_DYN,
 		.e_machine = f->machine,
 		.e_version = EV_CURRENT,
+		.e_shoff = shoff,
 		.e_flags = f->flags,
 		.e_ehsize = sizeof(Elf64_Ehdr),
 		.e_shentsize = sizeof(Elf64_Shdr),
-		.e_shnum = (Elf64_Half)(im->num + 2),
-		.e_shstrndx = (Elf64_Half)(im->num + 1),
+		.e_shnum = NUM_SECTIONS,
+		.e_shstrndx = NUM_SECTIONS - 1,
 	};
+	uint8_t *bytes = realloc(im->bytes, size), *at;
 
-	for (size_t i = 0; i < im->num; i++) {
-		im->parts[i].at = at;
-		at = align8(at + im->parts[i].size); /* at most MAX_PARTS times ELF_MAX_CONTENT */
-		names += strlen(im->parts[i].name) + 1;
-	}
-	names_at = at;
-	shoff = align8(names_at + names);
-	im->size = shoff + (im->num + 2) * sizeof(Elf64_Shdr);
-	im->bytes = calloc(1, im->size);
-	if (!im->bytes)
-		return false;
-
+	if (!bytes)
+		return 0;
+	im->bytes = bytes;
+	memset(bytes + FRAME_AT + im->size, 0, size - FRAME_AT - im->size);
 	memcpy(ehdr.e_ident, f->ident, EI_NIDENT);
-	ehdr.e_shoff = shoff;
-	memcpy(im->bytes, &ehdr, sizeof(ehdr));
-	for (size_t i = 0; i < im->num; i++) {
-		const struct part *p = &im->parts[i];
-
-		memcpy(im->bytes + names_at + name, p->name, strlen(p->name));
-		write_shdr(im->bytes + shoff + (i + 1) * sizeof(Elf64_Shdr), (uint32_t)name,
-			   SHT_PROGBITS, SHF_ALLOC, p->addr, p->at, p->size);
-		name += strlen(p->name) + 1;
-	}
-	memcpy(im->bytes + names_at + name, shstrtab, sizeof(shstrtab));
-	write_shdr(im->bytes + shoff + (im->num + 1) * sizeof(Elf64_Shdr), (uint32_t)name,
-		   SHT_STRTAB, 0, 0, names_at, names);
-	return true;
+	memcpy(bytes, &ehdr, sizeof(ehdr));
+	write_hdr(im, bytes + hdr_at);
+	memcpy(bytes + names_at, names, sizeof(names));
+	at = bytes + shoff + sizeof(Elf64_Shdr);
+	write_shdr(at, 1, SHT_PROGBITS, SHF_ALLOC, im->hdr_vaddr, hdr_at, hdr_size);
+	at += sizeof(Elf64_Shdr);
+	write_shdr(at, 15, SHT_PROGBITS, SHF_ALLOC, im->vaddr, FRAME_AT, im->size);
+	at += sizeof(Elf64_Shdr);
+	write_shdr(at, 25, SHT_STRTAB, 0, 0, names_at, sizeof(names));
+	return size;
 }
 
 void elf_cfi_deinit(struct elf_cfi *cfi)
 {
-	if (cfi->dwarf)
-		dwarf_end(cfi->dwarf);
-	else if (cfi->cfi)
+	if (cfi->cfi)
 		dwarf_cfi_end(cfi->cfi);
 	if (cfi->elf)
 		elf_end(cfi->elf);
@@ -117,13 +132,34 @@ void elf_cfi_deinit(struct elf_cfi *cfi)
 	*cfi = (struct elf_cfi){ .tried = true };
 }
 
-/* Takes the image's bytes. */
-static bool open_image(struct elf_cfi *cfi, struct image *im)
+/* Makes the table where there is none, and opens the image. Takes its bytes. */
+static void open_image(struct elf_cfi *cfi, struct image *im, const struct elf_file *f, bool moves)
 {
+	struct cfi_index *x = &cfi->index;
+	size_t size;
+
+	*x = (struct cfi_index){ .bytes = im->bytes + FRAME_AT,
+				 .size = im->size,
+				 .vaddr = im->vaddr,
+				 .aarch64 = f->machine == EM_AARCH64 };
+	if (!im->table) {
+		im->table = cfi_table_build(x, moves);
+		im->num = x->num;
+		im->vaddr = x->vaddr;
+		im->hdr_vaddr = x->base;
+	}
+	size = im->num ? image_finish(im, f) : 0;
+	if (!size)
+		return;
 	cfi->image = steal_ptr(im->bytes);
+	x->bytes = cfi->image + FRAME_AT;
+	x->table = x->bytes + align8(im->size) + HDR_BYTES;
+	x->num = im->num;
+	x->base = im->hdr_vaddr;
 	elf_version(EV_CURRENT);
-	cfi->elf = elf_memory((char *)cfi->image, im->size);
-	return cfi->elf;
+	cfi->elf = elf_memory((char *)cfi->image, size);
+	if (cfi->elf)
+		cfi->cfi = dwarf_getcfi_elf(cfi->elf);
 }
 
 /* --- .eh_frame (LSB Core, "DWARF Extensions"; exception frame header) --- */
@@ -229,37 +265,48 @@ static bool place_from_section(struct elf_file *f, struct eh_place *ret)
 	return true;
 }
 
-static void imagep(struct image *im)
+/* The table of .eh_frame_hdr, if it is of the one form that linkers write. */
+static void read_table(struct elf_file *f, const struct elf_range *hdr, struct image *im)
 {
-	free(im->bytes);
+	const uint8_t wanted = DW_EH_PE_datarel | DW_EH_PE_sdata4;
+	uint8_t head[12];
+	uint32_t num;
+
+	/* place_from_phdr has read the first two bytes; a pointer of 8 bytes nobody writes. */
+	if (hdr->size < sizeof(head) || elf_file_read(f, head, sizeof(head), hdr->offset) < 0 ||
+	    (head[1] & 0x07) != DW_EH_PE_udata4 || head[2] != DW_EH_PE_udata4 || head[3] != wanted)
+		return;
+	memcpy(&num, head + 8, sizeof(num));
+	if (!num || num > (hdr->size - sizeof(head)) / CFI_TABLE_ENTRY || hdr->size > f->size)
+		return;
+	im->table = elf_file_load(f, hdr->offset + sizeof(head), num * (uint64_t)CFI_TABLE_ENTRY,
+				  ELF_MAX_CONTENT);
+	if (im->table && !cfi_table_is_sorted(im->table, num)) {
+		free(im->table);
+		im->table = NULL;
+	}
+	im->num = num;
+	im->hdr_vaddr = hdr->vaddr;
 }
 
 static void load_eh_frame(struct elf_file *f, struct elf_cfi *cfi)
 {
-	_cleanup_(imagep) struct image im = { 0 };
+	_cleanup_(image_deinit) struct image im = { 0 };
 	struct eh_place place;
-	const struct part *frame;
 
 	if (!place_from_phdr(f, &place) && !place_from_section(f, &place))
 		return;
 	/* Without a header .eh_frame may run to the end of a segment: what is too much is cut. */
 	if (place.frame.size > ELF_MAX_CONTENT)
 		place.frame.size = ELF_MAX_CONTENT;
-	if (!place.frame.size || place.frame.size > f->size)
+	if (place.frame.size > f->size || !image_alloc(&im, place.frame.size))
 		return;
-	if (place.hdr.size)
-		image_add(&im, ".eh_frame_hdr", place.hdr.vaddr, place.hdr.size);
-	image_add(&im, ".eh_frame", place.frame.vaddr, place.frame.size);
-	if (place.hdr.size > f->size || !image_build(&im, f))
-		return;
-	frame = &im.parts[im.num - 1];
-	if ((place.hdr.size &&
-	     elf_file_read(f, im.bytes + im.parts[0].at, place.hdr.size, place.hdr.offset) < 0) ||
-	    elf_file_read(f, im.bytes + frame->at, frame->size, place.frame.offset) < 0 ||
+	im.vaddr = place.frame.vaddr;
+	read_table(f, &place.hdr, &im);
+	if (elf_file_read(f, im.bytes + FRAME_AT, im.size, place.frame.offset) < 0 ||
 	    elf_file_changed(f))
 		return;
-	if (open_image(cfi, &im))
-		cfi->cfi = dwarf_getcfi_elf(cfi->elf);
+	open_image(cfi, &im, f, false);
 }
 
 Dwarf_CFI *elf_file_eh_frame(struct elf_file *f)
@@ -315,24 +362,20 @@ static bool find_debug_frame(struct elf_file *f, struct packed *ret)
 
 static void load_debug_frame(struct elf_file *f, struct elf_cfi *cfi)
 {
-	_cleanup_(imagep) struct image im = { 0 };
+	_cleanup_(image_deinit) struct image im = { 0 };
 	struct packed p = { 0 };
 	uint8_t *at;
 
-	if (!find_debug_frame(f, &p))
+	if (!find_debug_frame(f, &p) || !image_alloc(&im, p.unpacked ? p.unpacked : p.size))
 		return;
-	image_add(&im, ".debug_frame", 0, p.unpacked ? p.unpacked : p.size);
-	if (!image_build(&im, f))
-		return;
-	at = im.bytes + im.parts[0].at;
+	at = im.bytes + FRAME_AT;
 	if (p.unpacked ? !elf_unpack_zlib(f, p.offset, p.size, at, p.unpacked)
 		       : elf_file_read(f, at, p.size, p.offset) < 0)
 		return;
-	if (elf_file_changed(f) || !open_image(cfi, &im))
+	if (elf_file_changed(f))
 		return;
-	cfi->dwarf = dwarf_begin_elf(cfi->elf, DWARF_C_READ, NULL);
-	if (cfi->dwarf)
-		cfi->cfi = dwarf_getcfi(cfi->dwarf);
+	cfi_from_debug_frame(at, im.size);
+	open_image(cfi, &im, f, true);
 }
 
 Dwarf_CFI *elf_file_debug_frame(struct elf_file *f)
@@ -345,4 +388,19 @@ Dwarf_CFI *elf_file_debug_frame(struct elf_file *f)
 			elf_cfi_deinit(&f->debug_frame);
 	}
 	return f->debug_frame.cfi;
+}
+
+enum elf_row elf_file_row(struct elf_file *f, uint64_t vaddr, Dwarf_CFI **ret)
+{
+	enum elf_row row = ELF_ROW_NONE;
+
+	*ret = elf_file_eh_frame(f);
+	if (*ret)
+		row = cfi_index_row(&f->eh_frame.index, vaddr);
+	if (row != ELF_ROW_NONE)
+		return row;
+	*ret = elf_file_debug_frame(f);
+	if (*ret)
+		row = cfi_index_row(&f->debug_frame.index, vaddr);
+	return row;
 }

@@ -3,12 +3,11 @@
 
 #include "base/reader.h"
 #include "base/vec.h"
+#include "symbols/cfi_index.h"
 #include "symbols/elf_file.h"
 
 #include <elf.h>
 #include <time.h>
-
-struct Dwarf;
 
 enum {
 	ELF_MAX_PHDRS = 512,
@@ -39,8 +38,8 @@ struct elf_cfi {
 	bool tried;
 	uint8_t *image;
 	Elf *elf;
-	struct Dwarf *dwarf; /* only .debug_frame needs one; it owns cfi then */
 	Dwarf_CFI *cfi;
+	struct cfi_index index;
 };
 
 /* A function that begins the stack of a goroutine or of one of Go's threads; vaddrs. */

@@ -1,5 +1,5 @@
 /* From libdw's rows to our rules. */
-#include "symbols/elf_file.h"
+#include "symbols/elf_cfi.h"
 #include "unwinder/unwinder_priv.h"
 
 #include <dwarf.h>
@@ -212,14 +212,14 @@ static bool rule_from_ext(const struct arch *arch, const struct rule_ext *ext, s
 	return true;
 }
 
-/* The row at vaddr; NULL when the section has none. */
+/* The row at vaddr; NULL when libdw finds fault with it. */
 static Dwarf_Frame *row_at(Dwarf_CFI *cfi, uint64_t vaddr, uint64_t *start, uint64_t *end,
 			   bool *signal, int *column)
 {
 	Dwarf_Frame *frame;
 	Dwarf_Addr from, to;
 
-	if (!cfi || dwarf_cfi_addrframe(cfi, vaddr, &frame) != 0)
+	if (dwarf_cfi_addrframe(cfi, vaddr, &frame) != 0)
 		return NULL;
 	*column = dwarf_frame_info(frame, &from, &to, signal);
 	if (*column < 0 || vaddr < from || vaddr >= to) {
@@ -254,20 +254,26 @@ static struct rule rule_from_row(const struct arch *arch, Dwarf_Frame *frame, in
 struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t vaddr,
 			  uint64_t *start, uint64_t *end, struct rule_ext *ext)
 {
+	struct rule rule = { .kind = RULE_BAD, .ext = REASON_BAD_CFI };
 	Dwarf_Frame *frame = NULL;
-	struct rule rule;
+	Dwarf_CFI *cfi;
 	int column;
 
 	memset(ext, 0, sizeof(*ext));
 	*start = *end = 0;
-	if (elf_file_is_64(f) && elf_file_machine(f) == arch->elf_machine) {
-		frame = row_at(elf_file_eh_frame(f), vaddr, start, end, &ext->signal, &column);
-		if (!frame)
-			frame = row_at(elf_file_debug_frame(f), vaddr, start, end, &ext->signal,
-				       &column);
+	if (!elf_file_is_64(f) || elf_file_machine(f) != arch->elf_machine)
+		return (struct rule){ .kind = RULE_FP };
+	switch (elf_file_row(f, vaddr, &cfi)) {
+	case ELF_ROW_NONE:
+		return (struct rule){ .kind = RULE_FP };
+	case ELF_ROW_FINE:
+		frame = row_at(cfi, vaddr, start, end, &ext->signal, &column);
+		break;
+	case ELF_ROW_BAD:
+		break;
 	}
 	if (!frame)
-		return (struct rule){ .kind = RULE_FP };
+		return rule;
 	rule = rule_from_row(arch, frame, column, ext);
 	free(frame);
 	return rule;
