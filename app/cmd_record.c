@@ -4,6 +4,7 @@
 #include "app/launch.h"
 #include "app/outputs.h"
 #include "app/progress.h"
+#include "app/saving.h"
 #include "app/session.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -187,12 +188,15 @@ struct recording {
 	struct launch launch;
 	struct collector *collector;
 	struct session *session;
+	struct saving *saving; /* NULL = no perf.data is wanted */
+	char **argv;
 	char targets[256];
 	uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
 };
 
 static void recording_close(struct recording *r)
 {
+	saving_close(r->saving);
 	collector_close(r->collector);
 	session_free(r->session);
 	launch_deinit(&r->launch);
@@ -271,7 +275,24 @@ static struct collector_opts collector_opts(struct recording *r)
 	if (a->out.method != UNWIND_FP && !a->out.view.kernel_only)
 		opts.user_regs = arch_host()->perf_regs;
 	opts.no_user_chain = a->out.view.kernel_only;
+	opts.data_maps = outputs_want_saving(&a->out); /* as perf needs them */
 	return opts;
+}
+
+static int open_saving(struct recording *r, struct err *err)
+{
+	const struct record_args *a = &r->args;
+	struct saving_opts opts = {
+		.outputs = &a->out,
+		.collector = r->collector,
+		.door = r->door,
+		.argv = r->argv,
+		.pids = a->pids.len ? a->pids.data : a->tids.data,
+		.num_pids = a->pids.len ? a->pids.len : a->tids.len,
+		.all = a->all || a->by_uid || collector_info(r->collector)->filtered,
+	};
+
+	return saving_open(&opts, &r->saving, err);
 }
 
 static int open_recording(struct recording *r, struct err *err)
@@ -295,6 +316,7 @@ static int open_recording(struct recording *r, struct err *err)
 	outputs_session(&a->out, &session);
 	session.door = r->door;
 	session.regs_mask = collect.user_regs;
+	session.keep_build_ids = outputs_want_saving(&a->out);
 	if (collector_info(r->collector)->filtered && collect.target == TARGET_PIDS) {
 		session.pids = a->pids.data;
 		session.num_pids = a->pids.len;
@@ -302,7 +324,7 @@ static int open_recording(struct recording *r, struct err *err)
 	ret = session_new(&session, &r->session, err);
 	if (!ret && collect.target == TARGET_ALL)
 		ret = session_scan(r->session, err);
-	return ret;
+	return ret < 0 ? ret : open_saving(r, err);
 }
 
 static bool naming_stopped(void *data)
@@ -310,7 +332,7 @@ static bool naming_stopped(void *data)
 	struct recording *r = data;
 
 	events_poll(&r->events);
-	return r->events.skip_names;
+	return r->events.skip_names || !outputs_want_profile(&r->args.out);
 }
 
 static void add_note(struct profile_stats *stats, const char *note)
@@ -397,11 +419,26 @@ static int handle_events(struct recording *r, struct err *err)
 	return ret;
 }
 
+static void take_record(void *data, const struct record *rec)
+{
+	struct recording *r = data;
+
+	if (r->saving && (rec->type != RECORD_SAMPLE || session_wants(r->session, rec)))
+		saving_record(r->saving, rec);
+	session_record(r->session, rec);
+}
+
 static int drain(struct recording *r, bool all, struct err *err)
 {
-	struct collector_sink sink = { .record = session_record, .data = r->session };
+	struct collector_sink sink = { .record = take_record, .data = r };
+	int ret = collector_drain(r->collector, &sink, all, err);
 
-	return collector_drain(r->collector, &sink, all, err);
+	if (ret < 0 || !r->saving)
+		return ret;
+	/* With nothing left to write to, going on makes no sense; saving_end says what happened. */
+	if (!saving_flush(r->saving) && !outputs_want_profile(&r->args.out))
+		r->events.stop = true;
+	return 0;
 }
 
 enum { WAIT_DRAIN = 1, WAIT_EVENTS = 2, WAIT_TARGETS_ENDED = 3 };
@@ -443,11 +480,16 @@ static int record(struct recording *r, struct err *err)
 static int finish(struct recording *r)
 {
 	struct err err = { 0 };
+	struct err save_err = { 0 };
 	int64_t samples;
 
+	if (r->saving)
+		saving_end(r->saving, r->session, &save_err); /* it has told of what failed */
 	samples = write_profile(r, true, &err);
 	if (samples < 0)
 		return command_failed(&err);
+	if (save_err.code)
+		return EXIT_FAILED;
 	if (r->launch.pid) {
 		launch_end(&r->launch);
 		return r->events.time_up ? 0 : launch_exit_status(&r->launch);
@@ -464,6 +506,7 @@ static int record_run(int argc, char **argv)
 	struct err err = { 0 };
 	int first;
 
+	r.args.out.may_save = true;
 	first = opts_parse(record_opts, argc, argv, &r.args, &err);
 	if (first == -ECANCELED) {
 		puts("ringfold record [options] [-- COMMAND ARG..]\n");
@@ -472,6 +515,7 @@ static int record_run(int argc, char **argv)
 	}
 	if (first < 0)
 		return command_usage("record", &err);
+	r.argv = argv;
 	r.args.command = first < argc ? argv + first : NULL;
 	if (check_targets(&r.args, &err) < 0)
 		return command_usage("record", &err);

@@ -43,13 +43,16 @@ int outputs_set_format(void *data, const char *arg, struct err *err)
 	char known[200] = "";
 	size_t num;
 
+	o->format_perf_data = o->may_save && !strcmp(arg, "perf-data");
 	o->format = format_find(arg);
-	if (o->format)
+	if (o->format || o->format_perf_data)
 		return 0;
 	num = format_list(&formats);
 	for (size_t i = 0; i < num; i++)
 		snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
 			 i ? ", " : "", formats[i]->name);
+	if (o->may_save)
+		snprintf(known + strlen(known), sizeof(known) - strlen(known), ", perf-data");
 	return err_set(err, EINVAL, "there is no format \"%s\"; there are: %s", arg, known);
 }
 
@@ -166,10 +169,31 @@ static int default_output(struct outputs *o, struct err *err)
 	return vec_push(&o->list, out) ? 0 : err_oom(err);
 }
 
+static bool is_perf_data(const char *path)
+{
+	static const char end[] = ".data";
+	size_t len = strlen(path), end_len = sizeof(end) - 1;
+
+	return len > end_len && !strcmp(path + len - end_len, end);
+}
+
+/* NULL for a format means perf.data from here on. */
+static int check_perf_data(const struct outputs *o, const struct output *out, struct err *err)
+{
+	if (!o->may_save)
+		return err_set(err, EINVAL, "-o %s: only `ringfold record` writes perf.data", out->path);
+	if (!strcmp(out->path, "-") && isatty(STDOUT_FILENO))
+		return err_set(err, EINVAL, "perf.data is not for a terminal: give it a name or a pipe");
+	return check_writable(out->path, err);
+}
+
 static int check_output(const struct outputs *o, struct output *out, struct err *err)
 {
 	bool to_stdout = !strcmp(out->path, "-");
 
+	if (is_perf_data(out->path) ||
+	    (o->format_perf_data && (to_stdout || !format_for_path(out->path))))
+		return check_perf_data(o, out, err);
 	out->format = to_stdout ? NULL : format_for_path(out->path);
 	if (!out->format)
 		out->format = o->format;
@@ -188,8 +212,10 @@ int outputs_check(struct outputs *o, struct err *err)
 
 	if (o->view.kernel_only && o->view.user_only)
 		return err_set(err, EINVAL, "-K and -U exclude each other");
-	if (o->list.len == 0)
+	if (o->list.len == 0 && !o->format_perf_data)
 		return default_output(o, err);
+	if (o->list.len == 0 && !vec_push(&o->list, ((struct output){ .path = "-" })))
+		return err_oom(err);
 	for (size_t i = 0; r == 0 && i < o->list.len; i++)
 		r = check_output(o, &o->list.data[i], err);
 	return r;
@@ -235,7 +261,7 @@ int outputs_write(const struct outputs *o, const struct profile *profile, bool t
 		const struct output *out = &o->list.data[i];
 		struct err e = { 0 };
 
-		if (!to_stdout && !strcmp(out->path, "-"))
+		if (!out->format || (!to_stdout && !strcmp(out->path, "-")))
 			continue;
 		if (write_output(out->path, profile, &o->view, out->format, &e) < 0) {
 			first = first.code ? first : e;
@@ -244,13 +270,31 @@ int outputs_write(const struct outputs *o, const struct profile *profile, bool t
 		if (strcmp(out->path, "-"))
 			log_info(NULL, "wrote %s", out->path);
 	}
-	if (o->stats_path && !first.code)
-		write_output(o->stats_path, profile, &o->view, NULL, &first);
+	if (o->stats_path)
+		write_output(o->stats_path, profile, &o->view, NULL, first.code ? NULL : &first);
 	if (o->report && to_stdout && !first.code)
 		write_output("-", profile, &o->view, format_find("report"), &first);
 	if (first.code)
 		*err = first;
 	return -first.code;
+}
+
+bool outputs_want_profile(const struct outputs *o)
+{
+	bool ret = o->stats_path || o->report;
+
+	for (size_t i = 0; i < o->list.len; i++)
+		ret |= o->list.data[i].format != NULL;
+	return ret;
+}
+
+bool outputs_want_saving(const struct outputs *o)
+{
+	bool ret = false;
+
+	for (size_t i = 0; i < o->list.len; i++)
+		ret |= !o->list.data[i].format;
+	return ret;
 }
 
 bool outputs_show_report(const struct outputs *o)

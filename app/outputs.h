@@ -17,12 +17,14 @@ struct format;
 
 struct output {
 	const char *path; /* "-" = stdout; borrowed from argv */
-	const struct format *format;
+	const struct format *format; /* NULL: perf.data, which is written while records come (app/saving.h) */
 };
 
 struct outputs {
 	VEC(struct output) list;
 	const struct format *format; /* -f; NULL = not given */
+	bool format_perf_data;       /* -f perf-data */
+	bool may_save;               /* the command can write perf.data */
 	const char *stats_path;      /* NULL = not wanted */
 	bool report;                 /* the text report as well */
 	struct profile_view view;    /* -K, -U, --annotate */
@@ -41,6 +43,9 @@ int outputs_check(struct outputs *o, struct err *err);
  */
 int outputs_write(const struct outputs *o, const struct profile *profile, bool to_stdout,
 		  struct err *err);
+/* Is there anything to write that needs the profile and its names? */
+bool outputs_want_profile(const struct outputs *o);
+bool outputs_want_saving(const struct outputs *o);
 /* A person at a terminal gets the report, which tells how good the profile is. */
 bool outputs_show_report(const struct outputs *o);
 

@@ -13,6 +13,7 @@
 #include "output/stacks.h"
 #include "perfmap/perfmap.h"
 #include "symbols/addrspace.h"
+#include "symbols/elf_file.h"
 #include "symbols/file.h"
 #include "symbols/symbols.h"
 
@@ -72,6 +73,16 @@ struct pid_slot {
 HTAB(pid_set, struct pid_slot, pid_t, hash_u64((uint64_t)key), slot->pid == key,
      hash_u64((uint64_t)slot->pid));
 
+struct file_id {
+	const char *path; /* interned */
+	uint8_t len, id[20];
+};
+
+struct file_slot {
+	uint32_t id;
+};
+HTAB(file_set, struct file_slot, uint32_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
+
 struct session {
 	struct session_opts opts;
 	struct intern *strings;
@@ -86,6 +97,7 @@ struct session {
 	struct who_tab who_tab;
 	struct naming *naming;       /* of frames in files and the kernel */
 	struct pid_set wanted;       /* with opts.pids */
+	VEC(struct file_id) gone;    /* files that left the table, with opts.keep_build_ids */
 	uint32_t mark_truncated, mark_altstack, mark_broken; /* frame ids */
 	uint32_t frames[MAX_USER_FRAMES + MAX_KERNEL_FRAMES + MAX_LABELS];
 	struct profile_stats stats;
@@ -212,6 +224,30 @@ static void space_gone(void *data, struct addrspace *space)
 	unwinder_space_gone(s->unwinder, space);
 }
 
+static bool file_id_of(const struct file *file, struct file_id *ret)
+{
+	const uint8_t *id;
+	size_t len;
+
+	if (!file || file->kind != FILE_ELF)
+		return false;
+	len = elf_file_build_id(file->elf, &id);
+	if (!len || len > sizeof(ret->id))
+		return false;
+	ret->path = file->path;
+	ret->len = (uint8_t)len;
+	memcpy(ret->id, id, len);
+	return true;
+}
+
+static void keep_build_id(struct session *s, const struct file *file)
+{
+	struct file_id id;
+
+	if (s->opts.keep_build_ids && file_id_of(file, &id) && !vec_push(&s->gone, id))
+		s->failed = true;
+}
+
 static void file_evicted(void *data, struct file *file)
 {
 	struct session *s = data;
@@ -219,6 +255,7 @@ static void file_evicted(void *data, struct file *file)
 
 	if (s->closing)
 		return;
+	keep_build_id(s, file);
 	start = clock_monotonic_ns();
 	if (!naming_file(s->naming, file->id))
 		s->failed = true;
@@ -256,6 +293,13 @@ static bool process_wanted(struct session *s, struct addrspace *space)
 	if (s->opts.by_uid && addrspaces_uid(s->spaces, space) != s->opts.uid)
 		return false;
 	return !s->opts.num_pids || pid_set_find(&s->wanted, space->pid);
+}
+
+bool session_wants(struct session *s, const struct record *sample)
+{
+	struct addrspace *space = addrspaces_get(s->spaces, sample->pid);
+
+	return space && process_wanted(s, space);
 }
 
 static size_t add_kernel_frames(struct session *s, const struct record_sample *sample, size_t num)
@@ -722,6 +766,7 @@ void session_free(struct session *s)
 	who_tab_deinit(&s->who_tab);
 	naming_free(s->naming);
 	pid_set_deinit(&s->wanted);
+	vec_deinit(&s->gone);
 	intern_free(s->strings);
 	free(s);
 }
@@ -739,4 +784,61 @@ struct session_progress session_progress(const struct session *s)
 		.user_stacks = s->stats.user_stacks,
 		.complete = s->stats.complete,
 	};
+}
+
+static bool first_sight(struct file_set *seen, uint32_t id)
+{
+	bool added;
+	struct file_slot *slot = file_set_add(seen, id, &added);
+
+	if (slot)
+		slot->id = id;
+	return slot && added;
+}
+
+/* Files of one path together; names are interned. */
+static int compare_paths(const void *left, const void *right)
+{
+	const struct file_id *a = left, *b = right;
+
+	return a->path < b->path ? -1 : a->path > b->path;
+}
+
+static bool same_build_id(const struct file_id *a, const struct file_id *b)
+{
+	return a->len == b->len && !memcmp(a->id, b->id, a->len);
+}
+
+bool session_each_build_id(struct session *s,
+			   void (*each)(void *data, const char *path, const uint8_t *id, size_t len),
+			   void *data)
+{
+	VEC(struct file_id) ids = { 0 };
+	struct file_set seen = { 0 };
+	bool ok = true;
+
+	for (size_t i = 0; i < s->gone.len && ok; i++)
+		ok = vec_push(&ids, s->gone.data[i]);
+	for (uint32_t id = 1; id < unwinder_num_frames(s->unwinder) && ok; id++) {
+		struct unwind_frame place = unwinder_frame(s->unwinder, id);
+		struct file_id file;
+
+		if (place.where != FRAME_IN_FILE || !first_sight(&seen, place.owner))
+			continue;
+		if (file_id_of(files_by_id(s->files, place.owner), &file))
+			ok = vec_push(&ids, file);
+	}
+	if (ids.len)
+		qsort(ids.data, ids.len, sizeof(ids.data[0]), compare_paths);
+	for (size_t i = 0, end; i < ids.len && ok; i = end) {
+		bool one = true;
+
+		for (end = i + 1; end < ids.len && ids.data[end].path == ids.data[i].path; end++)
+			one &= same_build_id(&ids.data[i], &ids.data[end]);
+		if (one)
+			each(data, ids.data[i].path, ids.data[i].id, ids.data[i].len);
+	}
+	file_set_deinit(&seen);
+	vec_deinit(&ids);
+	return ok;
 }

@@ -32,6 +32,7 @@ struct session_opts {
 	uid_t uid;
 	const pid_t *pids;          /* only these and what they start (where everything is recorded) */
 	size_t num_pids;            /* 0 = all */
+	bool keep_build_ids;        /* for session_each_build_id: also those of files that are gone */
 };
 
 /* Counters for the progress line. */
@@ -45,8 +46,19 @@ void session_free(struct session *s); /* NULL is fine */
 /* Maps of the processes already there. Call between opening the events and enabling them. */
 int session_scan(struct session *s, struct err *err);
 
+/* Is this sample of a process that was asked for? To be asked before it is given to session_record. */
+bool session_wants(struct session *s, const struct record *sample);
+
 /* One record; fits struct collector_sink. */
 void session_record(void *session, const struct record *record);
+
+/*
+ * Every file that a sampled frame lies in and that has a build-id, by path. Paths that mean different files (in
+ * containers, after an update) are left out. False when out of memory.
+ */
+bool session_each_build_id(struct session *s,
+			   void (*each)(void *data, const char *path, const uint8_t *id, size_t len),
+			   void *data);
 
 struct session_progress session_progress(const struct session *s);
 

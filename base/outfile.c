@@ -188,6 +188,42 @@ int outfile_open(const char *path, struct outfile **ret, struct err *err)
 	return 0;
 }
 
+/* A link that stands there is moved itself, never followed. */
+static int keep_old(const char *path, struct err *err)
+{
+	_cleanup_free_ char *old = NULL;
+
+	if (asprintf(&old, "%s.old", path) < 0)
+		return err_oom(err);
+	return rename(path, old) < 0 ? fail(err, errno, path, "cannot move away") : 0;
+}
+
+int outfile_open_growing(const char *path, int *ret_fd, bool *stream, struct err *err)
+{
+	struct stat st;
+	int r = 0;
+
+	*stream = !strcmp(path, "-");
+	if (*stream) {
+		fflush(stdout);
+		*ret_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+		return *ret_fd < 0 ? fail(err, errno, "standard output", "cannot open") : 0;
+	}
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		if (S_ISDIR(st.st_mode))
+			return fail(err, EISDIR, path, "cannot write to");
+		*stream = true;
+		*ret_fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+		return *ret_fd < 0 ? fail(err, errno, path, "cannot open") : 0;
+	}
+	if (lstat(path, &st) == 0)
+		r = keep_old(path, err);
+	if (r < 0)
+		return r;
+	*ret_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return *ret_fd < 0 ? fail(err, errno, path, "cannot create") : 0;
+}
+
 FILE *outfile_stream(struct outfile *f)
 {
 	return f->stream;

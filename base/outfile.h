@@ -6,10 +6,18 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdio.h>
 
 struct err;
 struct outfile;
+
+/*
+ * The exception: a file that is to be readable at every moment, even after its writer was killed, has its own name
+ * from the start. What had that name is kept as PATH.old. Mode 0600, as such a file holds what others' memory held.
+ * "-" is a copy of stdout; devices, pipes and sockets are opened in place. *stream: it cannot be sought in.
+ */
+int outfile_open_growing(const char *path, int *ret_fd, bool *stream, struct err *err);
 
 int outfile_open(const char *path, struct outfile **ret, struct err *err);
 FILE *outfile_stream(struct outfile *f); /* borrowed */

@@ -627,6 +627,16 @@ const struct record_format *collector_format(const struct collector *c)
 	return &c->format;
 }
 
+const struct perf_event_attr *collector_sample_attr(const struct collector *c)
+{
+	return &c->attrs[STREAM_SAMPLES];
+}
+
+const struct perf_event_attr *collector_side_attr(const struct collector *c)
+{
+	return &c->attrs[STREAM_SIDE];
+}
+
 static int switch_events(struct collector *c, unsigned long request, struct err *err)
 {
 	for (size_t i = 0; i < c->events.len; i++) {

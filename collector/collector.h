@@ -20,6 +20,7 @@
 struct collector;
 struct door;
 struct err;
+struct perf_event_attr;
 
 enum collector_target {
 	TARGET_ALL,      /* every process */
@@ -42,6 +43,7 @@ struct collector_opts {
 	bool no_kernel;            /* -U: no kernel frames asked for */
 	bool no_user_chain;        /* no frame-pointer chain of user space */
 	bool switches;             /* SWITCH records as well */
+	bool data_maps;            /* MMAP records of what is not executable as well */
 	uint64_t max_ring_bytes;   /* all rings; 0 = 256 MiB or 1 % of memory, whichever is less */
 	struct door *door;         /* borrowed */
 };
@@ -81,6 +83,9 @@ int collector_open(const struct collector_opts *opts, struct collector **ret, st
 void collector_close(struct collector *c); /* NULL is fine */
 const struct collector_info *collector_info(const struct collector *c);
 const struct record_format *collector_format(const struct collector *c);
+/* How the events were opened: the one that samples, and the one that tells of processes. */
+const struct perf_event_attr *collector_sample_attr(const struct collector *c);
+const struct perf_event_attr *collector_side_attr(const struct collector *c);
 
 /* Counting begins (TARGET_COMMAND: at the exec). */
 int collector_enable(struct collector *c, struct err *err);

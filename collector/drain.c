@@ -96,8 +96,10 @@ static void deliver(void *data, size_t source, const void *bytes, size_t size)
 		c->counts.disorder++;
 	else
 		c->last_ns = rec.time_ns;
-	if (rec.type == RECORD_LOST)
+	if (rec.type == RECORD_LOST) {
+		rec.lost.side = side;
 		count_lost(c, &rec, side);
+	}
 	c->counts.throttled += rec.type == RECORD_THROTTLE;
 	c->counts.samples += rec.type == RECORD_SAMPLE;
 	c->sink->record(c->sink->data, &rec);

@@ -173,6 +173,18 @@ static void put_stack(struct draft *d, const struct record_sample *s)
 	put_u64(d, filled);
 }
 
+/* Without the frame pointers' chain where there is a stack dump: perf would show the stack twice. */
+static size_t chain_len(const struct write_event *event, const struct record_sample *s)
+{
+	size_t len = 0;
+
+	if (!event->attr.exclude_callchain_user)
+		return s->num_chain;
+	while (len < s->num_chain && s->chain[len] != PERF_CONTEXT_USER)
+		len++;
+	return len;
+}
+
 static void put_sample(struct draft *d, const struct write_event *event, const struct record *rec)
 {
 	const struct record_sample *s = &rec->sample;
@@ -193,8 +205,10 @@ static void put_sample(struct draft *d, const struct write_event *event, const s
 	if (type & PERF_SAMPLE_PERIOD)
 		put_u64(d, s->period);
 	if (type & PERF_SAMPLE_CALLCHAIN) {
-		put_u64(d, s->num_chain);
-		put(d, s->chain, s->num_chain * sizeof(uint64_t));
+		size_t len = chain_len(event, s);
+
+		put_u64(d, len);
+		put(d, s->chain, len * sizeof(uint64_t));
 	}
 	if (type & PERF_SAMPLE_REGS_USER) {
 		put_u64(d, s->regs ? s->regs_abi : 0);
@@ -411,6 +425,8 @@ static int add_event(struct perfdata_writer *w, const struct perfdata_write_even
 	e.attr.size = sizeof(e.attr);
 	e.attr.sample_type &= WRITTEN_FIELDS;
 	e.attr.read_format &= ~(uint64_t)PERF_FORMAT_GROUP;
+	if (e.attr.sample_type & PERF_SAMPLE_STACK_USER)
+		e.attr.exclude_callchain_user = 1;
 	if (several)
 		e.attr.sample_type |= PERF_SAMPLE_IDENTIFIER;
 	if (strlen(event->name) >= sizeof(e.name))

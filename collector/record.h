@@ -62,7 +62,7 @@ struct record {
 		} mmap;
 		struct { const char *comm; size_t len; bool exec; } comm;
 		struct { pid_t ppid, ptid; } task;  /* FORK, EXIT */
-		struct { uint64_t id, count; } lost;
+		struct { uint64_t id, count; bool side; } lost; /* side: of a live ring that holds no samples */
 		struct { bool out, preempt; pid_t other_pid, other_tid; } switching;
 	};
 };

@@ -240,6 +240,9 @@ static const struct {
 	[DOOR_KPTR_RESTRICT] = { "proc/sys/kernel/kptr_restrict", 4096 },
 	[DOOR_LOCKDOWN] = { "sys/kernel/security/lockdown", 4096 },
 	[DOOR_MEMINFO] = { "proc/meminfo", 65536 },
+	[DOOR_CPUINFO] = { "proc/cpuinfo", 4096 }, /* the first CPU is enough */
+	[DOOR_MODULES] = { "proc/modules", 1 << 20 },
+	[DOOR_KERNEL_NOTES] = { "sys/kernel/notes", 65536 },
 };
 
 int door_read_text(struct door *door, enum door_text text, struct strbuf *ret, struct err *err)

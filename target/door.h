@@ -105,6 +105,9 @@ enum door_text {
 	DOOR_KPTR_RESTRICT,     /* /proc/sys/kernel/kptr_restrict */
 	DOOR_LOCKDOWN,          /* /sys/kernel/security/lockdown */
 	DOOR_MEMINFO,           /* /proc/meminfo */
+	DOOR_CPUINFO,           /* /proc/cpuinfo */
+	DOOR_MODULES,           /* /proc/modules */
+	DOOR_KERNEL_NOTES,      /* /sys/kernel/notes: ELF notes, no text */
 	DOOR_NUM_TEXTS,
 };
 int door_read_text(struct door *door, enum door_text text, struct strbuf *ret, struct err *err);

@@ -1,0 +1,318 @@
+#include "app/saving.h"
+
+#include "app/outputs.h"
+#include "app/session.h"
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/outfile.h"
+#include "base/reader.h"
+#include "base/strbuf.h"
+#include "collector/collector.h"
+#include "collector/perfdata_write.h"
+#include "collector/synth.h"
+#include "target/door.h"
+
+#include <linux/perf_event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EVENT_SAMPLES = 0, EVENT_SIDE = 1, NUM_EVENTS = 2, NT_GNU_BUILD_ID = 3 };
+
+struct saved {
+	const char *path; /* borrowed */
+	struct perfdata_writer *writer;
+	bool failed;      /* and told */
+};
+
+struct saving {
+	struct saving_opts opts;
+	VEC(struct saved) files;
+	char cpu[128];
+	struct err failure; /* the first */
+};
+
+static void saving_closep(struct saving **s)
+{
+	saving_close(*s);
+}
+
+/* --- what the files say of this machine --- */
+
+/* "model name\t: AMD EPYC 7B13": the value of a line of /proc/cpuinfo or /proc/meminfo. */
+static bool find_value(const struct strbuf *text, const char *key, const char **ret, size_t *ret_len)
+{
+	struct reader r = reader_init(text->data, text->len);
+	const char *line;
+	size_t len;
+
+	while (reader_line(&r, &line, &len)) {
+		const char *colon = memchr(line, ':', len);
+
+		if (!colon || len < strlen(key) || memcmp(line, key, strlen(key)))
+			continue;
+		len -= (size_t)(colon + 1 - line);
+		for (line = colon + 1; len && *line == ' '; len--)
+			line++;
+		*ret = line;
+		*ret_len = len;
+		return true;
+	}
+	return false;
+}
+
+static void read_cpu(struct saving *s)
+{
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+	const char *name;
+	size_t len;
+
+	if (door_read_text(s->opts.door, DOOR_CPUINFO, &text, NULL) < 0 || text.failed)
+		return;
+	if (find_value(&text, "model name", &name, &len))
+		snprintf(s->cpu, sizeof(s->cpu), "%.*s", (int)len, name);
+}
+
+static uint64_t read_mem_kib(struct saving *s)
+{
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+	const char *value;
+	size_t len;
+
+	if (door_read_text(s->opts.door, DOOR_MEMINFO, &text, NULL) < 0 || text.failed)
+		return 0;
+	return find_value(&text, "MemTotal", &value, &len) ? strtoull(value, NULL, 10) : 0;
+}
+
+static void event_name(const struct perf_event_attr *attr, const char *name, char *ret, size_t size)
+{
+	snprintf(ret, size, "%s%s", name, attr->exclude_kernel ? ":u" : attr->exclude_user ? ":k" : "");
+}
+
+/* --- life --- */
+
+/* A file size limit (ulimit -f) is to be a failed write, not a death. The handler goes at the command's exec. */
+static void ignore_signal(int sig)
+{
+}
+
+static void survive_file_size_limit(void)
+{
+	struct sigaction action = { .sa_handler = ignore_signal, .sa_flags = SA_RESTART };
+
+	sigaction(SIGXFSZ, &action, NULL);
+}
+
+static int open_file(struct saving *s, const char *path, const struct perfdata_write_opts *opts,
+		     struct err *err)
+{
+	struct perfdata_write_opts mine = *opts;
+	struct saved file = { .path = path };
+	int fd, r;
+
+	r = outfile_open_growing(path, &fd, &mine.stream, err);
+	if (r < 0)
+		return r;
+	if (perfdata_write_begin(fd, &mine, &file.writer, err) < 0)
+		return err_prefix(err, "%s", path);
+	if (!vec_push(&s->files, file)) {
+		perfdata_writer_free(file.writer);
+		return err_oom(err);
+	}
+	return 0;
+}
+
+static int open_files(struct saving *s, struct err *err)
+{
+	const struct outputs *outputs = s->opts.outputs;
+	const struct perf_event_attr *samples = collector_sample_attr(s->opts.collector);
+	const struct perf_event_attr *side = collector_side_attr(s->opts.collector);
+	char names[NUM_EVENTS][128];
+	struct perfdata_write_event events[NUM_EVENTS] = { { samples, names[EVENT_SAMPLES] },
+							   { side, names[EVENT_SIDE] } };
+	struct perfdata_write_opts opts = { .events = events, .num_events = NUM_EVENTS,
+					    .version = "ringfold " RINGFOLD_VERSION,
+					    .argv = s->opts.argv, .mem_kib = read_mem_kib(s) };
+	int r = 0;
+
+	event_name(samples, collector_info(s->opts.collector)->event, names[EVENT_SAMPLES], 128);
+	event_name(side, "dummy", names[EVENT_SIDE], 128);
+	read_cpu(s);
+	opts.cpu = s->cpu[0] ? s->cpu : NULL;
+	for (size_t i = 0; i < outputs->list.len && r == 0; i++) {
+		if (!outputs->list.data[i].format)
+			r = open_file(s, outputs->list.data[i].path, &opts, err);
+	}
+	return r;
+}
+
+static void save_synthesized(void *data, const struct record *rec)
+{
+	saving_record(data, rec);
+}
+
+static int tell_what_is_there(struct saving *s, struct err *err)
+{
+	struct collector_sink sink = { .record = save_synthesized, .data = s };
+	int r = synth_kernel(s->opts.door, &sink, err);
+
+	if (r == 0 && s->opts.all)
+		r = synth_all(s->opts.door, &sink, err);
+	for (size_t i = 0; i < s->opts.num_pids && !s->opts.all && r == 0; i++)
+		r = synth_process(s->opts.door, s->opts.pids[i], &sink, err);
+	return r;
+}
+
+int saving_open(const struct saving_opts *opts, struct saving **ret, struct err *err)
+{
+	_cleanup_(saving_closep) struct saving *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return err_oom(err);
+	s->opts = *opts;
+	r = open_files(s, err);
+	if (r < 0 || !s->files.len)
+		return r;
+	survive_file_size_limit();
+	r = tell_what_is_there(s, err);
+	if (r < 0)
+		return r;
+	*ret = steal_ptr(s);
+	return 0;
+}
+
+void saving_close(struct saving *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->files.len; i++)
+		perfdata_writer_free(s->files.data[i].writer);
+	vec_deinit(&s->files);
+	free(s);
+}
+
+/* --- records --- */
+
+/* Which of the two events told of it. */
+static size_t event_of(const struct record *rec)
+{
+	switch (rec->type) {
+	case RECORD_SAMPLE:
+	case RECORD_THROTTLE:
+	case RECORD_UNTHROTTLE:
+		return EVENT_SAMPLES;
+	case RECORD_LOST:
+		return rec->lost.side ? EVENT_SIDE : EVENT_SAMPLES;
+	case RECORD_MMAP:
+	case RECORD_COMM:
+	case RECORD_FORK:
+	case RECORD_EXIT:
+	case RECORD_SWITCH:
+	case RECORD_OTHER:
+		return EVENT_SIDE;
+	}
+	return EVENT_SIDE;
+}
+
+void saving_record(struct saving *s, const struct record *rec)
+{
+	size_t event = event_of(rec);
+
+	for (size_t i = 0; i < s->files.len; i++)
+		perfdata_write_record(s->files.data[i].writer, rec, event);
+}
+
+static void note_failure(struct saving *s, struct saved *file, struct err *err)
+{
+	if (file->failed)
+		return;
+	file->failed = true;
+	err_prefix(err, "%s: the first %llu bytes can be read, the rest is lost", file->path,
+		   (unsigned long long)perfdata_written(file->writer));
+	if (!s->failure.code)
+		s->failure = *err;
+	log_warn(NULL, "error: %s", err->msg);
+}
+
+bool saving_flush(struct saving *s)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < s->files.len; i++) {
+		struct saved *file = &s->files.data[i];
+		struct err err = { 0 };
+
+		if (perfdata_write_flush(file->writer, false, &err) < 0)
+			note_failure(s, file, &err);
+		any |= !file->failed;
+	}
+	return any;
+}
+
+/* --- the end --- */
+
+static void add_build_id(void *data, const char *path, const uint8_t *id, size_t len)
+{
+	perfdata_write_build_id(data, false, id, len, path);
+}
+
+/* ELF notes: three words (length of name and of description, type), then both, padded to words. */
+static bool find_build_id(const struct strbuf *notes, const uint8_t **ret, size_t *ret_len)
+{
+	struct reader r = reader_init(notes->data, notes->len);
+
+	while (reader_left(&r) >= 12) {
+		uint32_t name_len = reader_u32(&r), len = reader_u32(&r), type = reader_u32(&r);
+		const char *name = reader_bytes(&r, ((size_t)name_len + 3) & ~(size_t)3);
+		const uint8_t *bytes = reader_bytes(&r, ((size_t)len + 3) & ~(size_t)3);
+
+		if (!name || !bytes)
+			return false;
+		if (type != NT_GNU_BUILD_ID || name_len != 4 || memcmp(name, "GNU", 4))
+			continue;
+		*ret = bytes;
+		*ret_len = len;
+		return true;
+	}
+	return false;
+}
+
+static void add_kernel(struct saving *s, struct perfdata_writer *w)
+{
+	_cleanup_(strbuf_deinit) struct strbuf notes = { 0 };
+	const uint8_t *id;
+	size_t len;
+
+	if (door_read_text(s->opts.door, DOOR_KERNEL_NOTES, &notes, NULL) < 0 || notes.failed)
+		return;
+	if (find_build_id(&notes, &id, &len))
+		perfdata_write_build_id(w, true, id, len, "[kernel.kallsyms]");
+}
+
+static void end_file(struct saving *s, struct saved *file, struct session *session,
+		     const struct collector_counts *counts)
+{
+	struct err err = { 0 };
+
+	if (counts->lost_exact)
+		perfdata_write_lost(file->writer, counts->lost, EVENT_SAMPLES);
+	add_kernel(s, file->writer);
+	if (!session_each_build_id(session, add_build_id, file->writer))
+		log_warn(NULL, "%s: out of memory: it has no build-ids", file->path);
+	if (perfdata_write_end(file->writer, &err) < 0)
+		note_failure(s, file, &err);
+	else if (strcmp(file->path, "-"))
+		log_info(NULL, "wrote %s", file->path);
+}
+
+int saving_end(struct saving *s, struct session *session, struct err *err)
+{
+	struct collector_counts counts = collector_counts(s->opts.collector);
+
+	for (size_t i = 0; i < s->files.len; i++)
+		end_file(s, &s->files.data[i], session, &counts);
+	return s->failure.code ? err_set(err, s->failure.code, "%s", s->failure.msg) : 0;
+}
