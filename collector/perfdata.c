@@ -88,7 +88,8 @@ int perfdata_open(int fd, struct perfdata **ret, struct err *err)
 	return 0;
 }
 
-int perfdata_open_part(int fd, struct perfdata *main, struct perfdata **ret, struct err *err)
+int perfdata_open_part(int fd, struct perfdata *main, size_t num_parts, struct perfdata **ret,
+		       struct err *err)
 {
 	_cleanup_(perfdata_closep) struct perfdata *p = NULL;
 	int r = perfdata_new(fd, &p, err);
@@ -101,7 +102,9 @@ int perfdata_open_part(int fd, struct perfdata *main, struct perfdata **ret, str
 		return err_oom(err);
 	p->events = main->events;
 	p->is_part = true;
-	p->queue.max_entries = PART_ENTRIES_MAX;
+	/* `perf record --threads` writes a file per CPU, --threads=package and the like fewer. */
+	p->queue.max_entries =
+		num_parts >= main->info.num_cpus ? PART_ENTRIES_MAX : MIXED_ENTRIES_MAX;
 	refresh_info(p);
 	*ret = steal_ptr(p);
 	return 0;

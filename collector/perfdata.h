@@ -33,6 +33,7 @@ struct perfdata_info {
 	const struct perfdata_event *events;
 	size_t num_events;
 	const char *hostname, *os_release, *arch, *cmdline;
+	uint32_t num_cpus; /* online when it was recorded */
 	bool has_clockid; /* else times are perf's own clock (local_clock) */
 	uint32_t clockid;
 	bool pipe, compressed;
@@ -69,8 +70,12 @@ struct perfdata_counts {
 
 /* Takes fd, also when it fails: a regular file, or a pipe. Reads the header of a file at once, of a pipe never. */
 int perfdata_open(int fd, struct perfdata **ret, struct err *err);
-/* "data.N" of a directory: records without a header of their own. Takes fd; `main` must outlive it. */
-int perfdata_open_part(int fd, struct perfdata *main, struct perfdata **ret, struct err *err);
+/*
+ * "data.N" of a directory, one of `num_parts`: records without a header of their own. Takes fd; `main` must outlive
+ * it.
+ */
+int perfdata_open_part(int fd, struct perfdata *main, size_t num_parts, struct perfdata **ret,
+		       struct err *err);
 void perfdata_close(struct perfdata *p); /* NULL is fine */
 void perfdata_closep(struct perfdata **p);
 /* Valid after open for files; of pipes, complete only once the first sample was delivered. */

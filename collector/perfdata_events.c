@@ -11,8 +11,8 @@
 #include "base/reader.h"
 #include "collector/record_priv.h"
 
-/* Against files made to fill memory; 512 CPUs with a thousand events each have half a million ids. */
-enum { EVENTS_MAX = 1 << 16, IDS_MAX = 16 << 20 };
+/* Against files made to fill memory and time; 512 CPUs with a thousand events each have half a million ids. */
+enum { EVENTS_MAX = 1 << 14, IDS_MAX = 4 << 20 };
 
 void events_deinit(struct events *e)
 {

@@ -21,6 +21,7 @@ enum {
 	FEATURE_HOSTNAME = 3,
 	FEATURE_OSRELEASE = 4,
 	FEATURE_ARCH = 6,
+	FEATURE_NRCPUS = 7,
 	FEATURE_CMDLINE = 11,
 	FEATURE_EVENT_DESC = 12,
 	FEATURE_DIR_FORMAT = 24,
@@ -237,6 +238,10 @@ int perfdata_feature(struct perfdata *p, uint64_t feature, const uint8_t *bytes,
 		return keep_string(p, &r, &p->info.os_release, err);
 	case FEATURE_ARCH:
 		return keep_string(p, &r, &p->info.arch, err);
+	case FEATURE_NRCPUS: /* u32 possible, u32 online */
+		reader_u32(&r);
+		p->info.num_cpus = reader_u32(&r);
+		return 0;
 	case FEATURE_CMDLINE:
 		return keep_cmdline(p, &r, err);
 	case FEATURE_EVENT_DESC:
@@ -256,6 +261,7 @@ static bool feature_wanted(uint64_t feature)
 {
 	return feature == FEATURE_BUILD_ID || feature == FEATURE_HOSTNAME ||
 	       feature == FEATURE_OSRELEASE || feature == FEATURE_ARCH ||
+	       feature == FEATURE_NRCPUS ||
 	       feature == FEATURE_CMDLINE || feature == FEATURE_EVENT_DESC ||
 	       feature == FEATURE_DIR_FORMAT || feature == FEATURE_COMPRESSED;
 }
@@ -383,12 +389,10 @@ int perfdata_read_pipe_header(struct perfdata *p, struct err *err)
 	int r;
 
 	while (have < sizeof(header)) {
-		ssize_t n = read(p->in.fd, header + have, sizeof(header) - have);
+		ssize_t n = input_read_some(p->in.fd, header + have, sizeof(header) - have);
 
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
-			return err_set(err, errno, "cannot read it: %s", strerror(errno));
+			return err_set(err, (int)-n, "cannot read it: %s", strerror((int)-n));
 		if (n == 0)
 			return err_set(err, EBADMSG,
 				       have ? "it ends within its header" : "it is empty");

@@ -104,18 +104,17 @@ int window_room(struct block_pool *pool, struct window *w, size_t size)
 }
 
 /*
- * Moves what is left down to a multiple of 8. The bytes it overwrites belong to what made it uneven: a record of an
- * odd size, or a payload, neither of which is kept.
+ * Moves the next `len` bytes of the window, a record's, down to a multiple of 8 and returns where they are. What they
+ * overwrite is the end of what made it uneven: a record of an odd size, or a payload, neither of which is kept.
  */
-static void window_align(struct window *w)
+static const uint8_t *window_take_aligned(struct window *w, size_t len)
 {
-	size_t down = w->begin % 8;
+	uint8_t *from = w->block->bytes + w->begin, *to = from - w->begin % 8;
 
-	if (!down)
-		return;
-	memmove(w->block->bytes + w->begin - down, w->block->bytes + w->begin, window_left(w));
-	w->begin -= down;
-	w->end -= down;
+	if (to != from)
+		memmove(to, from, len);
+	w->begin += len;
+	return to;
 }
 
 static void raw_init(struct raw *ret, const struct window *w)
@@ -128,11 +127,13 @@ static void raw_init(struct raw *ret, const struct window *w)
 
 static void raw_point(struct raw *raw, struct window *w, size_t len)
 {
-	if (raw->type < RECORD_FIRST_USER_TYPE)
-		window_align(w);
-	raw->bytes = w->block->bytes + w->begin;
 	raw->block = w->block;
-	w->begin += len;
+	if (raw->type < RECORD_FIRST_USER_TYPE) {
+		raw->bytes = window_take_aligned(w, len);
+	} else {
+		raw->bytes = w->block->bytes + w->begin;
+		w->begin += len;
+	}
 }
 
 int window_next(struct window *w, struct raw *ret)
@@ -169,8 +170,7 @@ int input_read_at(const struct input *in, void *buf, size_t size, uint64_t offse
 	return 1;
 }
 
-/* read() that waits where the descriptor would not. */
-static ssize_t read_some(int fd, void *buf, size_t size)
+ssize_t input_read_some(int fd, void *buf, size_t size)
 {
 	for (;;) {
 		struct pollfd ready = { .fd = fd, .events = POLLIN };
@@ -224,7 +224,7 @@ static ssize_t input_read(struct perfdata *p, size_t want)
 		if (n < 0)
 			n = -errno;
 	} else {
-		n = read_some(in->fd, w->block->bytes + w->end, want);
+		n = input_read_some(in->fd, w->block->bytes + w->end, want);
 	}
 	if (n > 0) {
 		w->end += (size_t)n;
@@ -334,13 +334,12 @@ static int leave_out_dump(struct perfdata *p, struct raw *raw, size_t begin, siz
 
 	if (window_room(&p->pool, w, begin + tail) < 0)
 		return err_oom(err);
-	window_align(w);
-	raw->bytes = w->block->bytes + w->begin;
+	raw->bytes = window_take_aligned(w, begin);
 	raw->block = w->block;
 	raw->stack_at = raw->offset + begin;
 	raw->head_len = (uint32_t)begin;
-	w->begin += begin;
-	w->end = w->begin;
+	/* What comes behind the dump goes right behind the head. */
+	w->begin = w->end = (size_t)(raw->bytes - w->block->bytes) + begin;
 	in->pos = raw->stack_at + size;
 	if (in->pos > in->limit)
 		in->pos = in->limit;

@@ -6,8 +6,9 @@
 
 /*
  * perf writes what it found in one ring after another, then FINISHED_ROUND, and starts over. Whatever is older than
- * the youngest record of the round before last was in its ring when the last round began, so it has been read by its
- * end (tools/perf/util/ordered-events.c). Each ring's share is a sorted run, and runs are merged: where there is one
+ * the youngest record of one round should have been in its ring when the next began, and so have been written by that
+ * one's end (tools/perf/util/ordered-events.c). A record takes its time before it is written, though, and an
+ * interrupted writer may be late by more than a round, so one round more is waited for. Each ring's share is a sorted run, and runs are merged: where there is one
  * run only, as in recordings of one CPU, nothing is moved.
  */
 
@@ -132,13 +133,13 @@ int queue_finish_round(struct queue *q)
 {
 	int r = 0;
 
-	q->rounds = true;
 	if (q->list.len > q->at)
 		r = sort(q);
 	if (r < 0)
 		return r;
-	release(q, q->round_time);
-	q->round_time = q->max_time;
+	release(q, q->round_times[1]);
+	q->round_times[1] = q->round_times[0];
+	q->round_times[0] = q->max_time;
 	return 0;
 }
 

@@ -22,6 +22,7 @@ enum {
 		     BLOCK_BYTES, /* held by the queue before it gives up waiting for order */
 	ENTRIES_MAX = 1 << 20,    /* the same, in records */
 	PART_ENTRIES_MAX = 256, /* for files that hold one ring's records, sorted but for nesting */
+	MIXED_ENTRIES_MAX = 1 << 16, /* for those that hold the records of several */
 	RECORD_MAX = 1 << 16,   /* header.size is 16 bits wide */
 };
 
@@ -83,6 +84,8 @@ int input_next(struct perfdata *p, struct raw *ret, struct err *err);
 int input_skip(struct perfdata *p, uint64_t size, struct err *err);
 /* pread of all of it: 1, 0 when the file ends before, or a negative errno. */
 int input_read_at(const struct input *in, void *buf, size_t size, uint64_t offset);
+/* read() that goes on after signals and waits where the descriptor would not. */
+ssize_t input_read_some(int fd, void *buf, size_t size);
 
 /* ---- events ---- */
 
@@ -140,9 +143,8 @@ struct queue {
 	VEC(size_t) runs;
 	size_t at, ready, untimed_at;
 	size_t max_entries;
-	uint64_t max_time;   /* of any record so far */
-	uint64_t round_time; /* the same at the end of the last round */
-	bool rounds;         /* the file has FINISHED_ROUND records */
+	uint64_t max_time;        /* of any record so far */
+	uint64_t round_times[2];  /* the same at the end of the last round and of the one before */
 };
 
 void queue_deinit(struct queue *q, struct block_pool *pool);
