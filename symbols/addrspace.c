@@ -18,6 +18,7 @@
 
 enum {
 	MAX_MAPS = 1 << 17, /* vm.max_map_count is 65,530 by default */
+	MAX_RELATIVES = 10,
 	MAX_GHOSTS = 64,
 	MAX_ENDED = 64,
 	MAX_COMM_BYTES = 64, /* names of kernel workers are longer than TASK_COMM_LEN */
@@ -253,21 +254,44 @@ static uint64_t load_bias(const struct elf_file *elf, const struct mapping *m)
 	return m->start - (best->vaddr + (m->pgoff - best->offset));
 }
 
+static struct space *space_peek(struct addrspaces *a, pid_t pid)
+{
+	struct space_slot *slot = spaces_find(&a->spaces, pid);
+
+	return slot ? slot->space : NULL;
+}
+
+/*
+ * Who may still see the files of a process that ended before its records were read: its ancestors, as a shell in
+ * the same container outlives what it starts; then the machine's own root, and ours. Only a file with the mapped
+ * one's device and inode is taken there.
+ */
+static size_t list_relatives(struct addrspaces *a, const struct space *s, pid_t ret[MAX_RELATIVES])
+{
+	size_t num = 0;
+
+	while (num < MAX_RELATIVES - 2 && s && s->pub.ppid > 1) {
+		ret[num++] = s->pub.ppid;
+		s = space_peek(a, s->pub.ppid);
+	}
+	ret[num++] = 1;
+	ret[num++] = getpid();
+	return num;
+}
+
 static struct file *mapped_file(struct addrspaces *a, struct space *s,
 				const struct door_mapping *dm, uint32_t generation)
 {
-	/*
-	 * A process that ended before its records were read still has its parent's root, or else the
-	 * machine's, or ours: only a file with the mapped one's device and inode is taken there.
-	 */
-	pid_t also[3] = { s->pub.ppid > 0 ? s->pub.ppid : 1, 1, getpid() };
+	pid_t also[MAX_RELATIVES];
+	size_t num;
 
 	if (!strcmp(dm->path, "[vdso]"))
 		return s->pub.compat ? files_special(a->opts.files, "[vdso]")
 				     : files_vdso(a->opts.files);
 	if (*dm->path == '[')
 		return files_special(a->opts.files, dm->path);
-	return files_get(a->opts.files, dm, generation, also, 3);
+	num = list_relatives(a, s, also);
+	return files_get(a->opts.files, dm, generation, also, num);
 }
 
 /* An executable mapping as told by a record or by /proc. */
@@ -432,13 +456,6 @@ static void space_end(struct addrspaces *a, struct space *s)
 	vec_deinit(&s->pub.maps);
 	vec_deinit(&s->tids);
 	free(s);
-}
-
-static struct space *space_peek(struct addrspaces *a, pid_t pid)
-{
-	struct space_slot *slot = spaces_find(&a->spaces, pid);
-
-	return slot ? slot->space : NULL;
 }
 
 static struct space *space_add(struct addrspaces *a, pid_t pid)

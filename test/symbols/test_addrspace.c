@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -503,6 +505,71 @@ static void test_scan(void)
 	world_free(w);
 }
 
+/*
+ * A program that ended before its records were read, and so did who started it: the shell of its container is
+ * still there.
+ */
+static void test_grandparent(void)
+{
+	const pid_t middle = 4500001, leaf = 4500002; /* beyond PID_MAX_LIMIT: nobody has these */
+	char dir[] = "/var/tmp/ringfold-test-XXXXXX", command[200], path[64];
+	struct world *w = world_new(true);
+	struct mmap_record m = { .pid = leaf, .tid = leaf, .start = 0x400000, .len = 0x1000,
+				 .executable = true, .path = "/only_here", .path_len = 10 };
+	struct addrspace *space;
+	struct stat st;
+	int pipes[2];
+	char byte;
+	pid_t shell;
+
+	if (geteuid()) {
+		fprintf(stderr, "SKIP: chroot needs root\n");
+		world_free(w);
+		return;
+	}
+	CHECK(mkdtemp(dir) && pipe(pipes) == 0);
+	snprintf(command, sizeof(command), "cp /proc/%d/exe %s/only_here", getpid(), dir);
+	CHECK(system(command) == 0);
+	snprintf(path, sizeof(path), "%s/only_here", dir);
+	CHECK(stat(path, &st) == 0);
+	shell = fork();
+	if (!shell) {
+		close(pipes[1]);
+		if (chroot(dir) < 0)
+			_exit(1);
+		_exit(read(pipes[0], &byte, 1) != 0);
+	}
+	for (int i = 0; i < 5000; i++) { /* until it is in its root */
+		char link[64], text[64];
+		ssize_t n;
+
+		snprintf(link, sizeof(link), "/proc/%d/root", shell);
+		n = readlink(link, text, sizeof(text));
+		if (n == (ssize_t)strlen(dir) && !memcmp(text, dir, (size_t)n))
+			break;
+		usleep(1000);
+	}
+	addrspaces_fork(w->spaces, middle, shell, middle, shell, 10);
+	addrspaces_fork(w->spaces, leaf, middle, leaf, middle, 11);
+	m.maj = major(st.st_dev);
+	m.min = minor(st.st_dev);
+	m.ino = st.st_ino;
+	addrspaces_mmap(w->spaces, &m, 12);
+	space = addrspaces_peek(w->spaces, leaf);
+	CHECK(space);
+	if (space) {
+		const struct mapping *map = addrspace_find(space, 0x400000);
+
+		CHECK(map && map->file && map->file->kind == FILE_ELF);
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+	waitpid(shell, NULL, 0);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	CHECK(system(command) == 0);
+	world_free(w);
+}
+
 int main(void)
 {
 	test_overlaps();
@@ -516,6 +583,7 @@ int main(void)
 	test_self();
 	test_threads();
 	test_zombie();
+	test_grandparent();
 	test_scan();
 	return check_done();
 }
