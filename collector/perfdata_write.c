@@ -387,13 +387,14 @@ int perfdata_write_flush(struct perfdata_writer *w, bool now, struct err *err)
 	return w->failure.code ? err_set(err, w->failure.code, "%s", w->failure.msg) : 0;
 }
 
-/* struct perf_record_header_build_id: header, pid, id in 20 bytes, its size, 3 bytes, name. */
+/* struct perf_record_header_build_id: header, pid, id in 20 bytes, its size, 3 bytes, name. perf 7 wants it aligned to 8. */
 bool perfdata_write_build_id(struct perfdata_writer *w, bool kernel, const uint8_t *id, size_t id_len,
 			     const char *path)
 {
 	static const uint8_t zeros[WRITE_NAME_ALIGN] = { 0 };
-	size_t name_len = strlen(path), padding = WRITE_NAME_ALIGN - name_len % WRITE_NAME_ALIGN;
-	size_t size = sizeof(struct perf_event_header) + 28 + name_len + padding;
+	size_t before = sizeof(struct perf_event_header) + 28, name_len = strlen(path);
+	size_t padding = WRITE_NAME_ALIGN - (before + name_len) % WRITE_NAME_ALIGN;
+	size_t size = before + name_len + padding;
 	struct perf_event_header header = {
 		.type = 67, /* PERF_RECORD_HEADER_BUILD_ID */
 		.misc = MISC_SIZE_IS_TOLD |
