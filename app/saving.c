@@ -225,6 +225,17 @@ void saving_record(struct saving *s, const struct record *rec)
 		perfdata_write_record(s->files.data[i].writer, rec, event);
 }
 
+/* The recording goes on, but -q does not silence this. */
+static void tell_failure(const struct err *err)
+{
+	enum log_level level = log_get_level();
+
+	if (level < LOG_WARN)
+		log_set_level(LOG_WARN);
+	log_warn(NULL, "error: %s", err->msg);
+	log_set_level(level);
+}
+
 static void note_failure(struct saving *s, struct saved *file, struct err *err)
 {
 	if (file->failed)
@@ -234,7 +245,7 @@ static void note_failure(struct saving *s, struct saved *file, struct err *err)
 		   (unsigned long long)perfdata_written(file->writer));
 	if (!s->failure.code)
 		s->failure = *err;
-	log_warn(NULL, "error: %s", err->msg);
+	tell_failure(err);
 }
 
 bool saving_flush(struct saving *s)

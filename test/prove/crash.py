@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""A recording that is killed, or that runs into a full disk, leaves a perf.data that reads back.
+
+usage: crash.py RINGFOLD VICTIMS_DIR [--kills N] [--seed N]
+
+Kills `ringfold record -o FILE` with SIGKILL at N random moments. Each file must: contradict itself nowhere; hold
+every sample up to one second before the kill; say that it is not finished (no feature bits); give the same samples
+to `perf script` and to `ringfold fold`, which must say so too. Then a disk of 3 MiB (a tmpfs, or a limit on the size of
+files where that may not be mounted): the failure is said and the exit status is 1, what was flushed reads back, the
+other output is whole.
+"""
+import argparse, os, random, re, resource, shutil, signal, subprocess, sys, tempfile, time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from perfdata import PerfData
+
+args = argparse.ArgumentParser()
+args.add_argument('ringfold')
+args.add_argument('victims')
+args.add_argument('--kills', type=int, default=20)
+args.add_argument('--seed', type=int, default=int(time.time()))
+args = args.parse_args()
+random.seed(args.seed)
+tmp = tempfile.mkdtemp(prefix='ringfold-crash-')
+failures = []
+
+
+def check(ok, what):
+    if not ok:
+        failures.append(what)
+        print('FAILED:', what, flush=True)
+
+
+def read_by_perf(path):
+    if not shutil.which('perf'):
+        return None
+    done = subprocess.run(['perf', 'script', '-i', path, '--no-inline', '-F', 'comm,pid,time,event'],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors='replace')
+    check(done.returncode == 0, f'perf script exits {done.returncode}')
+    return len(re.findall(r'^ *\S.*? \d+ +\d+\.\d+: ', done.stdout, re.M))
+
+
+def read_by_fold(path, unfinished):
+    done = subprocess.run([args.ringfold, 'fold', '--include-idle', path], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, errors='replace')
+    check(done.returncode == 0, f'fold exits {done.returncode}: {done.stderr}')
+    if unfinished:
+        check('not finished' in done.stderr or 'unfinished' in done.stderr, f'fold does not say that it is unfinished: {done.stderr}')
+    return sum(int(line.rsplit(' ', 1)[1]) for line in done.stdout.splitlines())
+
+
+def read_back(path, finished):
+    data = PerfData(path)
+    check(data.finished == finished, f'features: {data.features}')
+    for name, got in ('perf script', read_by_perf(path)), ('fold', read_by_fold(path, not finished) if has_fold else None):
+        check(got is None or got == data.samples, f'{name} finds {got} of {data.samples} samples')
+    return data
+
+
+def start(*argv):
+    return subprocess.Popen([args.ringfold, 'record', '-F', '499', '-q', *argv], stderr=subprocess.PIPE, text=True)
+
+
+has_fold = subprocess.run([args.ringfold, 'fold', '--help'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+victim = os.path.join(args.victims, 'victim-deepc')
+busy = [subprocess.Popen([victim, '100000'], stdout=subprocess.DEVNULL) for _ in range(os.cpu_count() or 1)]
+pids = ','.join(str(p.pid) for p in busy)
+try:
+    path = f'{tmp}/killed.data'
+    probe = start('-p', pids, '-d', '0.1', '-o', path)
+    words = probe.communicate()[1]
+    if probe.returncode == 4:
+        print(f'SKIP: {words.strip()}')
+        sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
+    check(probe.returncode == 0, f'exit {probe.returncode}: {words}')
+    read_back(path, finished=True)
+    print(f'kill -9 at {args.kills} moments (--seed {args.seed})')
+    for i in range(args.kills):
+        record = start('-p', pids, '-o', path)
+        time.sleep(0.2 + random.random() * 3)
+        record.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        record.communicate()
+        data = read_back(path, finished=False)
+        missing = killed - data.last_ns / 1e9
+        print(f'  {data.samples} samples, the last {missing:.2f} s before the kill, {data.data_size} bytes', flush=True)
+        # A recording that was just opened has nothing yet.
+        check(missing <= 1.2 or not data.samples, f'the last {missing:.2f} s are not there')
+    check(os.path.exists(path + '.old'), 'the file before is kept as .old')
+
+    disk = f'{tmp}/disk'
+    os.mkdir(disk)
+    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=3m', 'none', disk], stderr=subprocess.DEVNULL).returncode == 0
+    limit = None if mounted else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))
+    print('a full disk:', 'tmpfs of 3 MiB' if mounted else 'files of at most 3 MiB')
+    try:
+        record = subprocess.run([args.ringfold, 'record', '-F', '999', '-q', '-p', pids, '-d', '3', '-o', f'{disk}/full.data',
+                                 '-o', f'{tmp}/other.folded'], stderr=subprocess.PIPE, text=True, preexec_fn=limit)
+        print('  ' + record.stderr.strip())
+        check(record.returncode == 1, f'exit {record.returncode}')
+        check(re.search(r'full\.data.*bytes.*(No space left|File too large)', record.stderr), 'it is not said')
+        check(record.stderr.count('error') == 1, 'it is said more than once')
+        data = read_back(f'{disk}/full.data', finished=False)
+        check(data.data_size > 1 << 20 and data.samples > 20, f'{data.samples} samples in {data.data_size} bytes')
+        other = sum(int(line.rsplit(' ', 1)[1]) for line in open(f'{tmp}/other.folded'))
+        check(other > data.samples, f'the other output has {other} samples, the file {data.samples}')
+        print(f'  {data.samples} samples read back, {other} in the other output')
+    finally:
+        if mounted:
+            subprocess.run(['umount', disk])
+finally:
+    for p in busy:
+        p.kill()
+    shutil.rmtree(tmp, ignore_errors=True)
+print('FAILED' if failures else 'passed')
+sys.exit(1 if failures else 0)
