@@ -438,6 +438,8 @@ static void test_user_namespace(void)
 		for (;;)
 			pause();
 	}
+	/* The child has the only other end: its death is an end of file here, not a wait without end. */
+	close(go[1]);
 	if (read(go[0], &byte, 1) != 1 || byte != 'u') {
 		fprintf(stderr, "no user namespaces: left out\n");
 		return;
@@ -454,7 +456,6 @@ static void test_user_namespace(void)
 	CHECK(open_map(pid, path) == DOOR_FOREIGN);
 	end_child(pid);
 	close(go[0]);
-	close(go[1]);
 }
 
 /* A page of a file mapped, and the record of it as perf would tell. */
