@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,6 +12,8 @@ enum {
 	ARCH_MAX_REGS = 34,    /* DWARF numbers we keep: aarch64's 0..33 */
 	ARCH_MAX_TRACKED = 12, /* callee-saved registers and the return address column in a rule */
 	ARCH_MAX_PERF_REGS = 64,
+	ARCH_CALL_BYTES = 7,   /* of the longest call instruction */
+	ARCH_CONTEXT_BYTES = 7,
 };
 
 /* Registers of one frame, by DWARF number. A register whose bit in `valid` is clear is not known. */
@@ -35,6 +38,11 @@ struct arch {
 	uint64_t libdw_forgets;    /* of them, those libdw calls undefined where a row says nothing */
 	uint64_t ra_mask;          /* bits of a return address that are address (pointer authentication) */
 	uint8_t call_pushes_ra;    /* x86: the return address lies at sp on entry; else in a register */
+	/* May a call be the last instruction of these bytes of code? */
+	bool (*ends_in_call)(const uint8_t code[ARCH_CALL_BYTES]);
+	/* How the function begins that glibc's makecontext lets contexts return to. */
+	uint8_t context_start[ARCH_CONTEXT_BYTES];
+	uint8_t context_start_bytes;
 };
 
 extern const struct arch arch_x86_64;

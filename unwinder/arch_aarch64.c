@@ -1,6 +1,7 @@
 #include "unwinder/arch.h"
 
 #include <elf.h>
+#include <string.h>
 
 /*
  * Order of enum perf_event_arm_regs (arch/arm64/include/uapi/asm/perf_regs.h): X0..X28, X29, LR,
@@ -10,6 +11,16 @@ static const int8_t to_dwarf[] = {
 	0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16,
 	17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, -2,
 };
+
+/* BL, BLR and BLRAA etc. (Arm ARM, C4.1.66: unconditional branches). */
+static bool ends_in_call(const uint8_t code[ARCH_CALL_BYTES])
+{
+	uint32_t insn;
+
+	memcpy(&insn, code + ARCH_CALL_BYTES - sizeof(insn), sizeof(insn));
+	return (insn & 0xfc000000) == 0x94000000 || (insn & 0xfffffc1f) == 0xd63f0000 ||
+	       (insn & 0xfefff800) == 0xd63f0800;
+}
 
 const struct arch arch_aarch64 = {
 	.name = "aarch64",
@@ -28,4 +39,11 @@ const struct arch arch_aarch64 = {
 	 * default). */
 	.ra_mask = 0xffffffffffffull,
 	.call_pushes_ra = 0,
+	.ends_in_call = ends_in_call,
+	/*
+	 * mov x0, x19: __startcontext of sysdeps/unix/sysv/linux/aarch64/setcontext.S. What is called
+	 * finds nothing of its own in x19.
+	 */
+	.context_start = { 0xe0, 0x03, 0x13, 0xaa },
+	.context_start_bytes = 4,
 };

@@ -10,7 +10,7 @@ void chain_append(struct unwinder *u, const struct unwind_input *in, size_t firs
 		  struct unwind_result *ret)
 {
 	uint64_t pc = 0;
-	struct rule rule;
+	uint64_t place;
 
 	ret->class = UNWIND_BROKEN;
 	ret->reason = REASON_NO_FP;
@@ -34,8 +34,10 @@ void chain_append(struct unwinder *u, const struct unwind_input *in, size_t firs
 	}
 	if (first >= in->num_chain)
 		return;
-	rule = unwinder_native_rule(u, in->space, pc);
-	if (rule.kind == RULE_END || rule.kind == RULE_ROOT) {
+	place = pc;
+	if (unwinder_ends_at(u, in->space, &place, in->num_chain == 1)) {
+		if (place != pc)
+			frames[ret->num_frames - 1] = unwinder_intern(u, in->space, place, ret);
 		ret->class = UNWIND_COMPLETE;
 		ret->reason = REASON_NONE;
 	} else if (chain_is_full(in)) {

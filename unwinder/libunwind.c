@@ -493,14 +493,17 @@ static enum unwind_reason reason_of(int error)
  * libunwind found no caller: the stack's end if the row says so, or the known first function, or a chain
  * of frame pointers that ran out in the last page of the stack.
  */
-static void stop_at_end(const struct walk *w, uint64_t lookup, uint64_t sp,
-			struct unwind_result *ret)
+static void stop_at_end(const struct walk *w, uint64_t lookup, bool exact, uint64_t sp,
+			uint32_t *last, struct unwind_result *ret)
 {
-	struct rule rule = unwinder_native_rule(w->u, w->in->space, lookup);
+	uint64_t place = lookup;
+	bool ends = unwinder_ends_at(w->u, w->in->space, &place, exact);
 	const struct mapping *m = addrspace_find(w->in->space, lookup);
 	uint64_t end = w->base + w->in->stack_bytes;
 
-	if (rule.kind == RULE_END || rule.kind == RULE_ROOT)
+	if (place != lookup)
+		*last = unwinder_intern(w->u, w->in->space, place, ret);
+	if (ends)
 		stop(ret, UNWIND_COMPLETE, REASON_NONE);
 	else if (!w->in->stack_full && sp >= w->base && sp <= end && end - sp <= STACK_PAGE)
 		stop(ret, UNWIND_COMPLETE, REASON_NONE);
@@ -512,6 +515,14 @@ static void stop_at_end(const struct walk *w, uint64_t lookup, uint64_t sp,
 		stop(ret, UNWIND_BROKEN, REASON_NO_CFI);
 }
 
+/* Without a row libunwind tried its luck where the stack ends, see RULE_NEXT. */
+static bool is_handmade(const struct walk *w, uint64_t lookup, bool exact)
+{
+	uint64_t place = lookup;
+
+	return unwinder_ends_at(w->u, w->in->space, &place, exact) && place != lookup;
+}
+
 static void walk_frames(struct walk *w, unw_cursor_t *cursor, uint32_t *frames,
 			struct unwind_result *ret)
 {
@@ -519,6 +530,7 @@ static void walk_frames(struct walk *w, unw_cursor_t *cursor, uint32_t *frames,
 	unw_word_t pc, sp;
 
 	for (;;) {
+		bool was_exact = exact;
 		uint64_t lookup;
 		int r;
 
@@ -537,8 +549,9 @@ static void walk_frames(struct walk *w, unw_cursor_t *cursor, uint32_t *frames,
 			crossed |= exact;
 			continue;
 		}
-		if (r == 0 && !w->failed_read)
-			return stop_at_end(w, lookup, sp, ret);
+		if ((r == 0 && !w->failed_read) || is_handmade(w, lookup, was_exact))
+			return stop_at_end(w, lookup, was_exact, sp, &frames[ret->num_frames - 1],
+					   ret);
 		if (w->failed_read)
 			return stop_at_read(w, sp, crossed, ret);
 		return stop(ret, UNWIND_BROKEN, reason_of(r));

@@ -19,6 +19,7 @@ enum rule_kind {
 	RULE_END,        /* return address undefined: the stack ends here */
 	RULE_ROOT,       /* the known first frame of a thread or process */
 	RULE_BAD,        /* CFI is there but cannot be used (`ext` = enum unwind_reason) */
+	RULE_NEXT,       /* as RULE_FP, but for callers the stack ends in the function that follows */
 };
 
 enum {

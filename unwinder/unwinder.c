@@ -80,6 +80,34 @@ int unwinder_add_giver(struct unwinder *u, const struct unwind_giver *giver, str
 
 /* ---- rules of native code ---- */
 
+/*
+ * A stack made by hand may begin with the first byte of a function as return address: glibc's
+ * makecontext does so with __start_context. True when the stack ends in that function, by its row
+ * or by its very code, and no call can have left the address. Any other function is more likely to
+ * be a pointer that lies on the stack.
+ */
+static bool is_first_of_stack(struct unwinder *u, const struct mapping *m, uint64_t ra)
+{
+	const struct arch *arch = u->arch;
+	uint8_t before[ARCH_CALL_BYTES], first[ARCH_CONTEXT_BYTES];
+	uint64_t vaddr = ra - m->bias, start, end;
+	struct rule_ext ext;
+	struct rule rule;
+
+	if (ra >= m->end)
+		return false;
+	rule = rule_from_cfi(arch, m->file->elf, vaddr, &start, &end, &ext);
+	rule_ext_deinit(&ext);
+	if (rule.kind == RULE_FP || start != vaddr)
+		return false;
+	if (rule.kind != RULE_END &&
+	    (!elf_file_read_vaddr(m->file->elf, vaddr, first, arch->context_start_bytes) ||
+	     memcmp(first, arch->context_start, arch->context_start_bytes) != 0))
+		return false;
+	return !elf_file_read_vaddr(m->file->elf, vaddr - sizeof(before), before, sizeof(before)) ||
+	       !arch->ends_in_call(before);
+}
+
 static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t pc)
 {
 	struct elf_file *elf = m->file->elf;
@@ -91,6 +119,8 @@ static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t
 	if (elf_file_is_root(elf, vaddr))
 		return (struct rule){ .kind = RULE_ROOT };
 	rule = rule_from_cfi(u->arch, elf, vaddr, &start, &end, &ext);
+	if (rule.kind == RULE_FP && is_first_of_stack(u, m, pc + 1))
+		rule.kind = RULE_NEXT;
 	if (rule.kind != RULE_EXT)
 		return rule;
 	rule.ext = exts_add(&u->exts, &ext);
@@ -119,11 +149,17 @@ struct rule unwinder_native_rule_in(struct unwinder *u, const struct mapping *m,
 	return rule;
 }
 
-struct rule unwinder_native_rule(struct unwinder *u, const struct addrspace *space, uint64_t pc)
+bool unwinder_ends_at(struct unwinder *u, const struct addrspace *space, uint64_t *pc, bool exact)
 {
-	const struct mapping *m = addrspace_find(space, pc);
+	const struct mapping *m = addrspace_find(space, *pc);
+	struct rule rule;
 
-	return m ? unwinder_native_rule_in(u, m, pc) : (struct rule){ .kind = RULE_FP };
+	if (!m)
+		return false;
+	rule = unwinder_native_rule_in(u, m, *pc);
+	if (rule.kind == RULE_NEXT && !exact)
+		++*pc;
+	return rule.kind == RULE_END || rule.kind == RULE_ROOT || (rule.kind == RULE_NEXT && !exact);
 }
 
 /* ---- frames ---- */

@@ -222,13 +222,15 @@ struct unwinder {
 uint32_t unwinder_intern(struct unwinder *u, const struct addrspace *space, uint64_t pc,
 			 struct unwind_result *ret);
 /*
- * The rule at `pc` by CFI and root functions alone (no givers), remembered: RULE_END or
- * RULE_ROOT prove that a stack is complete there. RULE_FP when there is no CFI or no file;
- * RULE_UNSET when memory is out.
+ * The rule at `pc`, which lies in `m`, by CFI and root functions alone (no givers), remembered.
+ * RULE_FP when there is no CFI or no file; RULE_UNSET when memory is out.
  */
-struct rule unwinder_native_rule(struct unwinder *u, const struct addrspace *space, uint64_t pc);
-/* The same for a place known to be in `m`. */
 struct rule unwinder_native_rule_in(struct unwinder *u, const struct mapping *m, uint64_t pc);
+/*
+ * That rule proves that a stack is complete at `pc`. Where a return address, by RULE_NEXT, does not
+ * lie behind a call, *pc becomes the place it stands for.
+ */
+bool unwinder_ends_at(struct unwinder *u, const struct addrspace *space, uint64_t *pc, bool exact);
 
 /* ---- walk.c ---- */
 

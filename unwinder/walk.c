@@ -505,6 +505,19 @@ static bool step_fp(struct walk *w, const struct mapping *m)
 	return stop(w, w->altstack ? REASON_ALTSTACK : no_fp_reason(m));
 }
 
+/* RULE_NEXT: the return address stands for the function that it is the first byte of. */
+static bool step_next(struct walk *w, const struct mapping *m)
+{
+	const struct frame_entry *e;
+
+	if (w->activation)
+		return step_fp(w, m);
+	e = entry_at(w, m, w->regs.pc);
+	if (e)
+		w->frames[w->ret->num_frames - 1] = e->id;
+	return complete(w);
+}
+
 static bool step_by_rule(struct walk *w, const struct mapping *m, const struct rule *rule)
 {
 	switch ((enum rule_kind)rule->kind) {
@@ -514,6 +527,8 @@ static bool step_by_rule(struct walk *w, const struct mapping *m, const struct r
 		return step_ext(w, &w->u->exts.records.data[rule->ext]->ext);
 	case RULE_FP:
 		return step_fp(w, m);
+	case RULE_NEXT:
+		return step_next(w, m);
 	case RULE_END:
 	case RULE_ROOT:
 		return complete(w);
@@ -541,6 +556,7 @@ static bool rule_is_sane(const struct arch *arch, const struct rule *rule)
 		return rule->ext > REASON_NONE && rule->ext < REASON_NUM;
 	case RULE_UNSET:
 	case RULE_EXT:
+	case RULE_NEXT:
 		break;
 	}
 	return false;

@@ -186,8 +186,34 @@ static void test_frame_records(void)
 	teardown(&t);
 }
 
+static void test_ends_in_call(void)
+{
+	static const struct {
+		uint32_t insn;
+		bool is_call;
+	} codes[] = {
+		{ 0x94000010, true },  /* bl */
+		{ 0x97fffff0, true },  /* bl, backwards */
+		{ 0xd63f0100, true },  /* blr x8 */
+		{ 0xd63f0900, true },  /* blraaz x8 */
+		{ 0xd73f0901, true },  /* blraa x8, x1 */
+		{ 0x14000010, false }, /* b */
+		{ 0xd61f0100, false }, /* br x8 */
+		{ 0xd65f03c0, false }, /* ret */
+		{ 0xd503201f, false }, /* nop */
+	};
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		uint8_t code[ARCH_CALL_BYTES] = { 0 };
+
+		memcpy(code + sizeof(code) - 4, &codes[i].insn, 4);
+		CHECK_MSG(arm->ends_in_call(code) == codes[i].is_call, "%zu", i);
+	}
+}
+
 int main(void)
 {
+	test_ends_in_call();
 	test_registers();
 	test_rules();
 	test_walk();

@@ -28,6 +28,8 @@ enum {
 	USES_R12 = TEXT + 0xe00,  /* CFA = r12 + 16 */
 	NO_CFI = TEXT + 0x2000,   /* none of this knows */
 	END_OF_CFI = TEXT + 0x1000,
+	LONE_ROOT = TEXT + 0x3000, /* return address undefined, nothing around it */
+	LONE_PLAIN = TEXT + 0x3800, /* as PLAIN */
 };
 
 static uint64_t at(uint64_t function, uint64_t offset)
@@ -45,6 +47,8 @@ static void x86_program(struct cfi_bytes *b)
 {
 	cfi_cie_x86(b, "");
 	cfi_fde(b, PLAIN, 0x100, CFI_PROGRAM(DW_CFA_def_cfa_offset, 16));
+	cfi_fde(b, LONE_ROOT, 0x100, CFI_PROGRAM(DW_CFA_undefined, RIP));
+	cfi_fde(b, LONE_PLAIN, 0x100, CFI_PROGRAM(DW_CFA_def_cfa_offset, 16));
 	cfi_fde(b, FRAMED, 0x100, CFI_PROGRAM(DW_CFA_def_cfa, RBP, 16, DW_CFA_offset | RBP, 2));
 	cfi_fde(b, ROOT, 0x100, CFI_PROGRAM(DW_CFA_undefined, RIP));
 	cfi_fde(b, EPILOGUE, 0x100, CFI_PROGRAM(DW_CFA_offset | RBX, 2));
@@ -202,6 +206,83 @@ static void test_registers(void)
 	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, EPILOGUE + 4, caller_place(USES_R12, 0x20),
 	       caller_place(ROOT, 0x30));
 	teardown(&t);
+}
+
+/* makecontext: the return address is the first byte of the function that ends the stack. */
+static void test_handmade_stack(void)
+{
+	static const uint8_t call[] = { 0xe8, 1, 2, 3, 4 };
+	static const uint8_t start_context[] = { 0x48, 0x89, 0xdc, 0x48, 0x8b, 0x3c, 0x24 };
+	struct test t;
+
+	setup(&t, 16);
+	sample_reg(&t.sample, x86, RBP, 1); /* no frame pointer, nor the end of a chain of them */
+	/* The byte before lies in no function. */
+	sample_pc(&t.sample, x86, at(PLAIN, 0x10));
+	t.sample.stack[1] = at(LONE_ROOT, 0);
+	for (int i = 0; i < 2; i++)
+		EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, PLAIN + 0x10, LONE_ROOT);
+	/* What runs there is something else. */
+	sample_pc(&t.sample, x86, at(LONE_ROOT, -1ull));
+	EXPECT(&t, UNWIND_BROKEN, REASON_NO_CFI, LONE_ROOT - 1);
+	/* Not the end of a stack: a pointer that is no return address. */
+	sample_pc(&t.sample, x86, at(PLAIN, 0x10));
+	t.sample.stack[1] = at(LONE_PLAIN, 0);
+	EXPECT(&t, UNWIND_BROKEN, REASON_NO_CFI, PLAIN + 0x10, LONE_PLAIN - 1);
+	/* The byte before lies in another function, whose row it is. */
+	t.sample.stack[1] = at(ROOT, 0);
+	sample_reg(&t.sample, x86, RBP, stack_addr(4));
+	t.sample.stack[5] = at(ROOT, 0x30);
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, PLAIN + 0x10, ROOT - 1, caller_place(ROOT, 0x30));
+	teardown(&t);
+	/* Known by its code, as glibc's row does not say it. */
+	setup(&t, 16);
+	memcpy(&t.program.image[LONE_PLAIN], start_context, sizeof(start_context));
+	sample_pc(&t.sample, x86, at(PLAIN, 0x10));
+	t.sample.stack[1] = at(LONE_PLAIN, 0);
+	for (int i = 0; i < 2; i++)
+		EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, PLAIN + 0x10, LONE_PLAIN);
+	teardown(&t);
+	/* A call is the last instruction of code without a row. */
+	setup(&t, 16);
+	sample_reg(&t.sample, x86, RBP, 1);
+	memcpy(&t.program.image[LONE_ROOT - sizeof(call)], call, sizeof(call));
+	sample_pc(&t.sample, x86, at(PLAIN, 0x10));
+	t.sample.stack[1] = at(LONE_ROOT, 0);
+	EXPECT(&t, UNWIND_BROKEN, REASON_NO_CFI, PLAIN + 0x10, LONE_ROOT - 1);
+	teardown(&t);
+}
+
+static void test_ends_in_call(void)
+{
+	static const struct {
+		uint8_t len, code[ARCH_CALL_BYTES];
+		bool is_call;
+	} codes[] = {
+		{ 5, { 0xe8, 1, 2, 3, 4 }, true },             /* call rel32 */
+		{ 2, { 0xff, 0xd0 }, true },                   /* call *%rax */
+		{ 3, { 0x41, 0xff, 0xd4 }, true },             /* call *%r12 */
+		{ 2, { 0xff, 0x13 }, true },                   /* call *(%rbx) */
+		{ 6, { 0xff, 0x15, 1, 2, 3, 4 }, true },       /* call *x(%rip) */
+		{ 3, { 0xff, 0x50, 0x18 }, true },             /* call *0x18(%rax) */
+		{ 6, { 0xff, 0x90, 1, 2, 3, 4 }, true },       /* call *x(%rax) */
+		{ 3, { 0xff, 0x14, 0xc3 }, true },             /* call *(%rbx,%rax,8) */
+		{ 4, { 0xff, 0x54, 0x24, 0x08 }, true },       /* call *8(%rsp) */
+		{ 7, { 0xff, 0x14, 0xc5, 1, 2, 3, 4 }, true }, /* call *x(,%rax,8) */
+		{ 7, { 0xff, 0x94, 0x24, 1, 2, 3, 4 }, true }, /* call *x(%rsp) */
+		{ 5, { 0xe9, 1, 2, 3, 4 }, false },            /* jmp rel32 */
+		{ 2, { 0xff, 0xe0 }, false },                  /* jmp *%rax */
+		{ 6, { 0xff, 0x35, 1, 2, 3, 4 }, false },      /* push x(%rip) */
+		{ 1, { 0xc3 }, false },
+	};
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		uint8_t code[ARCH_CALL_BYTES];
+
+		memset(code, 0x90, sizeof(code));
+		memcpy(code + sizeof(code) - codes[i].len, codes[i].code, codes[i].len);
+		CHECK_MSG(x86->ends_in_call(code) == codes[i].is_call, "%zu", i);
+	}
 }
 
 /* Slots below the stack pointer: popped already in the sampled frame. */
@@ -575,6 +656,8 @@ int main(void)
 	test_plain();
 	test_frame_pointer_rows();
 	test_registers();
+	test_handmade_stack();
+	test_ends_in_call();
 	test_epilogue();
 	test_drap();
 	test_vfork();
