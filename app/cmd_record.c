@@ -409,6 +409,7 @@ static int handle_events(struct recording *r, struct err *err)
 
 		e->tick = false;
 		progress_tick(clock_monotonic_ns() - r->start_ns, &p, &counts);
+		session_tick(r->session);
 		ret = collector_rescan_cpus(r->collector, err);
 	}
 	if (e->write_now) {

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,6 +49,8 @@ int main(int argc, char **argv)
 {
 	const struct command *command;
 
+	/* Large blocks go back to the system when freed: by default the first one freed ends that. */
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	signal(SIGPIPE, SIG_IGN); /* a closed stdout is a write error with a name, not a silent end */
 	if (argc < 2) {
 		print_help(stderr);

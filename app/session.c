@@ -842,3 +842,8 @@ bool session_each_build_id(struct session *s,
 	vec_deinit(&ids);
 	return ok;
 }
+
+void session_tick(struct session *s)
+{
+	files_rest(s->files);
+}

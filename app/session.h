@@ -60,6 +60,9 @@ bool session_each_build_id(struct session *s,
 			   void (*each)(void *data, const char *path, const uint8_t *id, size_t len),
 			   void *data);
 
+/* About once a second while recording: memory that was not needed lately is given back. */
+void session_tick(struct session *s);
+
 struct session_progress session_progress(const struct session *s);
 
 /*

@@ -394,13 +394,30 @@ enum elf_row elf_file_row(struct elf_file *f, uint64_t vaddr, Dwarf_CFI **ret)
 {
 	enum elf_row row = ELF_ROW_NONE;
 
+	f->eh_frame.asked = true;
 	*ret = elf_file_eh_frame(f);
 	if (*ret)
 		row = cfi_index_row(&f->eh_frame.index, vaddr);
 	if (row != ELF_ROW_NONE)
 		return row;
+	f->debug_frame.asked = true;
 	*ret = elf_file_debug_frame(f);
 	if (*ret)
 		row = cfi_index_row(&f->debug_frame.index, vaddr);
 	return row;
+}
+
+static void rest(struct elf_cfi *cfi)
+{
+	if (cfi->cfi && !cfi->asked) {
+		elf_cfi_deinit(cfi);
+		cfi->tried = false;
+	}
+	cfi->asked = false;
+}
+
+void elf_file_rest(struct elf_file *f)
+{
+	rest(&f->eh_frame);
+	rest(&f->debug_frame);
 }

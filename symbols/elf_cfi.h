@@ -11,3 +11,10 @@ enum elf_row {
 
 /* Looks in .eh_frame, then in .debug_frame. ELF_ROW_FINE: *ret is what knows the row. */
 enum elf_row elf_file_row(struct elf_file *f, uint64_t vaddr, Dwarf_CFI **ret);
+
+/*
+ * Gives the memory back that call-frame information takes (the bytes of .eh_frame and what libdw made of them)
+ * where no row was asked for since the last call. It comes back with the next question, for a millisecond or
+ * two: once a second is often enough.
+ */
+void elf_file_rest(struct elf_file *f);

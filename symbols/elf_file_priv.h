@@ -36,6 +36,7 @@ struct elf_section {
 /* Call-frame information: a small ELF image of our own making, and what libdw says about it. */
 struct elf_cfi {
 	bool tried;
+	bool asked; /* since elf_file_rest */
 	uint8_t *image;
 	Elf *elf;
 	Dwarf_CFI *cfi;

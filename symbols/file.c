@@ -12,6 +12,7 @@
 #include "base/htab.h"
 #include "base/strbuf.h"
 #include "base/vec.h"
+#include "symbols/elf_cfi.h"
 #include "symbols/elf_file.h"
 #include "target/proc_text.h"
 
@@ -610,4 +611,15 @@ bool files_find_debug(struct files *files, struct file *file)
 	for (size_t i = 0; i < num; i++)
 		strbuf_deinit(&paths[i]);
 	return found;
+}
+
+void files_rest(struct files *files)
+{
+	struct by_id *slot;
+	size_t cursor = 0;
+
+	while ((slot = ids_next(&files->ids, &cursor))) {
+		if (slot->entry->file.elf)
+			elf_file_rest(slot->entry->file.elf);
+	}
 }

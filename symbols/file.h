@@ -60,6 +60,9 @@ void files_unref(struct files *files, struct file *file); /* may evict the longe
  * if that is the host's, on the host. What fits is added to file->elf: true then. */
 bool files_find_debug(struct files *files, struct file *file);
 
+/* Call about once a second: call-frame information of files that no row was asked of since is let go. */
+void files_rest(struct files *files);
+
 /* How often the door refused, by reason. */
 const uint64_t *files_refused(const struct files *files); /* DOOR_NUM_REFUSALS counters */
 size_t files_count(const struct files *files);

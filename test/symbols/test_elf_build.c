@@ -1,5 +1,6 @@
 /* What compilers, linkers and strip really write. */
 #include "symbols/elf_file.h"
+#include "symbols/elf_cfi.h"
 #include "symbols/elf_file_priv.h"
 #include "test/symbols/toolbox.h"
 
@@ -67,6 +68,23 @@ static void test_symtab(void)
 	CHECK(has_row(stripped, elf_file_eh_frame(stripped), leaf));
 	CHECK(!elf_file_debug_frame(stripped));
 	elf_file_free(stripped);
+	elf_file_free(f);
+}
+
+/* What no row is asked of is let go after a while, and comes back when one is. */
+static void test_rest(void)
+{
+	struct elf_file *f = open_elf("prog");
+	uint64_t leaf = nm_vaddr("prog", "leaf");
+	Dwarf_CFI *cfi = NULL;
+
+	CHECK(elf_file_row(f, leaf, &cfi) == ELF_ROW_FINE && has_row(f, cfi, leaf));
+	elf_file_rest(f);
+	CHECK(f->eh_frame.image); /* asked since the last time */
+	elf_file_rest(f);
+	CHECK(!f->eh_frame.image);
+	CHECK(elf_file_row(f, leaf, &cfi) == ELF_ROW_FINE && has_row(f, cfi, leaf));
+	CHECK(f->eh_frame.image);
 	elf_file_free(f);
 }
 
@@ -281,7 +299,8 @@ int main(void)
 		  "cp noid.debug noid.changed && printf x >> noid.changed"));
 	if (!check_failures) {
 		test_symtab();
-		test_build_id();
+		test_rest();
+	test_build_id();
 		test_debug_by_id();
 		test_debuglink();
 		test_debugdata();
