@@ -287,7 +287,7 @@ static struct file *mapped_file(struct addrspaces *a, struct space *s,
 
 	if (!strcmp(dm->path, "[vdso]"))
 		return s->pub.compat ? files_special(a->opts.files, "[vdso]")
-				     : files_vdso(a->opts.files);
+				     : files_vdso(a->opts.files, dm);
 	if (*dm->path == '[')
 		return files_special(a->opts.files, dm->path);
 	num = list_relatives(a, s, also);
@@ -695,7 +695,13 @@ size_t addrspaces_count(const struct addrspaces *a)
 void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns)
 {
 	struct door_mapping dm = {
-		.pid = m->pid, .start = m->start, .maj = m->maj, .min = m->min, .ino = m->ino
+		.pid = m->pid,
+		.start = m->start,
+		.maj = m->maj,
+		.min = m->min,
+		.ino = m->ino,
+		.build_id = m->build_id,
+		.build_id_len = m->build_id_len,
 	};
 	char path[4096 + 16]; /* PATH_MAX and " (deleted)" */
 	struct space *s;

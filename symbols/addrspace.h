@@ -72,6 +72,8 @@ struct mmap_record {
 	uint64_t start, len, pgoff;
 	uint32_t maj, min;
 	uint64_t ino, ino_generation;
+	const uint8_t *build_id; /* where it is told */
+	size_t build_id_len;
 	bool executable;
 	const char *path;
 	size_t path_len;

@@ -14,6 +14,7 @@
 #include "base/vec.h"
 #include "symbols/elf_cfi.h"
 #include "symbols/elf_file.h"
+#include "target/offline.h"
 #include "target/proc_text.h"
 
 static const char deleted_suffix[] = " (deleted)"; /* fs/d_path.c prepend_unreachable, d_path */
@@ -357,7 +358,8 @@ static struct entry *alias_find(struct files *files, const struct alias_key *key
 		return NULL;
 	if (alias->generation && generation && alias->generation != generation)
 		return NULL;
-	if (entry_changed(alias->entry)) {
+	/* After the fact nobody maps it anew: what it was when it was opened is what counts. */
+	if (!files->opts.offline && entry_changed(alias->entry)) {
 		replace_changed(files, alias->entry);
 		return NULL;
 	}
@@ -425,24 +427,139 @@ static void door_file_close(struct door_file *file)
 	closep(&file->fd);
 }
 
+/* What a mapping is called without " (deleted)", interned; NULL when out of memory. */
+static const char *clean_path(struct files *files, const char *path, bool *ret_deleted)
+{
+	const size_t tail = sizeof(deleted_suffix) - 1;
+	size_t len = strlen(path);
+
+	*ret_deleted = len > tail && !strcmp(path + len - tail, deleted_suffix);
+	return intern_mem(files->opts.strings, path, *ret_deleted ? len - tail : len);
+}
+
+/* ---- files of a recording ---- */
+
+/* perf before 5.11 told build-ids of any length as 20 bytes, the rest zeros. */
+static bool same_build_id(const uint8_t *told, size_t told_len, const uint8_t *id, size_t len)
+{
+	static const uint8_t zeros[20];
+
+	if (!len || len > told_len || memcmp(told, id, len))
+		return false;
+	return len == told_len || (told_len == sizeof(zeros) && !memcmp(told + len, zeros, told_len - len));
+}
+
+static bool elf_is(struct elf_file *elf, const struct door_mapping *mapping)
+{
+	const uint8_t *id;
+	size_t len = elf_file_build_id(elf, &id);
+
+	return same_build_id(mapping->build_id, mapping->build_id_len, id, len);
+}
+
+static bool file_is(const struct door_file *file, const struct door_mapping *mapping)
+{
+	int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+	struct elf_file *elf;
+	bool ret;
+
+	if (fd < 0 || elf_file_open_fd(fd, file->size, &elf, NULL) < 0)
+		return false;
+	ret = elf_is(elf, mapping);
+	elf_file_free(elf);
+	return ret;
+}
+
+static struct offline_wish wish_of(const struct door_mapping *mapping, const char *path)
+{
+	return (struct offline_wish){ .path = path,
+				      .build_id = mapping->build_id,
+				      .build_id_len = mapping->build_id_len,
+				      .maj = mapping->maj,
+				      .min = mapping->min,
+				      .ino = mapping->ino };
+}
+
+/* The reason that says most: that another file was there, rather than that there was none elsewhere. */
+static enum door_refusal worse(enum door_refusal first, enum door_refusal later)
+{
+	return first == DOOR_GONE ? later : first;
+}
+
+static enum door_refusal find_recorded(struct files *files, const struct door_mapping *mapping,
+				       const char *path, struct door_file *ret)
+{
+	struct offline_wish wish = wish_of(mapping, path);
+	enum door_refusal all = DOOR_GONE, refusal;
+	struct door_file file;
+
+	for (size_t place = 0; offline_find(files->opts.offline, OFFLINE_ELF, &wish, place,
+					    &refusal, &file);
+	     place++) {
+		if (refusal == DOOR_OK && mapping->build_id_len && !file_is(&file, mapping)) {
+			closep(&file.fd);
+			refusal = DOOR_CHANGED;
+		}
+		if (refusal == DOOR_OK) {
+			*ret = file;
+			return DOOR_OK;
+		}
+		all = worse(all, refusal);
+	}
+	return all;
+}
+
+/* What the recording says of a file, in the shape of what a kernel says. */
+static struct alias_key recorded_key(const struct door_mapping *mapping, const char *path)
+{
+	struct alias_key key = { mapping->maj, mapping->min, mapping->ino, path };
+
+	if (mapping->build_id_len >= 16) {
+		memcpy(&key.ino, mapping->build_id, sizeof(key.ino));
+		memcpy(&key.maj, mapping->build_id + 8, sizeof(key.maj));
+		memcpy(&key.min, mapping->build_id + 12, sizeof(key.min));
+	}
+	return key;
+}
+
+static struct file *get_recorded(struct files *files, const struct door_mapping *mapping,
+				 const char *path)
+{
+	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
+	struct alias_key key = recorded_key(mapping, path);
+	enum door_refusal refusal = DOOR_FAILED;
+	struct entry *e = alias_find(files, &key, 0);
+
+	if (e)
+		return touch(files, e);
+	if (make_room(files))
+		refusal = find_recorded(files, mapping, path, &opened);
+	if (refusal != DOOR_OK) {
+		files->refused[refusal]++;
+		return missing(files, path, refusal);
+	}
+	e = entry_opened(files, path, &opened);
+	if (!e)
+		return NULL;
+	e->file.by_path = !mapping->build_id_len;
+	alias_add(files, e, &key, 0);
+	return touch(files, e);
+}
+
 struct file *files_get(struct files *files, const struct door_mapping *mapping,
 		       uint32_t ino_generation, const pid_t *also_pids, size_t num_also)
 {
 	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
 	struct alias_key key = { mapping->maj, mapping->min, mapping->ino, NULL };
 	enum door_refusal refusal;
-	size_t len = strlen(mapping->path);
 	bool deleted = false;
 	struct entry *e;
 
-	if (len > sizeof(deleted_suffix) - 1 &&
-	    !strcmp(mapping->path + len - (sizeof(deleted_suffix) - 1), deleted_suffix)) {
-		len -= sizeof(deleted_suffix) - 1;
-		deleted = true;
-	}
-	key.path = intern_mem(files->opts.strings, mapping->path, len);
+	key.path = clean_path(files, mapping->path, &deleted);
 	if (!key.path)
 		return NULL;
+	if (files->opts.offline)
+		return get_recorded(files, mapping, key.path);
 	e = alias_find(files, &key, ino_generation);
 	if (e)
 		return touch(files, e);
@@ -500,13 +617,14 @@ static struct elf_file *open_own_vdso(struct files *files)
 	return elf;
 }
 
-struct file *files_vdso(struct files *files)
+/* Kept for the whole run. */
+static struct entry *own_vdso(struct files *files)
 {
 	const char *path;
 	struct entry *e;
 
 	if (files->vdso)
-		return &files->vdso->file;
+		return files->vdso;
 	path = intern_str(files->opts.strings, "[vdso]");
 	e = path ? entry_new(files, path) : NULL;
 	if (!e)
@@ -516,7 +634,26 @@ struct file *files_vdso(struct files *files)
 	e->file.debug_tried = true;
 	e->file.refs = 1; /* ours: it stays */
 	files->vdso = e;
-	return &e->file;
+	return e;
+}
+
+struct file *files_vdso(struct files *files, const struct door_mapping *mapping)
+{
+	struct entry *own = own_vdso(files);
+
+	if (!own)
+		return NULL;
+	if (!files->opts.offline)
+		return &own->file;
+	if (mapping->build_id_len ? own->file.elf && elf_is(own->file.elf, mapping)
+				  : files->opts.own_kernel)
+		return &own->file;
+	return get_recorded(files, mapping, own->file.path);
+}
+
+void files_set_own_kernel(struct files *files, bool own_kernel)
+{
+	files->opts.own_kernel = own_kernel;
 }
 
 struct file *files_by_id(struct files *files, uint32_t id)
@@ -536,25 +673,31 @@ size_t files_count(const struct files *files)
 	return files->ids.len;
 }
 
-/* True when it fitted. */
-static bool try_debug(struct files *files, struct entry *e, pid_t pid, const char *path)
+/* True when it fitted. Takes the descriptor. */
+static bool add_debug(struct files *files, struct entry *e, struct door_file *opened)
 {
-	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
+	_cleanup_(door_file_close) struct door_file file = *opened;
 	struct elf_file *debug;
 
 	if (files->num_fds >= files->max_fds)
 		return false; /* nothing is evicted for it: that could be this file */
-	if (door_open(files->opts.door, pid, path, DOOR_DEBUG, &opened, NULL) != DOOR_OK)
-		return false;
-	if (opened.dev == e->dev && opened.ino == e->ino)
+	if (file.dev == e->dev && file.ino == e->ino)
 		return false; /* a debuglink to itself */
-	if (elf_file_open_fd(steal_fd(&opened.fd), opened.size, &debug, NULL) < 0)
+	if (elf_file_open_fd(steal_fd(&file.fd), file.size, &debug, NULL) < 0)
 		return false;
 	if (elf_file_add_debug(e->file.elf, debug, NULL) < 0)
 		return false;
 	e->num_fds++; /* it stays open with the file */
 	files->num_fds++;
 	return true;
+}
+
+static bool try_debug(struct files *files, struct entry *e, pid_t pid, const char *path)
+{
+	struct door_file opened;
+
+	return door_open(files->opts.door, pid, path, DOOR_DEBUG, &opened, NULL) == DOOR_OK &&
+	       add_debug(files, e, &opened);
 }
 
 /* The same file under the same name in the host's root: then the host's debug files are its own. */
@@ -592,22 +735,57 @@ static size_t debug_paths(struct entry *e, struct strbuf paths[MAX_DEBUG_PATHS])
 	return num;
 }
 
+/* Of a recording's file: by its build-id wherever that leads, then by the debuglink's paths. */
+static bool find_recorded_debug(struct files *files, struct entry *e, const struct strbuf *paths,
+				size_t num)
+{
+	struct offline_wish wish = { .path = e->file.path };
+	enum door_refusal refusal;
+	struct door_file opened;
+
+	wish.build_id_len = elf_file_build_id(e->file.elf, &wish.build_id);
+	for (size_t place = 0; wish.build_id_len && offline_find(files->opts.offline, OFFLINE_DEBUG,
+								 &wish, place, &refusal, &opened);
+	     place++) {
+		if (refusal == DOOR_OK && add_debug(files, e, &opened))
+			return true;
+	}
+	for (size_t i = 0; i < num; i++) {
+		if (!paths[i].failed &&
+		    offline_open_debug(files->opts.offline, paths[i].data, &opened) == DOOR_OK &&
+		    add_debug(files, e, &opened))
+			return true;
+	}
+	return false;
+}
+
+/* In the root of a process that maps it, and if that is the host's, on the host. */
+static bool find_live_debug(struct files *files, struct entry *e, const struct strbuf *paths,
+			    size_t num)
+{
+	bool found = false, host;
+
+	for (size_t i = 0; i < num && !found; i++)
+		found = !paths[i].failed && try_debug(files, e, e->file.seen_pid, paths[i].data);
+	host = !found && num && named_by_host(files, e);
+	for (size_t i = 0; i < num && !found && host; i++)
+		found = !paths[i].failed && try_debug(files, e, 0, paths[i].data);
+	return found;
+}
+
 bool files_find_debug(struct files *files, struct file *file)
 {
 	struct strbuf paths[MAX_DEBUG_PATHS] = { 0 };
 	struct entry *e = entry_of(file);
-	bool found = false, host;
+	bool found;
 	size_t num;
 
 	if (file->debug_tried || !file->elf || !files->opts.door || *file->path != '/')
 		return false;
 	file->debug_tried = true;
 	num = debug_paths(e, paths);
-	for (size_t i = 0; i < num && !found; i++)
-		found = !paths[i].failed && try_debug(files, e, file->seen_pid, paths[i].data);
-	host = !found && num && named_by_host(files, e);
-	for (size_t i = 0; i < num && !found && host; i++)
-		found = !paths[i].failed && try_debug(files, e, 0, paths[i].data);
+	found = files->opts.offline ? find_recorded_debug(files, e, paths, num)
+				    : find_live_debug(files, e, paths, num);
 	for (size_t i = 0; i < num; i++)
 		strbuf_deinit(&paths[i]);
 	return found;

@@ -13,6 +13,7 @@
 
 struct elf_file;
 struct files;
+struct offline;
 
 enum file_kind {
 	FILE_ELF,     /* elf is set */
@@ -31,10 +32,17 @@ struct file {
 	bool deleted;           /* the name was gone or meant another file when it was first seen */
 	pid_t seen_pid;         /* a process that mapped it, for debug files in its root */
 	bool debug_tried;       /* separate debug files were looked for */
+	bool by_path;           /* of a recording that tells no build-id: believed by its path and age */
 };
 
 struct files_opts {
 	struct door *door;      /* borrowed; NULL: every file is FILE_MISSING (DOOR_GONE) */
+	/*
+	 * Borrowed: the files are those of a recording. Each is looked for by the build-id that the recording tells,
+	 * and never used with another one. NULL: those of a live machine.
+	 */
+	struct offline *offline;
+	bool own_kernel;        /* with offline: it was made on the very kernel that runs here */
 	struct intern *strings; /* borrowed: paths live there */
 	size_t max_idle;        /* files kept that no process maps; 0 = 1024 */
 	/* Called before a file that no process maps leaves the table: last chance to name frames in it. Not
@@ -49,7 +57,10 @@ void files_free(struct files *files);
 /* The file behind a mapping; never NULL except when out of memory. Opened at first sight. */
 struct file *files_get(struct files *files, const struct door_mapping *mapping, uint32_t ino_generation,
 		       const pid_t *also_pids, size_t num_also);
-struct file *files_vdso(struct files *files); /* our own vDSO: the kernel gives every process the same */
+/* Our own vDSO: the kernel gives every process the same. Of a recording, only if it was the same kernel's. */
+struct file *files_vdso(struct files *files, const struct door_mapping *mapping);
+/* With offline, once the recording has told what kernel it was made on. */
+void files_set_own_kernel(struct files *files, bool own_kernel);
 /* Code of the kernel's making that no file holds, by its bracket ("[uprobes]"): always FILE_MISSING. */
 struct file *files_special(struct files *files, const char *name);
 struct file *files_by_id(struct files *files, uint32_t id); /* NULL once evicted */

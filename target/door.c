@@ -78,6 +78,21 @@ int door_new(struct door **ret, struct err *err)
 	return 0;
 }
 
+int door_new_below(const char *dir, struct door **ret, struct err *err)
+{
+	_cleanup_(door_freep) struct door *door = NULL;
+	int r = door_new(&door, err);
+
+	if (r < 0)
+		return r;
+	closep(&door->root_fd);
+	door->root_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (door->root_fd < 0)
+		return err_set(err, errno, "open %s: %s", dir, strerror(errno));
+	*ret = steal_ptr(door);
+	return 0;
+}
+
 void door_free(struct door *door)
 {
 	if (!door)

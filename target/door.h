@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -60,6 +61,8 @@ struct door_mapping {
 	uint32_t maj, min;   /* of the mapped file's device; both 0 with ino 0 = not known */
 	uint64_t ino;
 	const char *path;    /* as told, may end in " (deleted)" */
+	const uint8_t *build_id; /* where the kernel or the recorder told it; the door does not look at it */
+	size_t build_id_len;     /* 0 = not told */
 };
 
 int door_new(struct door **ret, struct err *err);

@@ -207,7 +207,7 @@ static enum door_refusal find_in_root(const struct door *door, int process, cons
 	if (door->have_openat2)
 		*ret = openat2_retry(root, path, wants[want].is_private ? O_NOFOLLOW : 0);
 	else if (process < 0 || shares_our_root(door, process))
-		*ret = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		*ret = openat(root, path + strspn(path, "/"), O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	else
 		return refuse(
 			err, DOOR_DENIED, ENOSYS,

@@ -26,3 +26,6 @@ int door_read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut);
 
 /* The text of one file below a directory descriptor. 0 or -errno. */
 int door_read_at(int dir, const char *name, size_t cap, struct strbuf *ret, bool *cut);
+
+/* A door whose own root is a directory that a person named. */
+int door_new_below(const char *dir, struct door **ret, struct err *err);

@@ -384,7 +384,7 @@ static int expect_map(void *data, const struct proc_map *map)
 		CHECK_STR(m->file->path, map->path);
 		CHECK(m->file->kind == FILE_ELF);
 	} else if (!strcmp(map->path, "[vdso]")) {
-		CHECK(m->file == files_vdso(e->w->files));
+		CHECK(m->file == files_vdso(e->w->files, &(struct door_mapping){ .path = "[vdso]" }));
 	} else {
 		CHECK(!m->file);
 	}

@@ -100,7 +100,7 @@ static void test_libc(struct world *w)
 
 static void test_vdso(struct world *w)
 {
-	struct file *vdso = files_vdso(w->files);
+	struct file *vdso = files_vdso(w->files, &(struct door_mapping){ .path = "[vdso]" });
 	struct symbol symbol;
 	const struct elf_load *loads;
 	size_t found = 0, num = elf_file_loads(vdso->elf, &loads);
