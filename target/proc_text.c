@@ -256,42 +256,157 @@ int proc_stat_start_time(const char *text, size_t len, uint64_t *ret_ticks)
 	return 0;
 }
 
-/* Splits "ID:CONTROLLERS:PATH"; *unified when both of the first are as in "0::". */
-static bool parse_cgroup_line(struct cursor *line, bool *unified)
+/* "ID:CONTROLLERS:PATH"; the pieces are not terminated. */
+struct cgroup_pieces {
+	struct cursor controllers, path;
+	bool unified;
+};
+
+static bool split_cgroup(struct cursor line, struct cgroup_pieces *ret)
 {
 	const char *colon;
 	uint64_t id;
 
-	if (!take_number(line, 10, UINT32_MAX, &id) || !take_char(line, ':'))
+	if (!take_number(&line, 10, UINT32_MAX, &id) || !take_char(&line, ':'))
 		return false;
-	colon = memchr(line->pos, ':', (size_t)(line->end - line->pos));
+	colon = memchr(line.pos, ':', (size_t)(line.end - line.pos));
 	if (!colon)
 		return false;
-	*unified = !id && colon == line->pos;
-	line->pos = colon + 1;
-	return line->pos < line->end && *line->pos == '/';
+	ret->controllers = (struct cursor){ line.pos, colon };
+	ret->path = (struct cursor){ colon + 1, line.end };
+	ret->unified = !id && colon == line.pos;
+	return ret->path.pos < ret->path.end && *ret->path.pos == '/';
 }
 
-int proc_cgroup_parse(const char *text, size_t len, char *ret, size_t size)
+/* As much as fits. */
+static void copy_cursor(char *ret, size_t size, const struct cursor *c)
 {
-	struct reader r = reader_init(text, len);
-	struct cursor line, best = { 0 };
-	bool unified = false;
-	size_t n;
+	size_t n = (size_t)(c->end - c->pos);
 
-	if (!size)
-		return -EINVAL;
-	while (!unified && next_line(&r, &line)) {
-		if (parse_cgroup_line(&line, &unified) && (unified || !best.pos))
-			best = line;
-	}
-	if (!best.pos)
-		return -EBADMSG;
-	n = (size_t)(best.end - best.pos);
 	if (n > size - 1)
 		n = size - 1;
-	memcpy(ret, best.pos, n);
+	memcpy(ret, c->pos, n);
 	ret[n] = '\0';
+}
+
+/* kernel/cgroup/cgroup.c proc_cgroup_show: behind the path of one that was removed. */
+static void cut_deleted(struct cursor *path)
+{
+	static const char tail[] = " (deleted)";
+	size_t n = sizeof(tail) - 1;
+
+	if ((size_t)(path->end - path->pos) > n && !memcmp(path->end - n, tail, n))
+		path->end -= n;
+}
+
+int proc_cgroup_each(const char *text, size_t len,
+		     int (*each)(void *data, const struct proc_cgroup *line), void *data)
+{
+	struct reader r = reader_init(text, len);
+	struct cursor line;
+
+	while (next_line(&r, &line)) {
+		struct cgroup_pieces pieces;
+		struct proc_cgroup cgroup;
+		int stop;
+
+		if (memchr(line.pos, '\0', (size_t)(line.end - line.pos)) || !split_cgroup(line, &pieces))
+			continue;
+		cut_deleted(&pieces.path);
+		cgroup.unified = pieces.unified;
+		copy_cursor(cgroup.controllers, sizeof(cgroup.controllers), &pieces.controllers);
+		copy_cursor(cgroup.path, sizeof(cgroup.path), &pieces.path);
+		stop = each(data, &cgroup);
+		if (stop)
+			return stop;
+	}
+	return 0;
+}
+
+static bool take_word(struct cursor *c, struct cursor *ret)
+{
+	const char *end;
+
+	skip_blanks(c);
+	end = memchr(c->pos, ' ', (size_t)(c->end - c->pos));
+	*ret = (struct cursor){ c->pos, end ? end : c->end };
+	c->pos = ret->end;
+	return ret->pos < ret->end;
+}
+
+static bool word_is(const struct cursor *word, const char *text)
+{
+	return (size_t)(word->end - word->pos) == strlen(text) && !memcmp(word->pos, text, strlen(text));
+}
+
+/* seq_file mangles blanks and the backslash as \ooo in mountinfo (fs/proc_namespace.c). */
+static bool unescape_octal(char *ret, size_t size, const struct cursor *word)
+{
+	size_t len = 0;
+
+	for (const char *p = word->pos; p < word->end; len++) {
+		if (len == size - 1)
+			return false;
+		ret[len] = *p;
+		if (*p == '\\' && word->end - p >= 4 && p[1] >= '0' && p[1] <= '3' && p[2] >= '0' &&
+		    p[2] <= '7' && p[3] >= '0' && p[3] <= '7') {
+			ret[len] = (char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
+			p += 3;
+		}
+		if (!ret[len])
+			return false;
+		p++;
+	}
+	ret[len] = '\0';
+	return true;
+}
+
+/* proc_pid_mountinfo(5): ID PARENT MAJ:MIN ROOT POINT OPTIONS [TAG..] - TYPE SOURCE OPTIONS */
+static bool parse_cgroup_mount(struct cursor line, struct proc_cgroup_mount *ret)
+{
+	struct cursor word, root, point, device;
+	uint64_t maj, min;
+
+	if (!take_word(&line, &word) || !take_word(&line, &word) || !take_word(&line, &device) ||
+	    !take_word(&line, &root) || !take_word(&line, &point) || !take_word(&line, &word))
+		return false;
+	do {
+		if (!take_word(&line, &word))
+			return false;
+	} while (!word_is(&word, "-"));
+	if (!take_word(&line, &word))
+		return false;
+	ret->unified = word_is(&word, "cgroup2");
+	if (!ret->unified && !word_is(&word, "cgroup"))
+		return false;
+	if (!take_word(&line, &word) || !take_word(&line, &word))
+		return false;
+	copy_cursor(ret->options, sizeof(ret->options), &word);
+	if (!take_number(&device, 10, UINT32_MAX, &maj) || !take_char(&device, ':') ||
+	    !take_number(&device, 10, UINT32_MAX, &min))
+		return false;
+	ret->maj = (uint32_t)maj;
+	ret->min = (uint32_t)min;
+	return unescape_octal(ret->root, sizeof(ret->root), &root) &&
+	       unescape_octal(ret->point, sizeof(ret->point), &point);
+}
+
+int proc_cgroup_mounts(const char *text, size_t len,
+		       int (*each)(void *data, const struct proc_cgroup_mount *mount), void *data)
+{
+	struct reader r = reader_init(text, len);
+	struct proc_cgroup_mount mount;
+	struct cursor line;
+
+	while (next_line(&r, &line)) {
+		int stop;
+
+		if (!parse_cgroup_mount(line, &mount))
+			continue;
+		stop = each(data, &mount);
+		if (stop)
+			return stop;
+	}
 	return 0;
 }
 

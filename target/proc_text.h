@@ -36,9 +36,27 @@ int proc_status_parse(const char *text, size_t len, struct proc_status *ret);
  * skipped by its last ')'. -EBADMSG when malformed. */
 int proc_stat_start_time(const char *text, size_t len, uint64_t *ret_ticks);
 
-/* Path of the process in the unified hierarchy ("0::"), else of the first controller line. Copied into
- * `ret` (NUL-terminated, cut at size). -EBADMSG when there is none. */
-int proc_cgroup_parse(const char *text, size_t len, char *ret, size_t size);
+/* One line of /proc/PID/cgroup: where the process is in one hierarchy (cgroups(7)). */
+struct proc_cgroup {
+	bool unified;         /* the hierarchy of cgroup v2, "0::" */
+	char controllers[256]; /* "cpu,cpuacct", "name=systemd"; "" in the unified one; cut when longer */
+	char path[4096];      /* absolute, as the reader's cgroup namespace sees it; without " (deleted)" */
+};
+/* Calls each() per good line until it returns non-zero (returned). The line is borrowed. */
+int proc_cgroup_each(const char *text, size_t len, int (*each)(void *data, const struct proc_cgroup *line),
+		     void *data);
+
+/* One mount of a cgroup hierarchy in /proc/PID/mountinfo. */
+struct proc_cgroup_mount {
+	uint32_t maj, min;
+	bool unified;
+	char options[1024]; /* of the superblock: "rw,perf_event" */
+	char root[4096];    /* which cgroup is mounted there; "/.." = above the reader's namespace; unescaped */
+	char point[4096];   /* where; unescaped */
+};
+/* The same for them; a line with something longer is skipped. */
+int proc_cgroup_mounts(const char *text, size_t len,
+		       int (*each)(void *data, const struct proc_cgroup_mount *mount), void *data);
 
 /* First line of /proc/PID/uid_map that maps 0: what root of that user namespace is called outside.
  * -EBADMSG when 0 is not mapped. */

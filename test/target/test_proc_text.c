@@ -167,30 +167,67 @@ static void test_stat(void)
 	CHECK(start("", &ticks) == -EBADMSG);
 }
 
-static int cgroup(const char *text, char *ret, size_t size)
+static char seen_cgroups[1024];
+
+static int print_cgroup(void *data, const struct proc_cgroup *line)
 {
-	return proc_cgroup_parse(text, strlen(text), ret, size);
+	size_t len = strlen(seen_cgroups);
+
+	snprintf(seen_cgroups + len, sizeof(seen_cgroups) - len, "%s[%.200s]%.200s\n",
+		 line->unified ? "unified" : "", line->controllers, line->path);
+	return !strcmp(line->path, "/stop") ? 42 : 0;
+}
+
+static int cgroups(const char *text)
+{
+	seen_cgroups[0] = '\0';
+	return proc_cgroup_each(text, strlen(text), print_cgroup, NULL);
 }
 
 static void test_cgroup(void)
 {
-	char path[64];
-
-	CHECK(cgroup("0::/kubepods.slice/cri-containerd-ab:cd.scope\n", path, sizeof(path)) == 0);
-	CHECK_STR(path, "/kubepods.slice/cri-containerd-ab:cd.scope");
-	CHECK(cgroup("12:cpu,cpuacct:/docker/x\n1:name=systemd:/docker/y\n0::/z\n", path,
-		     sizeof(path)) == 0);
-	CHECK_STR(path, "/z");
-	CHECK(cgroup("bad\n12:cpu,cpuacct:/docker/x\n1:name=systemd:/y", path, sizeof(path)) == 0);
-	CHECK_STR(path, "/docker/x");
+	CHECK(cgroups("0::/kubepods.slice/cri-containerd-ab:cd.scope\n") == 0);
+	CHECK_STR(seen_cgroups, "unified[]/kubepods.slice/cri-containerd-ab:cd.scope\n");
+	CHECK(cgroups("bad\n12:cpu,cpuacct:/docker/x\n1:name=systemd:/docker/y (deleted)\n0::/z") == 0);
+	CHECK_STR(seen_cgroups, "[cpu,cpuacct]/docker/x\n[name=systemd]/docker/y\nunified[]/z\n");
 	/* A controller line may not pass for the unified one. */
-	CHECK(cgroup("5::/v1\n0:cpu:/v2\n", path, sizeof(path)) == 0);
-	CHECK_STR(path, "/v1");
-	CHECK(cgroup("0::/abcdef\n", path, 4) == 0);
-	CHECK_STR(path, "/ab");
-	CHECK(cgroup("0::/abcdef\n", path, 0) == -EINVAL);
-	CHECK(cgroup("", path, sizeof(path)) == -EBADMSG);
-	CHECK(cgroup("0::\n0:\n::/x\nx::/x\n0::x\n", path, sizeof(path)) == -EBADMSG);
+	CHECK(cgroups("5::/v1\n0:cpu:/v2\n") == 0);
+	CHECK_STR(seen_cgroups, "[]/v1\n[cpu]/v2\n");
+	CHECK(cgroups("0::/stop\n0::/x\n") == 42);
+	CHECK_STR(seen_cgroups, "unified[]/stop\n");
+	CHECK(cgroups("0::\n0:\n::/x\nx::/x\n0::x\n") == 0);
+	CHECK_STR(seen_cgroups, "");
+	CHECK(proc_cgroup_each("0::/a\0b\n", 8, print_cgroup, NULL) == 0);
+	CHECK_STR(seen_cgroups, "");
+}
+
+static int print_mount(void *data, const struct proc_cgroup_mount *mount)
+{
+	size_t len = strlen(seen_cgroups);
+
+	snprintf(seen_cgroups + len, sizeof(seen_cgroups) - len, "%u:%u %d %.200s|%.200s|%.200s\n", mount->maj,
+		 mount->min, mount->unified, mount->root, mount->point, mount->options);
+	return 0;
+}
+
+static void mounts(const char *text)
+{
+	seen_cgroups[0] = '\0';
+	CHECK(proc_cgroup_mounts(text, strlen(text), print_mount, NULL) == 0);
+}
+
+static void test_cgroup_mounts(void)
+{
+	mounts("30 23 0:27 /../.. /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+	       "31 23 0:28 / /sys/fs/cgroup/perf_event rw - cgroup cgroup rw,perf_event\n"
+	       "32 23 8:1 / /mnt rw shared:1 master:2 - ext4 /dev/sda rw\n"
+	       "33 23 0:29 /docker/a /host/sys/fs/cgroup/my\\040group rw - cgroup none rw,cpu,cpuacct");
+	CHECK_STR(seen_cgroups, "0:27 1 /../..|/sys/fs/cgroup|rw,nsdelegate\n"
+				"0:28 0 /|/sys/fs/cgroup/perf_event|rw,perf_event\n"
+				"0:29 0 /docker/a|/host/sys/fs/cgroup/my group|rw,cpu,cpuacct\n");
+	mounts("\n30\n30 23 0:27 / /x rw\n30 23 0:27 / /x rw - cgroup2\n30 23 0:27 / /x rw - cgroup2 c\n"
+	       "30 23 x:27 / /x rw - cgroup2 c rw\n30 23 0:27 /\\000 /x rw - cgroup2 c rw\n");
+	CHECK_STR(seen_cgroups, "");
 }
 
 static void test_uidmap(void)
@@ -245,6 +282,7 @@ int main(void)
 	test_status();
 	test_stat();
 	test_cgroup();
+	test_cgroup_mounts();
 	test_uidmap();
 	test_cpulist();
 	return check_done();
