@@ -48,6 +48,21 @@ struct elf_go_root {
 	uint64_t start, end;
 };
 
+/* Where the parts of .gopclntab are. Offsets are from its header. */
+struct elf_pclntab {
+	struct elf_file *f;
+	uint64_t offset;   /* in the file */
+	uint64_t vaddr;    /* of the header */
+	uint64_t size;
+	bool relative;     /* since 1.18: 32-bit offsets from text */
+	unsigned int unit; /* bytes that code addresses are multiples of */
+	uint64_t text;
+	uint64_t num;      /* functions; 0: there is no table */
+	uint64_t names;    /* offset of the names */
+	uint64_t pctab;    /* offset of the tables by code address */
+	uint64_t funcs;    /* offset of the table of functions */
+};
+
 enum elf_answer { ELF_UNASKED, ELF_NO, ELF_YES };
 
 struct elf_file {
@@ -92,6 +107,8 @@ struct elf_file {
 
 	struct elf_file *debug; /* where the names are instead */
 
+	bool pclntab_tried;
+	struct elf_pclntab pclntab;
 	bool go_roots_tried;
 	VEC(struct elf_go_root) go_roots;
 };

@@ -31,23 +31,6 @@ static bool is_root_name(const char *name, size_t name_len)
 	return false;
 }
 
-/*
- * The header of .gopclntab (golang src/runtime/symtab.go, struct pcHeader;
- * src/debug/gosym/pclntab.go): magic, two zero bytes, the code's unit, the size of a pointer, and
- * then words of that size. Offsets are from the header.
- */
-struct pclntab {
-	struct elf_file *f;
-	uint64_t offset; /* in the file */
-	uint64_t vaddr;  /* of the header */
-	uint64_t size;
-	bool relative;   /* since 1.18: 32-bit offsets from text */
-	uint64_t text;
-	uint64_t num;    /* functions */
-	uint64_t names;  /* offset of the names */
-	uint64_t funcs;  /* offset of the table */
-};
-
 enum {
 	GO_MAGIC_1_16 = 0xfffffffa,
 	GO_MAGIC_1_18 = 0xfffffff0,
@@ -92,7 +75,8 @@ static uint64_t find_text(struct elf_file *f, uint64_t stored, uint64_t field_va
 	return stored;
 }
 
-static bool parse_pclntab(struct pclntab *t)
+/* golang src/runtime/symtab.go, struct pcHeader; src/debug/gosym/pclntab.go. */
+static bool parse_pclntab(struct elf_pclntab *t)
 {
 	uint8_t bytes[GO_HEADER_BYTES];
 	struct reader r = reader_init(bytes, sizeof(bytes));
@@ -110,6 +94,7 @@ static bool parse_pclntab(struct pclntab *t)
 		return false;
 	if (zero || (unit != 1 && unit != 2 && unit != 4) || word != 8)
 		return false;
+	t->unit = unit;
 	t->relative = magic != GO_MAGIC_1_16;
 	t->num = reader_u64(&r);
 	reader_u64(&r); /* nfiles */
@@ -119,13 +104,14 @@ static bool parse_pclntab(struct pclntab *t)
 		t->text = find_text(t->f, reader_u64(&r), at);
 	}
 	t->names = reader_u64(&r);
-	reader_bytes(&r, 3 * sizeof(uint64_t)); /* cuOffset, filetabOffset, pctabOffset */
+	reader_bytes(&r, 2 * sizeof(uint64_t)); /* cuOffset, filetabOffset */
+	t->pctab = reader_u64(&r);
 	t->funcs = reader_u64(&r);
 	return !r.failed && t->num && t->num <= GO_MAX_FUNCTIONS && t->names < t->size &&
-	       t->funcs < t->size;
+	       t->pctab < t->size && t->funcs < t->size;
 }
 
-static bool find_pclntab(struct elf_file *f, struct pclntab *ret)
+static bool locate_pclntab(struct elf_file *f, struct elf_pclntab *ret)
 {
 	const struct elf_section *s = elf_file_section(f, ".gopclntab");
 
@@ -134,13 +120,24 @@ static bool find_pclntab(struct elf_file *f, struct pclntab *ret)
 	if (!s || s->type == SHT_NOBITS || !f->is_64 || s->offset > f->size ||
 	    s->size > f->size - s->offset || s->size > ELF_MAX_CONTENT)
 		return false;
-	*ret = (struct pclntab){ .f = f, .offset = s->offset, .vaddr = s->addr, .size = s->size };
+	*ret = (struct elf_pclntab){ .f = f, .offset = s->offset, .vaddr = s->addr, .size = s->size };
 	return parse_pclntab(ret);
+}
+
+static bool find_pclntab(struct elf_file *f, struct elf_pclntab *ret)
+{
+	if (!f->pclntab_tried) {
+		f->pclntab_tried = true;
+		if (!locate_pclntab(f, &f->pclntab))
+			f->pclntab.num = 0;
+	}
+	*ret = f->pclntab;
+	return ret->num;
 }
 
 /* The structs _func of the table, and the names they point to. */
 struct go_names {
-	const struct pclntab *t;
+	const struct elf_pclntab *t;
 	struct elf_window funcs, strings;
 };
 
@@ -150,7 +147,7 @@ static void go_names_deinit(struct go_names *n)
 	elf_window_deinit(&n->strings);
 }
 
-static bool go_names_init(struct go_names *n, const struct pclntab *t)
+static bool go_names_init(struct go_names *n, const struct elf_pclntab *t)
 {
 	n->t = t;
 	return elf_window_init(&n->funcs, t->f, t->offset + t->funcs, t->size - t->funcs) &&
@@ -179,7 +176,7 @@ struct row {
 	uint64_t start, func;
 };
 
-static bool next_row(const struct pclntab *t, struct elf_cursor *c, struct row *ret)
+static bool next_row(const struct elf_pclntab *t, struct elf_cursor *c, struct row *ret)
 {
 	struct reader r;
 
@@ -190,7 +187,7 @@ static bool next_row(const struct pclntab *t, struct elf_cursor *c, struct row *
 	return true;
 }
 
-static bool rows_init(const struct pclntab *t, struct elf_cursor *c)
+static bool rows_init(const struct elf_pclntab *t, struct elf_cursor *c)
 {
 	/* Behind the last row is the end of its function: half a row. What follows it is there. */
 	return elf_cursor_init(c, t->f, t->offset + t->funcs, t->size - t->funcs,
@@ -203,7 +200,7 @@ void elf_go_offer_functions(struct elf_file *f, struct symtab *symtab)
 	_cleanup_(go_names_deinit) struct go_names names = { 0 };
 	const struct symtab_namer namer = { go_name, &names };
 	struct row row, next;
-	struct pclntab t;
+	struct elf_pclntab t;
 
 	if (!find_pclntab(f, &t) || !go_names_init(&names, &t) || !rows_init(&t, &c) ||
 	    !next_row(&t, &c, &row))
@@ -218,6 +215,114 @@ void elf_go_offer_functions(struct elf_file *f, struct symtab *symtab)
 		if (next.start > row.start)
 			symtab_offer(symtab, &function, &namer);
 	}
+}
+
+/* --- Frames --- */
+
+enum {
+	GO_PC_BYTES = 4096, /* of a function's table; the largest functions have a few hundred */
+	GO_SP_WRITE = 2,    /* FuncFlag_SPWrite: internal/abi/symtab.go */
+};
+
+/* golang src/runtime/symtab.go step, readvarint. */
+static uint32_t read_varint(struct reader *r)
+{
+	uint32_t value = 0;
+
+	for (unsigned int shift = 0; shift < 35; shift += 7) {
+		uint8_t byte = reader_u8(r);
+
+		value |= shift < 32 ? (uint32_t)(byte & 0x7f) << shift : 0;
+		if (!(byte & 0x80))
+			return value;
+	}
+	r->failed = true;
+	return 0;
+}
+
+/* The table says how far the stack pointer is below its value at the function's entry, for each stretch of code. */
+static bool find_delta(struct reader r, uint64_t entry, unsigned int unit, uint64_t vaddr,
+		       struct elf_go_frame *ret)
+{
+	uint64_t pc = entry;
+	uint32_t value = UINT32_MAX; /* -1 */
+
+	for (bool first = true; !r.failed; first = false) {
+		uint32_t step = read_varint(&r);
+
+		if (r.failed || (!step && !first))
+			return false;
+		value += step & 1 ? ~(step >> 1) : step >> 1;
+		ret->start = pc;
+		pc += (uint64_t)read_varint(&r) * unit;
+		if (r.failed || vaddr >= pc)
+			continue;
+		ret->end = pc;
+		ret->sp_below = (int32_t)value;
+		return (int32_t)value >= 0;
+	}
+	return false;
+}
+
+static bool read_row(const struct elf_pclntab *t, uint64_t number, struct row *ret)
+{
+	uint8_t bytes[16];
+	size_t each = t->relative ? 8 : 16;
+	struct reader r = reader_init(bytes, each);
+
+	if (number >= t->num ||
+	    elf_file_read(t->f, bytes, each, t->offset + t->funcs + number * each) < 0)
+		return false;
+	ret->start = t->relative ? t->text + reader_u32(&r) : reader_u64(&r);
+	ret->func = t->relative ? reader_u32(&r) : reader_u64(&r);
+	return true;
+}
+
+/* The last function that starts at or before vaddr. */
+static bool search_row(const struct elf_pclntab *t, uint64_t vaddr, struct row *ret)
+{
+	uint64_t low = 0, high = t->num;
+	struct row row;
+
+	while (low < high) {
+		uint64_t mid = low + (high - low) / 2;
+
+		if (!read_row(t, mid, &row))
+			return false;
+		if (row.start <= vaddr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low && read_row(t, low - 1, ret);
+}
+
+bool elf_go_frame(struct elf_file *f, uint64_t vaddr, struct elf_go_frame *ret)
+{
+	uint8_t bytes[GO_PC_BYTES], func[44];
+	struct elf_pclntab t;
+	struct reader r;
+	struct row row;
+	size_t head, len;
+	uint32_t pcsp;
+	uint64_t at;
+
+	if (!elf_file_is_go(f) || !find_pclntab(f, &t) || !search_row(&t, vaddr, &row))
+		return false;
+	/* struct _func: entry, nameoff, args, deferreturn, pcsp, ..., cuOffset, funcID, flag. */
+	head = t.relative ? 4 : 8;
+	if (row.func > t.size - t.funcs || t.size - t.funcs - row.func < sizeof(func) ||
+	    elf_file_read(f, func, sizeof(func), t.offset + t.funcs + row.func) < 0)
+		return false;
+	r = reader_init(func + head + 12, 4);
+	pcsp = reader_u32(&r);
+	if (func[head + 33] & GO_SP_WRITE || !pcsp || pcsp >= t.size - t.pctab)
+		return false;
+	at = t.pctab + pcsp;
+	len = t.size - at < sizeof(bytes) ? (size_t)(t.size - at) : sizeof(bytes);
+	if (elf_file_read(f, bytes, len, t.offset + at) < 0 || elf_file_changed(f))
+		return false;
+	return find_delta(reader_init(bytes, len), row.start, t.unit, vaddr, ret);
 }
 
 /* --- Roots --- */
@@ -261,7 +366,7 @@ static void roots_from_pclntab(struct elf_file *f)
 	_cleanup_(elf_cursor_deinit) struct elf_cursor c = { 0 };
 	_cleanup_(go_names_deinit) struct go_names names = { 0 };
 	struct row row, next;
-	struct pclntab t;
+	struct elf_pclntab t;
 
 	if (!find_pclntab(f, &t) || !go_names_init(&names, &t) || !rows_init(&t, &c) ||
 	    !next_row(&t, &c, &row))

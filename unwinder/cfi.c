@@ -251,6 +251,32 @@ static struct rule rule_from_row(const struct arch *arch, Dwarf_Frame *frame, in
 	return (struct rule){ .kind = RULE_EXT, .flags = ext->signal ? RULE_SIGNAL : 0 };
 }
 
+/*
+ * Go's own table in place of CFI. Frame pointers alone would lose the caller of every function without a
+ * frame, and assembly uses rbp for other things. A function with a frame keeps its caller's frame pointer
+ * in the word below the return address (golang cmd/internal/obj/x86/obj6.go).
+ */
+static struct rule rule_from_go(const struct arch *arch, struct elf_file *f, uint64_t vaddr,
+				uint64_t *start, uint64_t *end)
+{
+	struct rule rule = { .kind = RULE_CFA, .cfa_reg = arch->sp };
+	struct elf_go_frame frame;
+	int32_t words;
+
+	if (!arch->call_pushes_ra || !elf_go_frame(f, vaddr, &frame) || frame.sp_below % 8 ||
+	    frame.sp_below / 8 >= INT16_MAX)
+		return (struct rule){ .kind = RULE_FP };
+	words = frame.sp_below / 8;
+	rule.cfa_off8 = (int16_t)(words + 1);
+	rule.slot[0] = 1;                           /* arch->ra */
+	rule.slot[1] = words ? 2 : SLOT_SAME;       /* arch->fp */
+	for (size_t i = 2; i < arch->num_tracked; i++)
+		rule.slot[i] = SLOT_UNDEFINED;      /* Go saves no other register */
+	*start = frame.start;
+	*end = frame.end;
+	return rule;
+}
+
 struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t vaddr,
 			  uint64_t *start, uint64_t *end, struct rule_ext *ext)
 {
@@ -265,7 +291,7 @@ struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t 
 		return (struct rule){ .kind = RULE_FP };
 	switch (elf_file_row(f, vaddr, &cfi)) {
 	case ELF_ROW_NONE:
-		return (struct rule){ .kind = RULE_FP };
+		return rule_from_go(arch, f, vaddr, start, end);
 	case ELF_ROW_FINE:
 		frame = row_at(cfi, vaddr, start, end, &ext->signal, &column);
 		break;

@@ -81,7 +81,7 @@ struct rule_ext {
 
 /* Full row of f at vaddr from .eh_frame, else .debug_frame; *start, *end (vaddr) tell where it holds.
  * RULE_CFA when it fits 16 bytes, else RULE_EXT with *ext filled (owned by the caller: rule_ext_deinit).
- * RULE_FP when no CFI covers vaddr. */
+ * Go code without CFI goes by Go's own table. RULE_FP when nothing covers vaddr. */
 struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t vaddr,
 			  uint64_t *start, uint64_t *end, struct rule_ext *ext);
 void rule_ext_deinit(struct rule_ext *ext);

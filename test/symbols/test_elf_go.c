@@ -1,6 +1,10 @@
 /* Go programs: stripped or not, their functions have names and their stacks have ends. */
+#include "symbols/elf_cfi.h"
 #include "symbols/elf_file.h"
 #include "test/symbols/toolbox.h"
+
+#include <dwarf.h>
+#include <elfutils/libdw.h>
 
 static const char program[] =
 	"package main\n"
@@ -78,6 +82,59 @@ static void test_no_build_id(void)
 	elf_file_free(f);
 }
 
+/* CFA - sp as the row of .debug_frame tells it; -1: there is none, or it goes by another register. */
+static int64_t cfa_above_sp(struct elf_file *f, uint64_t vaddr)
+{
+	int64_t ret = -1;
+	Dwarf_Frame *frame;
+	Dwarf_CFI *cfi;
+	Dwarf_Op *ops;
+	size_t num;
+
+	if (elf_file_row(f, vaddr, &cfi) != ELF_ROW_FINE ||
+	    dwarf_cfi_addrframe(cfi, vaddr, &frame) != 0)
+		return -1;
+	if (dwarf_frame_cfa(frame, &ops, &num) == 0 && num == 1 && ops[0].atom == DW_OP_bregx &&
+	    ops[0].number == 7)
+		ret = (int64_t)ops[0].number2;
+	free(frame);
+	return ret;
+}
+
+/* The same compiler wrote both: every place must say the same, and what is stripped keeps one of them. */
+static void test_frames(void)
+{
+	struct elf_file *whole = open_elf("whole"), *stripped = open_elf("stripped");
+	const struct elf_load *loads;
+	size_t num = elf_file_loads(whole, &loads), compared = 0, other = 0, silent = 0;
+	struct elf_go_frame frame;
+
+	for (size_t i = 0; i < num; i++) {
+		uint64_t end = loads[i].vaddr + (loads[i].executable ? loads[i].filesz : 0);
+
+		for (uint64_t at = loads[i].vaddr; at < end; at += 37) {
+			int64_t want = cfa_above_sp(whole, at);
+
+			if (want < 0)
+				continue;
+			if (!elf_go_frame(stripped, at, &frame)) {
+				silent++;
+				continue;
+			}
+			compared++;
+			other += frame.sp_below + 8 != want || at < frame.start || at >= frame.end;
+		}
+	}
+	fprintf(stderr, "%zu places compared, %zu silent\n", compared, silent);
+	CHECK(compared > 5000);
+	CHECK_MSG(!other, "%zu of %zu differ", other, compared);
+	CHECK(silent < compared / 100); /* those that change the stack pointer at will */
+	CHECK(!elf_go_frame(stripped, 0, &frame));
+	CHECK(!elf_go_frame(stripped, UINT64_MAX, &frame));
+	elf_file_free(whole);
+	elf_file_free(stripped);
+}
+
 int main(void)
 {
 	char dir[] = "/tmp/test_elf_go.XXXXXX";
@@ -92,6 +149,7 @@ int main(void)
 	if (!check_failures) {
 		test_stripped();
 		test_pie();
+		test_frames();
 		test_no_build_id();
 	}
 	toolbox_leave(dir);
