@@ -152,6 +152,7 @@ static bool name_frame(struct naming *n, uint32_t id, const struct symbol *symbo
 
 	describe(n, &place, &unused, &frame);
 	frame.name = symbol->name;
+	frame.offset = symbol->offset;
 	if (place.where == FRAME_IN_KERNEL) {
 		frame.module = kernel_module ? kernel_module
 					     : intern_str(n->opts.strings, "[kernel]");

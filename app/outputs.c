@@ -229,6 +229,12 @@ void outputs_session(const struct outputs *o, struct session_opts *opts)
 	opts->include_idle = o->include_idle;
 	opts->kernel_only = o->view.kernel_only;
 	opts->user_only = o->view.user_only;
+	for (size_t i = 0; i < o->list.len; i++) {
+		const struct format *format = o->list.data[i].format;
+
+		opts->keep_samples |= format && format->needs_samples;
+		opts->keep_addresses |= format && format->needs_addresses;
+	}
 }
 
 /* After it */

@@ -24,6 +24,7 @@ enum {
 	MAX_USER_FRAMES = 1024,
 	MAX_KERNEL_FRAMES = 512, /* perf_event_max_stack is 127 unless somebody raised it */
 	MAX_LABELS = 8,
+	NO_OWNER = UINT32_MAX,
 	TIMED_SAMPLES = 16,      /* one sample in so many is timed: reading the clock costs 5 % of a walk */
 };
 
@@ -33,6 +34,7 @@ struct live {
 	struct stacks *stacks;
 	struct live *prev, *next;
 	bool jit;                /* a frame in code without a file was sampled */
+	uint32_t owner;          /* index in session.owners; NO_OWNER = no sample of it was kept */
 };
 
 /* A frame that is not a place in a file or the kernel: labels, marks, JIT code of ended processes. */
@@ -43,11 +45,12 @@ struct label_slot {
 
 static inline uint64_t frame_hash(const struct profile_frame *f)
 {
-	return hash_two((uintptr_t)f->name ^ (uint64_t)f->kind << 56, (uintptr_t)f->module);
+	return hash_two((uintptr_t)f->name ^ (uint64_t)f->kind << 56, (uintptr_t)f->module + f->addr);
 }
 
 HTAB(label_tab, struct label_slot, const struct profile_frame *, frame_hash(key),
-     slot->frame.name == key->name && slot->frame.module == key->module && slot->frame.kind == key->kind,
+     slot->frame.name == key->name && slot->frame.module == key->module && slot->frame.kind == key->kind &&
+	     slot->frame.addr == key->addr,
      frame_hash(&slot->frame));
 
 /* The first frames of a stack by who ran: formatted once per (comm, pid, tid). */
@@ -73,6 +76,46 @@ struct pid_slot {
 HTAB(pid_set, struct pid_slot, pid_t, hash_u64((uint64_t)key), slot->pid == key,
      hash_u64((uint64_t)slot->pid));
 
+/* With opts.keep_addresses: a frame in a file, and where that was in the process. */
+struct placed {
+	uint32_t id; /* of the frame */
+	uint64_t addr;
+};
+struct placed_slot {
+	struct placed placed;
+	uint32_t number; /* index in session.placed */
+};
+static inline uint64_t placed_hash(const struct placed *p)
+{
+	return hash_two(p->id, p->addr);
+}
+HTAB(placed_tab, struct placed_slot, const struct placed *, placed_hash(key),
+     slot->placed.id == key->id && slot->placed.addr == key->addr, placed_hash(&slot->placed));
+/* In the numbers of frames that are the session's own: an index in `placed`, not in `labels`. */
+static const uint32_t PLACED = 1u << 31;
+
+/* With opts.keep_samples. */
+struct kept_sample {
+	uint64_t time_ns;
+	uint64_t period : 42; /* what is more is cut to that: 20 minutes of cycles */
+	uint64_t cpu : 14;    /* the last = not told */
+	uint64_t event : 8;
+	uint32_t owner;       /* index in session.owners */
+	pid_t tid;
+	uint32_t node;        /* in the owner's stacks */
+	uint32_t comm;        /* interned */
+};
+_Static_assert(sizeof(struct kept_sample) == 32, "a kept sample is 32 bytes");
+static const uint64_t MAX_PERIOD = (1ull << 42) - 1;
+static const uint32_t MAX_CPU = (1u << 14) - 1, MAX_EVENT = (1u << 8) - 1;
+
+/* A generation that kept samples are of. */
+struct owner {
+	pid_t pid;
+	bool ended;
+	uint32_t *became; /* once it ended: by node, the node in session.ended; owned */
+};
+
 struct file_id {
 	const char *path; /* interned */
 	uint8_t len, id[20];
@@ -97,6 +140,10 @@ struct session {
 	struct who_tab who_tab;
 	struct naming *naming;       /* of frames in files and the kernel */
 	struct pid_set wanted;       /* with opts.pids */
+	struct placed_tab placed_tab;
+	VEC(struct placed) placed;
+	VEC(struct kept_sample) samples;
+	VEC(struct owner) owners;
 	VEC(struct file_id) gone;    /* files that left the table, with opts.keep_build_ids */
 	uint32_t mark_truncated, mark_altstack, mark_broken; /* frame ids */
 	uint32_t frames[MAX_USER_FRAMES + MAX_KERNEL_FRAMES + MAX_LABELS];
@@ -158,6 +205,55 @@ static const struct who_slot *who_labels(struct session *s, uint32_t comm, pid_t
 	return slot;
 }
 
+static uint32_t placed_frame(struct session *s, uint32_t id, uint64_t addr)
+{
+	struct placed placed = { .id = id, .addr = addr };
+	struct placed_slot *slot;
+	bool added;
+
+	slot = placed_tab_add(&s->placed_tab, &placed, &added);
+	if (!slot)
+		return FRAME_ID_NONE;
+	if (added) {
+		slot->placed = placed;
+		slot->number = (uint32_t)s->placed.len;
+		if (!vec_push(&s->placed, placed)) {
+			placed_tab_remove(&s->placed_tab, &placed);
+			return FRAME_ID_NONE;
+		}
+	}
+	return unwinder_other_frame(s->unwinder, slot->number | PLACED);
+}
+
+/* Where a place in a file is in the process; 0 = nowhere (any more). */
+static uint64_t addr_in(const struct addrspace *space, const struct unwind_frame *place)
+{
+	for (size_t i = 0; i < space->maps.len; i++) {
+		const struct mapping *m = &space->maps.data[i];
+
+		if (m->file && m->file->id == place->owner && place->place >= m->pgoff &&
+		    place->place - m->pgoff < m->end - m->start)
+			return m->start + (place->place - m->pgoff);
+	}
+	return 0;
+}
+
+static void place_frames(struct session *s, const struct addrspace *space, uint32_t *ids, size_t num)
+{
+	for (size_t i = 0; i < num; i++) {
+		struct unwind_frame place = unwinder_frame(s->unwinder, ids[i]);
+		uint32_t id;
+
+		if (place.where != FRAME_IN_FILE)
+			continue;
+		id = placed_frame(s, ids[i], addr_in(space, &place));
+		if (id != FRAME_ID_NONE)
+			ids[i] = id;
+		else
+			s->failed = true;
+	}
+}
+
 /* A frame that lives with its process: in JIT code, or in no mapping at all. */
 static struct profile_frame space_frame(struct session *s, struct addrspace *space,
 					const struct unwind_frame *place)
@@ -165,12 +261,17 @@ static struct profile_frame space_frame(struct session *s, struct addrspace *spa
 	struct profile_frame frame = { .kind = FRAME_UNKNOWN };
 	struct symbol symbol;
 
+	if (s->opts.keep_addresses)
+		frame.place = frame.addr = place->place;
 	if (place->where == FRAME_NOWHERE)
 		return frame;
 	frame.kind = FRAME_JIT;
 	frame.module = intern_str(s->strings, "[jit]");
-	if (symbols_jit(s->symbols, space, place->place, &symbol))
-		frame.name = symbol.name;
+	if (!symbols_jit(s->symbols, space, place->place, &symbol))
+		return frame;
+	frame.name = symbol.name;
+	if (s->opts.keep_addresses)
+		frame.offset = symbol.offset;
 	return frame;
 }
 
@@ -209,15 +310,30 @@ static void live_free(struct session *s, struct live *live)
 	free(live);
 }
 
+/* Its stacks move to those of the ended; samples kept of it are told to where. */
+static void end_live(struct session *s, struct live *live)
+{
+	struct end_ctx ctx = { .s = s, .space = live->space };
+	uint32_t *became = calloc(stacks_num_nodes(live->stacks) + 1, sizeof(*became));
+
+	if (!became || !stacks_merge_nodes(s->ended, live->stacks, end_frame, &ctx, became))
+		s->failed = true;
+	if (live->owner == NO_OWNER || !became) {
+		free(became);
+		return;
+	}
+	s->owners.data[live->owner].ended = true;
+	s->owners.data[live->owner].became = became;
+}
+
 static void space_gone(void *data, struct addrspace *space)
 {
 	struct session *s = data;
 	struct live *live = space->user;
-	struct end_ctx ctx = { .s = s, .space = space };
 
 	if (live) {
-		if (!s->closing && !stacks_merge(s->ended, live->stacks, end_frame, &ctx))
-			s->failed = true;
+		if (!s->closing)
+			end_live(s, live);
 		live_free(s, live);
 	}
 	symbols_space_gone(s->symbols, space);
@@ -278,6 +394,7 @@ static struct live *live_get(struct session *s, struct addrspace *space)
 		return NULL;
 	}
 	live->space = space;
+	live->owner = NO_OWNER;
 	live->next = s->live;
 	if (s->live)
 		s->live->prev = live;
@@ -349,6 +466,8 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 
 	in.num_chain = record_user_chain(sample, &in.chain);
 	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
+	if (s->opts.keep_addresses)
+		place_frames(s, live->space, s->frames + num, result.num_frames);
 	num += result.num_frames;
 	s->stats.user_stacks++;
 	s->stats.frames += result.num_frames;
@@ -377,13 +496,44 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	return num;
 }
 
-static void take_sample(struct session *s, const struct record *rec)
+static uint64_t at_most(uint64_t value, uint64_t max)
+{
+	return value < max ? value : max;
+}
+
+static void keep_sample(struct session *s, struct live *live, const struct record *rec, uint32_t comm,
+			uint32_t node, size_t event)
+{
+	struct kept_sample sample = {
+		.time_ns = rec->time_ns,
+		.period = at_most(rec->sample.period, MAX_PERIOD),
+		.cpu = at_most(rec->cpu, MAX_CPU),
+		.event = at_most(event, MAX_EVENT),
+		.tid = rec->tid,
+		.node = node,
+		.comm = comm,
+	};
+
+	if (live->owner == NO_OWNER) {
+		if (!vec_push(&s->owners, ((struct owner){ .pid = rec->pid }))) {
+			s->failed = true;
+			return;
+		}
+		live->owner = (uint32_t)(s->owners.len - 1);
+	}
+	sample.owner = live->owner;
+	if (!vec_push(&s->samples, sample))
+		s->failed = true;
+}
+
+static void take_sample(struct session *s, const struct record *rec, size_t event)
 {
 	const struct record_sample *sample = &rec->sample;
 	bool idle = rec->pid == 0 && rec->tid == 0;
 	const struct who_slot *who;
 	struct addrspace *space;
 	struct live *live;
+	uint32_t comm, node;
 	size_t num = 0;
 
 	space = addrspaces_get(s->spaces, rec->pid);
@@ -407,7 +557,8 @@ static void take_sample(struct session *s, const struct record *rec)
 		else
 			num = add_user_frames(s, sample, live, num);
 	}
-	who = who_labels(s, addrspaces_comm(s->spaces, rec->pid, rec->tid), rec->pid, rec->tid);
+	comm = addrspaces_comm(s->spaces, rec->pid, rec->tid);
+	who = who_labels(s, comm, rec->pid, rec->tid);
 	if (!who) {
 		s->failed = true;
 		return;
@@ -415,20 +566,22 @@ static void take_sample(struct session *s, const struct record *rec)
 	if (who->thread)
 		s->frames[num++] = who->thread;
 	s->frames[num++] = who->process;
-	if (!stacks_add(live->stacks, s->frames, num, 1))
+	if (!stacks_add_node(live->stacks, s->frames, num, 1, &node))
 		s->failed = true;
+	else if (s->opts.keep_samples)
+		keep_sample(s, live, rec, comm, node, event);
 }
 
-static void take_sample_timed(struct session *s, const struct record *rec)
+static void take_sample_timed(struct session *s, const struct record *rec, size_t event)
 {
 	uint64_t start;
 
 	if (s->stats.samples % TIMED_SAMPLES) {
-		take_sample(s, rec);
+		take_sample(s, rec, event);
 		return;
 	}
 	start = clock_monotonic_ns();
-	take_sample(s, rec);
+	take_sample(s, rec, event);
 	s->stats.unwind_ns += (clock_monotonic_ns() - start) * TIMED_SAMPLES;
 }
 
@@ -475,11 +628,14 @@ static void take_exit(struct session *s, const struct record *rec)
 
 void session_record(void *session, const struct record *rec)
 {
-	struct session *s = session;
+	session_record_of(session, rec, 0);
+}
 
+void session_record_of(struct session *s, const struct record *rec, size_t event)
+{
 	switch (rec->type) {
 	case RECORD_SAMPLE:
-		take_sample_timed(s, rec);
+		take_sample_timed(s, rec, event);
 		break;
 	case RECORD_MMAP:
 		take_mmap(s, rec);
@@ -505,10 +661,16 @@ void session_record(void *session, const struct record *rec)
 
 /* The profile */
 
+struct comm_slot {
+	uint32_t comm, index;
+};
+HTAB(comm_tab, struct comm_slot, uint32_t, hash_u64(key), slot->comm == key, hash_u64(slot->comm));
+
 struct build {
 	struct session *s;
 	struct profile *profile;
 	struct addrspace *space;    /* of the stacks being merged; NULL for ended ones */
+	struct comm_tab comms;
 	VEC(uint32_t) index;        /* frame id -> index in profile->frames; 0 = not yet */
 	bool failed;
 };
@@ -526,6 +688,22 @@ static struct profile_frame unnamed_frame(const struct session *s, const struct 
 				       .kind = FRAME_NATIVE };
 }
 
+static struct profile_frame frame_of(struct build *b, uint32_t id);
+
+/* One of the session's own: a label, or a frame in a file with its address. */
+static struct profile_frame own_frame(struct build *b, uint32_t number)
+{
+	const struct placed *placed;
+	struct profile_frame frame;
+
+	if (!(number & PLACED))
+		return b->s->labels.data[number];
+	placed = &b->s->placed.data[number & ~PLACED];
+	frame = frame_of(b, placed->id);
+	frame.addr = placed->addr;
+	return frame;
+}
+
 static struct profile_frame frame_of(struct build *b, uint32_t id)
 {
 	struct unwind_frame place = unwinder_frame(b->s->unwinder, id);
@@ -533,7 +711,7 @@ static struct profile_frame frame_of(struct build *b, uint32_t id)
 
 	switch (place.where) {
 	case FRAME_OTHER:
-		return b->s->labels.data[place.owner];
+		return own_frame(b, place.owner);
 	case FRAME_IN_JIT:
 	case FRAME_NOWHERE:
 		return space_frame(b->s, b->space, &place);
@@ -582,6 +760,27 @@ static uint32_t build_frame(void *data, uint32_t id)
 	return b->index.data[id];
 }
 
+/* Index of a thread's name in the profile. */
+static uint32_t profile_comm(struct build *b, uint32_t comm)
+{
+	struct profile *p = b->profile;
+	struct comm_slot *slot;
+	bool added;
+
+	slot = comm_tab_add(&b->comms, comm, &added);
+	if (!slot) {
+		b->failed = true;
+		return 0;
+	}
+	if (added) {
+		slot->comm = comm;
+		slot->index = (uint32_t)p->comms.len;
+		if (!vec_push(&p->comms, copy_text(b, intern_get(b->s->strings, comm))))
+			b->failed = true;
+	}
+	return slot->index;
+}
+
 /* Named JIT frames are known only now: every occurrence counts, as jit_frames does. */
 static int count_jit_named(struct profile *p)
 {
@@ -623,19 +822,78 @@ static void fill_counts(struct session *s, struct profile_stats *stats)
 	}
 }
 
+/*
+ * The samples that were kept, at their places in the profile's stacks: `ended` says what nodes of session.ended became,
+ * live[owner] what those of an owner's stacks became.
+ */
+static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *const *live)
+{
+	struct session *s = b->s;
+	struct profile *p = b->profile;
+
+	if (!vec_reserve(&p->samples, s->samples.len))
+		return false;
+	for (size_t i = 0; i < s->samples.len; i++) {
+		const struct kept_sample *kept = &s->samples.data[i];
+		const struct owner *owner = &s->owners.data[kept->owner];
+
+		p->samples.data[p->samples.len++] = (struct profile_sample){
+			.time_ns = kept->time_ns,
+			.period = kept->period,
+			.node = owner->ended ? ended[owner->became[kept->node]]
+					     : live[kept->owner][kept->node],
+			.pid = owner->pid,
+			.tid = kept->tid,
+			.cpu = kept->cpu == MAX_CPU ? UINT32_MAX : kept->cpu,
+			.comm = profile_comm(b, kept->comm),
+			.event = kept->event,
+		};
+	}
+	return !b->failed;
+}
+
+static uint32_t *merge_stacks(struct build *b, const struct stacks *from)
+{
+	uint32_t *became = calloc(stacks_num_nodes(from) + 1, sizeof(*became));
+
+	if (!became || stacks_merge_nodes(b->profile->stacks, from, build_frame, b, became))
+		return became;
+	free(became);
+	return NULL;
+}
+
+static bool build_stacks(struct build *b)
+{
+	struct session *s = b->s;
+	_cleanup_free_ uint32_t *ended = merge_stacks(b, s->ended);
+	uint32_t **became = calloc(s->owners.len + 1, sizeof(*became));
+	bool ok = ended && became;
+
+	for (struct live *live = s->live; ok && live; live = live->next) {
+		uint32_t *nodes;
+
+		/* Frame ids of JIT code mean something only within their process. */
+		b->space = live->space;
+		nodes = merge_stacks(b, live->stacks);
+		ok = nodes != NULL;
+		if (live->owner != NO_OWNER)
+			became[live->owner] = nodes;
+		else
+			free(nodes);
+	}
+	ok = ok && place_samples(b, ended, became);
+	for (size_t i = 0; became && i < s->owners.len; i++)
+		free(became[i]);
+	free(became);
+	return ok;
+}
+
 static int build_profile(struct build *b, struct err *err)
 {
 	struct session *s = b->s;
 	struct profile *p = b->profile;
-	bool ok;
 
-	ok = stacks_merge(p->stacks, s->ended, build_frame, b);
-	for (struct live *live = s->live; ok && live; live = live->next) {
-		/* Frame ids of JIT code mean something only within their process. */
-		b->space = live->space;
-		ok = stacks_merge(p->stacks, live->stacks, build_frame, b);
-	}
-	if (!ok || b->failed || s->failed)
+	if (!build_stacks(b) || b->failed || s->failed)
 		return err_oom(err);
 	p->stats = s->stats;
 	p->stats.distinct_stacks = stacks_distinct(p->stacks);
@@ -658,6 +916,7 @@ int session_profile(struct session *s, bool (*stop)(void *data), void *data, str
 		return r;
 	r = build_profile(&b, err);
 	vec_deinit(&b.index);
+	comm_tab_deinit(&b.comms);
 	if (r < 0) {
 		profile_free(b.profile);
 		return r;
@@ -767,6 +1026,12 @@ void session_free(struct session *s)
 	naming_free(s->naming);
 	pid_set_deinit(&s->wanted);
 	vec_deinit(&s->gone);
+	placed_tab_deinit(&s->placed_tab);
+	vec_deinit(&s->placed);
+	vec_deinit(&s->samples);
+	for (size_t i = 0; i < s->owners.len; i++)
+		free(s->owners.data[i].became);
+	vec_deinit(&s->owners);
 	intern_free(s->strings);
 	free(s);
 }

@@ -32,6 +32,8 @@ struct session_opts {
 	uid_t uid;
 	const pid_t *pids;          /* only these and what they start (where everything is recorded) */
 	size_t num_pids;            /* 0 = all */
+	bool keep_samples;          /* profile->samples */
+	bool keep_addresses;        /* profile_frame.addr */
 	bool keep_build_ids;        /* for session_each_build_id: also those of files that are gone */
 };
 
@@ -51,6 +53,8 @@ bool session_wants(struct session *s, const struct record *sample);
 
 /* One record; fits struct collector_sink. */
 void session_record(void *session, const struct record *record);
+/* The same, and which event a sample is of, as profile_sample.event tells it. */
+void session_record_of(struct session *s, const struct record *record, size_t event);
 
 /*
  * Every file that a sampled frame lies in and that has a build-id, by path. Paths that mean different files (in

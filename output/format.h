@@ -1,6 +1,7 @@
 /* Output formats. To add one: write format_NAME.c and add NAME to output/meson.build. Nothing else. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -12,6 +13,8 @@ struct format {
 	const char *name;
 	const char *description;
 	const char *const *extensions; /* ".folded", ... NULL ends */
+	bool needs_samples;   /* profile->samples: 32 bytes for each while recording, so only where it is said */
+	bool needs_addresses; /* profile_frame.addr: stacks then differ by process where programs are moved about */
 	int (*write)(const struct profile *profile, const struct profile_view *view, FILE *out,
 		     struct err *err);
 };

@@ -31,6 +31,9 @@ void profile_free(struct profile *profile)
 	stacks_free(profile->stacks);
 	intern_free(profile->strings);
 	vec_deinit(&profile->frames);
+	vec_deinit(&profile->samples);
+	vec_deinit(&profile->comms);
+	vec_deinit(&profile->events);
 	free(profile);
 }
 

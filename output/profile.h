@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct err;
 struct intern;
@@ -27,8 +28,21 @@ struct profile_frame {
 	const char *name;    /* NULL = no symbol: shown as [module] */
 	const char *module;  /* last part of the path, "[kernel]", "[vdso]"; NULL = none */
 	const char *path;    /* whole path of the module; NULL = none */
-	uint64_t place;      /* offset in the file, or address */
+	uint64_t place;      /* offset in the file, or address; where it is looked up: of callers, inside the call */
+	uint64_t addr;       /* the same in the process, where addresses were asked for; else 0 */
+	uint64_t offset;     /* of the place from where the symbol begins */
 	enum frame_kind kind;
+};
+
+/* One sample, where samples were asked for. */
+struct profile_sample {
+	uint64_t time_ns;    /* of the recording's clock */
+	uint64_t period;
+	uint32_t node;       /* of `stacks`: the leaf */
+	pid_t pid, tid;
+	uint32_t cpu;        /* UINT32_MAX = not told */
+	uint32_t comm;       /* index in `comms`: what the thread was called then */
+	uint32_t event;      /* index in `events` */
 };
 
 /* Reasons and runtimes by name; a NULL name ends. */
@@ -57,6 +71,9 @@ struct profile {
 	struct stacks *stacks;   /* node frames are indices into `frames`; labels first below the root */
 	VEC(struct profile_frame) frames; /* frames.data[0] is unused */
 	struct profile_stats stats;
+	VEC(struct profile_sample) samples; /* in time order; empty unless asked for (struct format) */
+	VEC(const char *) comms;
+	VEC(const char *) events;           /* names, of all that were recorded; may be empty: then stats.event */
 	struct intern *strings;  /* owns every name */
 };
 

@@ -163,15 +163,25 @@ static void count_node(struct stacks *s, uint32_t index, uint64_t count)
 
 bool stacks_add(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64_t count)
 {
+	uint32_t node;
+
+	return stacks_add_node(s, leaf_first, num, count, &node);
+}
+
+bool stacks_add_node(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64_t count,
+		     uint32_t *ret_node)
+{
 	struct known_key key;
 	struct slot *slot;
 	uint32_t node = 0;
 
+	*ret_node = 0;
 	if (!num || !count)
 		return true;
 	key = (struct known_key){ s, leaf_first, num, hash_ids(leaf_first, num) };
 	slot = known_find(&s->known, &key);
 	if (slot) {
+		*ret_node = slot->node;
 		count_node(s, slot->node, count);
 		return true;
 	}
@@ -185,18 +195,25 @@ bool stacks_add(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64
 		return false;
 	*slot = (struct slot){ .node = node, .hash = key.hash };
 	count_node(s, node, count);
+	*ret_node = node;
 	return true;
 }
 
-/* As parents come first, each node is mapped once, below what its parent became. */
 bool stacks_merge(struct stacks *into, const struct stacks *from,
 		  uint32_t (*map)(void *data, uint32_t frame), void *data)
 {
-	size_t num = from->nodes.len;
-	_cleanup_free_ uint32_t *became = calloc(num, sizeof(*became));
+	_cleanup_free_ uint32_t *became = calloc(from->nodes.len, sizeof(*became));
 
-	if (!became)
-		return false;
+	return became && stacks_merge_nodes(into, from, map, data, became);
+}
+
+/* As parents come first, each node is mapped once, below what its parent became. */
+bool stacks_merge_nodes(struct stacks *into, const struct stacks *from,
+			uint32_t (*map)(void *data, uint32_t frame), void *data, uint32_t *became)
+{
+	size_t num = from->nodes.len;
+
+	became[0] = 0;
 	for (size_t i = 1; i < num; i++) {
 		struct stacks_node node = from->nodes.data[i];
 		uint32_t frame = map(data, node.frame);

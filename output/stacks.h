@@ -21,6 +21,10 @@ void stacks_free(struct stacks *s); /* NULL is fine */
  */
 bool stacks_add(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64_t count);
 
+/* The same; *ret_node is the node where the stack ends, 0 when it has no frames. */
+bool stacks_add_node(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64_t count,
+		     uint32_t *ret_node);
+
 /*
  * Every stack of `from`, its frames replaced by map(data, frame) (FRAME 0 = leave the frame out). Asked once
  * per node, parents first. What is left of a stack without any frame is not counted. When memory runs out
@@ -28,6 +32,10 @@ bool stacks_add(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64
  */
 bool stacks_merge(struct stacks *into, const struct stacks *from,
 		  uint32_t (*map)(void *data, uint32_t frame), void *data);
+
+/* The same; became[i] is what node i of `from` became: room for stacks_num_nodes(from) + 1. */
+bool stacks_merge_nodes(struct stacks *into, const struct stacks *from,
+			uint32_t (*map)(void *data, uint32_t frame), void *data, uint32_t *became);
 
 /* Nodes are 1..n in an order where a parent comes before its children. */
 struct stacks_node {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FIELDS = 8, MAX_DEPTH = 64 };
+enum { MAX_FIELDS = 10, MAX_DEPTH = 64 };
 
 struct line {
 	const char *path;
@@ -96,15 +96,18 @@ static void add_frame(const struct line *line, struct profile *p)
 	if (kind == sizeof(kinds) / sizeof(kinds[0]))
 		bad(line, "unknown kind of frame");
 	frame.kind = (enum frame_kind)kind;
+	frame.addr = line->num > 5 ? strtoull(line->fields[5], NULL, 16) : 0;
+	frame.offset = line->num > 6 ? strtoull(line->fields[6], NULL, 16) : 0;
 	if (!vec_push(&p->frames, frame))
 		bad(line, "out of memory");
 }
 
-static void add_stack(const struct line *line, struct profile *p)
+/* The node where it ends. */
+static uint32_t add_frames(const struct line *line, struct profile *p, char *ids, uint64_t count)
 {
-	uint32_t root_first[MAX_DEPTH], leaf_first[MAX_DEPTH];
-	char *ids = line->fields[2], *id;
+	uint32_t root_first[MAX_DEPTH], leaf_first[MAX_DEPTH], node;
 	size_t num = 0;
+	char *id;
 
 	while ((id = strsep(&ids, " "))) {
 		if (num == MAX_DEPTH)
@@ -116,7 +119,25 @@ static void add_stack(const struct line *line, struct profile *p)
 	}
 	for (size_t i = 0; i < num; i++)
 		leaf_first[i] = root_first[num - 1 - i];
-	if (!stacks_add(p->stacks, leaf_first, num, number(line, line->fields[1])))
+	if (!stacks_add_node(p->stacks, leaf_first, num, count, &node))
+		bad(line, "out of memory");
+	return node;
+}
+
+static void add_sample(const struct line *line, struct profile *p)
+{
+	struct profile_sample sample = { .comm = (uint32_t)p->comms.len };
+
+	if (line->num < 9)
+		bad(line, "too few fields");
+	sample.time_ns = number(line, line->fields[1]);
+	sample.period = number(line, line->fields[2]);
+	sample.cpu = strcmp(line->fields[3], "-") ? (uint32_t)number(line, line->fields[3]) : UINT32_MAX;
+	sample.pid = (pid_t)strtol(line->fields[4], NULL, 10);
+	sample.tid = (pid_t)strtol(line->fields[5], NULL, 10);
+	sample.event = (uint32_t)number(line, line->fields[6]);
+	sample.node = add_frames(line, p, line->fields[8], 1);
+	if (!vec_push(&p->comms, text_field(line, p, 7)) || !vec_push(&p->samples, sample))
 		bad(line, "out of memory");
 }
 
@@ -187,7 +208,7 @@ static void take(const struct line *line, struct profile *p)
 {
 	const char *what = line->fields[0];
 
-	if (line->num < (strcmp(what, "note") ? 3 : 2))
+	if (line->num < (strcmp(what, "note") && strcmp(what, "event") ? 3 : 2))
 		bad(line, "too few fields");
 	if (!strcmp(what, "stat"))
 		set_stat(line, p);
@@ -200,7 +221,11 @@ static void take(const struct line *line, struct profile *p)
 	else if (!strcmp(what, "frame"))
 		add_frame(line, p);
 	else if (!strcmp(what, "stack"))
-		add_stack(line, p);
+		add_frames(line, p, line->fields[2], number(line, line->fields[1]));
+	else if (!strcmp(what, "sample"))
+		add_sample(line, p);
+	else if (!strcmp(what, "event") && vec_push(&p->events, text_field(line, p, 1)))
+		return;
 	else
 		bad(line, "unknown item");
 }

@@ -8,8 +8,10 @@
  *	broken  REASON COUNT
  *	refused REASON COUNT
  *	note    TEXT
- *	frame   KIND   NAME   MODULE   PATH     numbered 1, 2, ...; KIND as in enum frame_kind, small letters
+ *	event   NAME
+ *	frame   KIND   NAME   MODULE   PATH   ADDR   OFFSET   (hex, may be left out) numbered 1, 2, ...; KIND as in enum frame_kind, small letters
  *	stack   COUNT  1 2 3                    frames from the root to the leaf
+ *	sample  NS     PERIOD CPU PID TID EVENT COMM   1 2 3    the same; counts one, and is kept by itself
  *
  * Whatever is wrong in a fixture ends the program, naming the line.
  */

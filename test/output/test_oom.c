@@ -121,11 +121,11 @@ int main(int argc, char **argv)
 	CHECK(argc == 2);
 	run("stacks", use_stacks, 10);
 	run("profile", use_profile, 3);
-	snprintf(path, sizeof(path), "%s/basic.profile", argv[1]);
+	snprintf(path, sizeof(path), "%s/timeline.profile", argv[1]);
 	fixture = p = fixture_load(path);
 	for (size_t i = 0; i < num; i++) {
 		writer = list[i];
-		run(writer->name, use_writer, 10);
+		run(writer->name, use_writer, writer->needs_samples ? 1 : 10);
 	}
 	writer = NULL;
 	run("stats", use_writer, 1);

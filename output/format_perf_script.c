@@ -1,0 +1,178 @@
+/*
+ * What `perf script --no-inline -F +pid,+tid,+cpu,+time,+period,+event,+ip,+sym,+dso` of perf 7 prints (perf 6.1 writes
+ * header fields closer together, and user addresses as offsets in their file): a header line, a line for each frame
+ * from the leaf outwards, an empty line. Read by stackcollapse-perf.pl, speedscope, Firefox Profiler, FlameScope, PerfView.
+ *
+ * Where perf and we differ on purpose: control characters in names are '?', as a newline in a comm would forge a
+ * header; callers in the kernel are named by their call, not by the instruction behind it, which may be another function's.
+ */
+#include "output/format.h"
+
+#include "base/escape.h"
+#include "base/strbuf.h"
+#include "output/profile.h"
+#include "output/stacks.h"
+#include "output/write_priv.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum {
+	NAME_MAX_BYTES = 4096, /* of one name; longer ones are cut */
+	FLUSH_BYTES = 65536,
+};
+
+struct script {
+	const struct profile *profile;
+	const struct profile_view *view;
+	int event_width;
+	struct strbuf text;
+};
+
+static const char *event_name(const struct profile *p, uint32_t event)
+{
+	if (event < p->events.len)
+		return p->events.data[event];
+	return p->stats.event ? p->stats.event : "[unknown]";
+}
+
+static int event_width(const struct profile *p)
+{
+	size_t ret = 0;
+
+	for (size_t i = 0; i < p->events.len; i++) {
+		size_t len = strlen(p->events.data[i]);
+
+		ret = len > ret ? len : ret;
+	}
+	return (int)ret;
+}
+
+static void add_name(struct script *s, const char *name)
+{
+	escape_line(&s->text, name, strlen(name), NAME_MAX_BYTES);
+}
+
+static void add_header(struct script *s, const struct profile_sample *sample)
+{
+	const struct profile *p = s->profile;
+	uint64_t us = sample->time_ns / 1000;
+	const char *comm = sample->comm < p->comms.len ? p->comms.data[sample->comm] : NULL;
+
+	add_name(s, comm ? comm : "");
+	strbuf_printf(&s->text, " %7d/%-7d ", sample->pid, sample->tid);
+	if (sample->cpu != UINT32_MAX)
+		strbuf_printf(&s->text, "[%03u] ", sample->cpu);
+	strbuf_printf(&s->text, "%5" PRIu64 ".%06" PRIu64 ": %10" PRIu64 " %*s: \n", us / 1000000,
+		      us % 1000000, sample->period, s->event_width, event_name(p, sample->event));
+}
+
+/* perf's names of the kernel, its modules, and of code that no file holds. */
+static void add_dso(struct script *s, const struct profile_frame *frame, pid_t pid)
+{
+	switch (frame->kind) {
+	case FRAME_KERNEL:
+		if (!frame->module || !strcmp(frame->module, "[kernel]"))
+			strbuf_str(&s->text, "[kernel.kallsyms]");
+		else if (frame->module[0] == '[')
+			add_name(s, frame->module);
+		else
+			strbuf_printf(&s->text, "[%s]", frame->module);
+		return;
+	case FRAME_JIT:
+		strbuf_printf(&s->text, "/tmp/perf-%d.map", pid);
+		return;
+	case FRAME_NATIVE:
+	case FRAME_INLINED:
+	case FRAME_UNKNOWN:
+	case FRAME_LABEL:
+	case FRAME_MARK:
+		if (frame->path || frame->module)
+			add_name(s, frame->path ? frame->path : frame->module);
+		else
+			strbuf_str(&s->text, "[unknown]");
+		return;
+	}
+}
+
+/* A function that was inlined stands at the address of the frame it was inlined into, which comes behind it. */
+static uint64_t frame_addr(const struct profile_frame *frame)
+{
+	return frame->addr ? frame->addr : frame->place;
+}
+
+static void add_frame(struct script *s, const struct profile_frame *frame, bool kernel_caller, pid_t pid)
+{
+	/* Places of callers are inside the call; perf prints that of users, but of the kernel's the return address. */
+	uint64_t behind = kernel_caller ? 1 : 0;
+
+	strbuf_printf(&s->text, "\t%16" PRIx64 " ", frame_addr(frame) + behind);
+	if (frame->name)
+		add_name(s, frame->name);
+	else
+		strbuf_str(&s->text, "[unknown]");
+	if (frame->kind == FRAME_INLINED) {
+		strbuf_str(&s->text, " (inlined)\n");
+		return;
+	}
+	if (frame->name)
+		strbuf_printf(&s->text, "+0x%" PRIx64, frame->offset + behind);
+	strbuf_str(&s->text, " (");
+	add_dso(s, frame, pid);
+	strbuf_str(&s->text, ")\n");
+}
+
+static void add_sample(struct script *s, const struct profile_sample *sample)
+{
+	const struct profile *p = s->profile;
+	bool leaf = true;
+
+	add_header(s, sample);
+	for (uint32_t node = sample->node; node; leaf = false) {
+		const struct stacks_node *at = stacks_node(p->stacks, node);
+		const struct profile_frame *frame = &p->frames.data[at->frame];
+
+		node = at->parent;
+		if (frame->kind == FRAME_LABEL || frame->kind == FRAME_MARK ||
+		    !profile_frame_shown(frame, s->view))
+			continue;
+		add_frame(s, frame, frame->kind == FRAME_KERNEL && !leaf, sample->pid);
+	}
+	strbuf_char(&s->text, '\n');
+}
+
+static int write_samples(struct script *s, FILE *out, struct err *err)
+{
+	const struct profile *p = s->profile;
+	int r = 0;
+
+	for (size_t i = 0; i < p->samples.len && r == 0; i++) {
+		add_sample(s, &p->samples.data[i]);
+		if (s->text.len < FLUSH_BYTES && i + 1 < p->samples.len)
+			continue;
+		r = write_text(out, &s->text, err);
+		strbuf_clear(&s->text);
+	}
+	return r < 0 ? r : write_end(out, err);
+}
+
+static int write_perf_script(const struct profile *profile, const struct profile_view *view, FILE *out,
+			     struct err *err)
+{
+	struct script s = { .profile = profile, .view = view, .event_width = event_width(profile) };
+	int r = write_samples(&s, out, err);
+
+	strbuf_deinit(&s.text);
+	return r;
+}
+
+static const char *const extensions[] = { ".data.txt", ".perf.txt", ".perf-script.txt", NULL };
+
+const struct format format_perf_script = {
+	.name = "perf-script",
+	.description = "each sample as perf script prints it, for tools that read that",
+	.extensions = extensions,
+	.needs_samples = true,
+	.needs_addresses = true,
+	.write = write_perf_script,
+};
