@@ -40,3 +40,8 @@ bool perfmap_failed(const struct perfmap *m);
  */
 int perfmap_source_new(struct door *door, struct intern *strings, struct symbol_source *ret,
 		       struct err *err);
+
+/* The same after the fact, for the processes of a recording: which maps are believed, target/offline.h tells. */
+struct offline;
+int perfmap_recorded_source_new(struct offline *offline, struct intern *strings,
+				struct symbol_source *ret, struct err *err);

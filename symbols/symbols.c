@@ -13,6 +13,7 @@
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
 #include "symbols/kallsyms.h"
+#include "symbols/recorded_kernel.h"
 #include "symbols/symtab.h"
 #include "target/door.h"
 
@@ -194,6 +195,8 @@ bool symbols_kernel_batch(struct symbols *s, const uint64_t *addrs, size_t num, 
 	_cleanup_(kallsyms_freep) struct kallsyms *k = NULL;
 	int r;
 
+	if (s->opts.kernel)
+		return recorded_kernel_batch(s->opts.kernel, addrs, num, ret, modules);
 	for (size_t i = 0; i < num; i++) {
 		ret[i] = (struct symbol){ 0 };
 		modules[i] = NULL;
@@ -220,6 +223,8 @@ bool symbols_kernel_batch(struct symbols *s, const uint64_t *addrs, size_t num, 
 
 const char *symbols_kernel_note(struct symbols *s)
 {
+	if (s->opts.kernel)
+		return recorded_kernel_note(s->opts.kernel);
 	return s->kernel_note[0] ? s->kernel_note : NULL;
 }
 

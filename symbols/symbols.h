@@ -14,6 +14,7 @@ struct err;
 struct file;
 struct files;
 struct intern;
+struct recorded_kernel;
 struct symbols;
 
 struct symbol {
@@ -24,6 +25,7 @@ struct symbol {
 struct symbols_opts {
 	struct files *files;    /* borrowed */
 	struct door *door;      /* borrowed */
+	struct recorded_kernel *kernel; /* borrowed: of a recording; NULL = the one that runs here */
 	struct intern *strings; /* borrowed: all names live there */
 };
 

@@ -29,6 +29,7 @@ enum { MAX_ID_BYTES = 20 };
 struct offline {
 	struct offline_opts opts;
 	enum offline_origin origin;
+	int64_t clock_ns;  /* CLOCK_REALTIME minus the time of records */
 	struct door *root; /* opts.door, or that of --symfs */
 	struct door *own;  /* what of it is ours to free */
 	char *cache;       /* perf's: ~/.debug; NULL = no home */
@@ -77,9 +78,10 @@ void offline_free(struct offline *o)
 	free(o);
 }
 
-void offline_set_origin(struct offline *o, enum offline_origin origin)
+void offline_set_origin(struct offline *o, enum offline_origin origin, int64_t clock_ns)
 {
 	o->origin = origin;
+	o->clock_ns = clock_ns;
 }
 
 const char *offline_note(const struct offline *o)
@@ -282,7 +284,7 @@ static enum door_refusal open_left_behind(struct offline *o, const char *path, i
 
 	if (refusal != DOOR_OK)
 		return refusal;
-	if (file.mtime_ns < (exec_ns ? exec_ns - slack_ns : boot_ns))
+	if (file.mtime_ns < (exec_ns > slack_ns ? exec_ns - slack_ns : boot_ns))
 		return DOOR_STALE;
 	if (o->opts.end_ns < INT64_MAX && file.mtime_ns > o->opts.end_ns + grain_ns)
 		return DOOR_STALE;
@@ -295,8 +297,10 @@ enum door_refusal offline_open_perfmap(struct offline *o, const struct offline_p
 				       struct door_file *ret)
 {
 	_cleanup_(strbuf_deinit) struct strbuf path = { 0 };
-	int64_t start_ns = INT64_MAX;
+	int64_t start_ns = INT64_MAX, exec_ns = 0;
 
+	if (process->exec_ns && process->exec_ns <= INT64_MAX)
+		exec_ns = (int64_t)(process->exec_ns + (uint64_t)o->clock_ns);
 	strbuf_printf(&path, "%s/perf-%d.map", o->opts.map_dir ? o->opts.map_dir : "/tmp",
 		      (int)process->pid);
 	if (path.failed)
@@ -309,7 +313,7 @@ enum door_refusal offline_open_perfmap(struct offline *o, const struct offline_p
 		start_ns = live_start_ns(o->opts.door, process->pid);
 	/* The program began its life by an exec, which came after the process did. */
 	if (start_ns <= o->opts.end_ns &&
-	    (!process->exec_ns || start_ns <= process->exec_ns + slack_ns))
+	    (!exec_ns || start_ns <= exec_ns + slack_ns))
 		return door_open_perfmap(o->opts.door, process->pid, ret, NULL);
-	return open_left_behind(o, path.data, process->exec_ns, ret);
+	return open_left_behind(o, path.data, exec_ns, ret);
 }

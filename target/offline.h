@@ -38,8 +38,8 @@ enum offline_origin {
 
 int offline_new(const struct offline_opts *opts, struct offline **ret, struct err *err);
 void offline_free(struct offline *o); /* NULL is fine */
-/* OFFLINE_THIS_MACHINE until the recording has told. */
-void offline_set_origin(struct offline *o, enum offline_origin origin);
+/* OFFLINE_THIS_MACHINE until the recording has told. `clock_ns`: CLOCK_REALTIME minus the time of its records. */
+void offline_set_origin(struct offline *o, enum offline_origin origin, int64_t clock_ns);
 
 /* What the recording says of a file. */
 struct offline_wish {
@@ -71,7 +71,7 @@ enum door_refusal offline_open_debug(struct offline *o, const char *path, struct
  * the recording, which must be of this boot of this machine:
  *  - while the process lives, its own map (door_open_perfmap), if it started before the recording ended;
  *  - when it has ended, a map that belongs to us or to root, as perf has it, and was last written no earlier than
- *    the program started (`exec_ns`, CLOCK_REALTIME, 0 = before the recording began: then no earlier than
+ *    the program started (`exec_ns`, a time of records; 0 = before the recording began: then no earlier than
  *    the machine) and no later than the recording ended. Times of records and files are a few seconds apart,
  *    so 10 s are allowed for on both sides.
  * `ended`: the recording saw it end, so what lives under its pid now is another one. Whatever else there is:
@@ -79,7 +79,7 @@ enum door_refusal offline_open_debug(struct offline *o, const char *path, struct
  */
 struct offline_process {
 	pid_t pid;
-	int64_t exec_ns;
+	uint64_t exec_ns;
 	bool ended;
 };
 enum door_refusal offline_open_perfmap(struct offline *o, const struct offline_process *process,

@@ -1,0 +1,540 @@
+#include "symbols/recorded_kernel.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/intern.h"
+#include "base/reader.h"
+#include "base/strbuf.h"
+#include "base/vec.h"
+#include "symbols/addrspace.h"
+#include "symbols/elf_file.h"
+#include "symbols/kallsyms.h"
+#include "symbols/symbols.h"
+#include "symbols/symtab.h"
+#include "target/door.h"
+#include "target/given.h"
+
+enum {
+	PIECE_BYTES = 64 << 10,
+	REF_BYTES = 1 << 20, /* the kernel's own text begins near the start of its list */
+	MAX_MODULES = 1 << 14,
+	MAX_ID_BYTES = 20,
+};
+
+/* tools/perf/util/machine.c machine__mmap_name, kernel.kallsyms + name of the reference symbol. */
+static const char kernel_path[] = "[kernel.kallsyms]";
+
+struct module {
+	uint64_t start, end;
+	const char *name; /* interned */
+};
+
+struct recorded_kernel {
+	struct recorded_kernel_opts opts;
+	char release[65];
+	enum offline_origin origin;
+	uint8_t id[MAX_ID_BYTES];
+	size_t id_len;
+	/* Of the kernel's own text, and a symbol in it whose address was recorded; 0 = not told. */
+	uint64_t start, end, ref_addr;
+	char ref[32];
+	VEC(struct module) modules;
+	uint8_t own_id[MAX_ID_BYTES];
+	size_t own_id_len;
+	char note[300];
+};
+
+/* ELF notes: three words (length of name and of description, type), then both, padded to words. */
+static void read_own_id(struct recorded_kernel *k)
+{
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+	struct reader r;
+
+	if (door_read_text(k->opts.door, DOOR_KERNEL_NOTES, &text, NULL) < 0)
+		return;
+	r = reader_init(text.data, text.len);
+	while (reader_left(&r)) {
+		uint32_t name_len = reader_u32(&r), len = reader_u32(&r), type = reader_u32(&r);
+		const char *name = reader_bytes(&r, ((size_t)name_len + 3) & ~(size_t)3);
+		const uint8_t *id = reader_bytes(&r, ((size_t)len + 3) & ~(size_t)3);
+
+		if (!name || !id)
+			return;
+		if (type == NT_GNU_BUILD_ID && name_len == sizeof(ELF_NOTE_GNU) &&
+		    !memcmp(name, ELF_NOTE_GNU, name_len) && len && len <= MAX_ID_BYTES) {
+			memcpy(k->own_id, id, len);
+			k->own_id_len = len;
+			return;
+		}
+	}
+}
+
+int recorded_kernel_new(const struct recorded_kernel_opts *opts, struct recorded_kernel **ret,
+			struct err *err)
+{
+	struct recorded_kernel *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return err_oom(err);
+	k->opts = *opts;
+	k->origin = OFFLINE_THIS_MACHINE;
+	read_own_id(k);
+	*ret = k;
+	return 0;
+}
+
+void recorded_kernel_free(struct recorded_kernel *k)
+{
+	if (!k)
+		return;
+	vec_deinit(&k->modules);
+	free(k);
+}
+
+void recorded_kernel_origin(struct recorded_kernel *k, const char *release, enum offline_origin origin)
+{
+	snprintf(k->release, sizeof(k->release), "%s", release ? release : "");
+	k->origin = origin;
+}
+
+void recorded_kernel_build_id(struct recorded_kernel *k, const uint8_t *id, size_t len)
+{
+	if (!len || len > MAX_ID_BYTES)
+		return;
+	memcpy(k->id, id, len);
+	k->id_len = len;
+}
+
+/* "/lib/modules/.../btrfs.ko.zst" and "[btrfs]" are both btrfs; the kernel turns '-' into '_'. */
+static const char *module_name(struct recorded_kernel *k, const char *path, size_t len)
+{
+	const char *slash = memrchr(path, '/', len), *name = slash ? slash + 1 : path, *dot;
+	char text[64];
+	size_t num = len - (size_t)(name - path);
+
+	if (num > 2 && name[0] == '[' && name[num - 1] == ']') {
+		name++;
+		num -= 2;
+	}
+	dot = memmem(name, num, ".ko", 3);
+	num = dot ? (size_t)(dot - name) : num;
+	if (!num || num >= sizeof(text))
+		return NULL;
+	for (size_t i = 0; i < num; i++)
+		text[i] = name[i] == '-' ? '_' : name[i];
+	return intern_mem(k->opts.strings, text, num);
+}
+
+bool recorded_kernel_mmap(struct recorded_kernel *k, const struct mmap_record *m)
+{
+	const size_t prefix = sizeof(kernel_path) - 1;
+	struct module module = { .start = m->start };
+
+	if (__builtin_add_overflow(m->start, m->len, &module.end) || !m->path_len)
+		return true;
+	if (m->path_len >= prefix && !memcmp(m->path, kernel_path, prefix)) {
+		k->start = m->start;
+		k->end = module.end;
+		k->ref_addr = m->pgoff;
+		snprintf(k->ref, sizeof(k->ref), "%s", m->path + prefix);
+		recorded_kernel_build_id(k, m->build_id, m->build_id_len);
+		return true;
+	}
+	if (k->modules.len >= MAX_MODULES)
+		return true;
+	module.name = module_name(k, m->path, m->path_len);
+	return !module.name || vec_push(&k->modules, module);
+}
+
+bool recorded_kernel_is_ours(struct recorded_kernel *k)
+{
+	struct utsname own;
+
+	if (k->id_len)
+		return k->own_id_len == k->id_len && !memcmp(k->own_id, k->id, k->id_len);
+	return k->origin != OFFLINE_ELSEWHERE && *k->release && uname(&own) == 0 &&
+	       !strcmp(own.release, k->release);
+}
+
+/* ---- one batch ---- */
+
+/* Where names come from, and how addresses of the recording become its own. */
+struct list {
+	int fd;               /* of a text; -1 = none */
+	struct elf_file *elf; /* of a vmlinux; NULL = none */
+	uint64_t shift;       /* added to addresses of the kernel's own text */
+	bool modules;         /* it knows the modules where they were */
+	struct strbuf begin;  /* of the text: what was read of it already */
+};
+
+static void list_deinit(struct list *l)
+{
+	closep(&l->fd);
+	elf_file_free(l->elf);
+	strbuf_deinit(&l->begin);
+}
+
+static bool in_own_text(const struct recorded_kernel *k, uint64_t addr)
+{
+	return k->end ? addr >= k->start && addr < k->end : true;
+}
+
+/* Address of a symbol in what is there of a text; 0 = not there (yet). */
+static uint64_t symbol_addr(const struct strbuf *text, const char *name)
+{
+	struct reader r = reader_init(text->data, text->len);
+	size_t want = strlen(name), len;
+	const char *line;
+
+	while (reader_line(&r, &line, &len)) {
+		if (len > want + 4 && !memcmp(line + len - want, name, want) &&
+		    line[len - want - 1] == ' ')
+			return strtoull(line, NULL, 16);
+	}
+	return 0;
+}
+
+/* Reads until the reference symbol was found: its address in the list, or 0. */
+static uint64_t find_ref(const struct recorded_kernel *k, struct list *l)
+{
+	uint64_t ret = 0;
+	ssize_t n;
+
+	while (!ret && l->begin.len < REF_BYTES) {
+		if (!strbuf_reserve(&l->begin, PIECE_BYTES))
+			return 0;
+		n = door_read_piece(l->fd, l->begin.data + l->begin.len, PIECE_BYTES);
+		if (n <= 0)
+			return 0;
+		l->begin.len += (size_t)n;
+		l->begin.data[l->begin.len] = '\0';
+		ret = *k->ref ? symbol_addr(&l->begin, k->ref) : 1;
+	}
+	return *k->ref ? ret : 0;
+}
+
+static bool text_is_hidden(const struct list *l)
+{
+	return !strncmp(l->begin.data ? l->begin.data : "", "0000000000000000 ", 17) &&
+	       !symbol_addr(&l->begin, "_text") && !symbol_addr(&l->begin, "_stext");
+}
+
+/* Takes the descriptor. `at_boot`: the list is that of the boot that was recorded, if that is this one. */
+static bool use_text(struct recorded_kernel *k, struct list *l, int fd, bool at_boot)
+{
+	uint64_t ref;
+
+	l->fd = fd;
+	ref = find_ref(k, l);
+	if (text_is_hidden(l)) {
+		snprintf(k->note, sizeof(k->note),
+			 "kernel symbols are hidden (kernel.kptr_restrict): run as root or with "
+			 "CAP_SYSLOG");
+		return false;
+	}
+	if (k->ref_addr && ref) {
+		l->shift = ref - k->ref_addr;
+		l->modules = at_boot && !l->shift;
+		return true;
+	}
+	/* Nothing tells where the kernel lay then. */
+	l->modules = at_boot;
+	return at_boot;
+}
+
+static bool same_id(const struct recorded_kernel *k, struct elf_file *elf)
+{
+	const uint8_t *id;
+	size_t len = elf_file_build_id(elf, &id);
+
+	return len == k->id_len && !memcmp(id, k->id, len);
+}
+
+/* _text is where the first executable segment begins (arch/x86/kernel/vmlinux.lds.S, and others alike). */
+static bool use_vmlinux(struct recorded_kernel *k, struct list *l, struct elf_file *elf)
+{
+	const struct elf_load *loads;
+	size_t num = elf_file_loads(elf, &loads);
+
+	l->elf = elf;
+	for (size_t i = 0; i < num; i++) {
+		if (!loads[i].executable)
+			continue;
+		l->shift = k->ref_addr ? loads[i].vaddr - k->ref_addr : 0;
+		return true;
+	}
+	return false;
+}
+
+static bool use_given_vmlinux(struct recorded_kernel *k, struct list *l)
+{
+	struct err err = { 0 };
+	struct elf_file *elf;
+	off_t size;
+	int fd;
+
+	if (given_open(k->opts.vmlinux, &fd, &err) < 0)
+		goto fail;
+	size = lseek(fd, 0, SEEK_END);
+	if (elf_file_open_fd(fd, size > 0 ? (uint64_t)size : 0, &elf, &err) < 0)
+		goto fail;
+	if (k->id_len && !same_id(k, elf)) {
+		elf_file_free(elf);
+		err_set(&err, ESTALE, "%s is not the kernel that was recorded: its build-id is another",
+			k->opts.vmlinux);
+		goto fail;
+	}
+	return use_vmlinux(k, l, elf);
+fail:
+	snprintf(k->note, sizeof(k->note), "no kernel symbols: %.240s", err.msg);
+	return false;
+}
+
+static bool use_given_text(struct recorded_kernel *k, struct list *l)
+{
+	struct err err = { 0 };
+	int fd;
+
+	if (given_open(k->opts.kallsyms, &fd, &err) < 0) {
+		snprintf(k->note, sizeof(k->note), "no kernel symbols: %.240s", err.msg);
+		return false;
+	}
+	return use_text(k, l, fd, true);
+}
+
+static bool use_own(struct recorded_kernel *k, struct list *l)
+{
+	int fd;
+
+	if (!recorded_kernel_is_ours(k))
+		return false;
+	fd = door_open_text(k->opts.door, DOOR_KALLSYMS, NULL);
+	return fd >= 0 && use_text(k, l, fd, k->origin == OFFLINE_THIS_BOOT);
+}
+
+static bool use_cached(struct recorded_kernel *k, struct list *l)
+{
+	struct offline_wish wish = { .path = kernel_path, .build_id = k->id,
+				     .build_id_len = k->id_len };
+	enum door_refusal refusal;
+	struct door_file file;
+
+	return k->id_len &&
+	       offline_find(k->opts.offline, OFFLINE_KALLSYMS, &wish, 0, &refusal, &file) &&
+	       refusal == DOOR_OK && use_text(k, l, file.fd, false);
+}
+
+static bool use_found(struct recorded_kernel *k, struct list *l, const char *path, size_t place)
+{
+	struct offline_wish wish = { .path = path, .build_id = k->id, .build_id_len = k->id_len };
+	enum door_refusal refusal;
+	struct door_file file;
+	struct elf_file *elf;
+
+	if (!offline_find(k->opts.offline, OFFLINE_ELF, &wish, place, &refusal, &file) ||
+	    refusal != DOOR_OK || elf_file_open_fd(file.fd, file.size, &elf, NULL) < 0)
+		return false;
+	if (same_id(k, elf) && use_vmlinux(k, l, elf))
+		return true;
+	elf_file_free(elf);
+	l->elf = NULL;
+	return false;
+}
+
+/* Where distributions put it, then by build-id alone. */
+static bool use_installed(struct recorded_kernel *k, struct list *l)
+{
+	static const struct {
+		const char *before, *behind; /* the release */
+	} paths[] = {
+		{ "/usr/lib/debug/boot/vmlinux-", "" },
+		{ "/usr/lib/debug/lib/modules/", "/vmlinux" },
+		{ "/lib/modules/", "/build/vmlinux" },
+		{ "/boot/vmlinux-", "" },
+	};
+	enum { LAST_PLACE = 5 }; /* of offline_find; place 0 is the path */
+	char path[160];
+
+	if (!k->id_len || strchr(k->release, '/'))
+		return false;
+	for (size_t i = 0; *k->release && i < sizeof(paths) / sizeof(paths[0]); i++) {
+		snprintf(path, sizeof(path), "%s%s%s", paths[i].before, k->release,
+			 paths[i].behind);
+		if (use_found(k, l, path, 0))
+			return true;
+	}
+	for (size_t place = 1; place <= LAST_PLACE; place++) {
+		if (use_found(k, l, "vmlinux", place))
+			return true;
+	}
+	return false;
+}
+
+static bool choose(struct recorded_kernel *k, struct list *l)
+{
+	static bool (*const ways[])(struct recorded_kernel *k, struct list *l) = {
+		use_own, use_cached, use_installed,
+	};
+
+	if (k->opts.kallsyms)
+		return use_given_text(k, l);
+	if (k->opts.vmlinux)
+		return use_given_vmlinux(k, l);
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		if (ways[i](k, l))
+			return true;
+		list_deinit(l);
+		*l = (struct list){ .fd = -1 };
+	}
+	if (*k->note)
+		return false;
+	snprintf(k->note, sizeof(k->note),
+		 "no kernel symbols: this machine does not run the kernel that was recorded%s%.64s%s; "
+		 "--kallsyms or --vmlinux FILE names its own",
+		 *k->release ? " (" : "", k->release, *k->release ? ")" : "");
+	return false;
+}
+
+static const struct module *module_at(const struct recorded_kernel *k, uint64_t addr)
+{
+	for (size_t i = 0; i < k->modules.len; i++) {
+		const struct module *m = &k->modules.data[i];
+
+		if (addr >= m->start && addr < m->end)
+			return m;
+	}
+	return NULL;
+}
+
+/* The addresses that a list can be asked for, as it numbers them. */
+struct asked {
+	uint64_t *addrs;
+	size_t *index; /* in the batch */
+	size_t num;
+};
+
+static void asked_deinit(struct asked *a)
+{
+	free(a->addrs);
+	free(a->index);
+}
+
+static bool ask(const struct recorded_kernel *k, const struct list *l, const uint64_t *addrs,
+		size_t num, struct asked *ret)
+{
+	ret->addrs = calloc(num, sizeof(*ret->addrs));
+	ret->index = calloc(num, sizeof(*ret->index));
+	if (!ret->addrs || !ret->index)
+		return false;
+	for (size_t i = 0; i < num; i++) {
+		bool own = in_own_text(k, addrs[i]);
+
+		if (!own && !l->modules)
+			continue;
+		ret->addrs[ret->num] = own ? addrs[i] + l->shift : addrs[i];
+		ret->index[ret->num++] = i;
+	}
+	return true;
+}
+
+static bool set_name(struct recorded_kernel *k, const char *raw, uint64_t offset,
+		     struct symbol *ret)
+{
+	*ret = (struct symbol){ symbols_demangle(k->opts.strings, raw), offset };
+	return ret->name;
+}
+
+/* Modules come and go: an address that was another module's then has no name now. */
+static bool fits(const struct recorded_kernel *k, uint64_t addr, const char *answered)
+{
+	const struct module *m = module_at(k, addr);
+
+	if (k->end && in_own_text(k, addr))
+		return !answered;
+	return !m || (answered && !strcmp(m->name, answered));
+}
+
+static bool name_by_text(struct recorded_kernel *k, struct list *l, const struct asked *asked,
+			 const uint64_t *addrs, struct symbol *ret, const char **modules)
+{
+	struct kallsyms *list = kallsyms_new(asked->addrs, asked->num);
+	_cleanup_free_ char *piece = malloc(PIECE_BYTES);
+	bool ok = list && piece, more;
+	ssize_t n = 0;
+
+	more = ok && kallsyms_feed(list, l->begin.data, l->begin.len);
+	while (more && (n = door_read_piece(l->fd, piece, PIECE_BYTES)) > 0)
+		more = kallsyms_feed(list, piece, (size_t)n);
+	ok = ok && kallsyms_finish(list);
+	for (size_t i = 0; ok && i < asked->num; i++) {
+		size_t at = asked->index[i];
+		struct kallsyms_entry entry;
+
+		if (!kallsyms_answer(list, i, &entry) || !fits(k, addrs[at], entry.module))
+			continue;
+		ok = set_name(k, entry.name, asked->addrs[i] - entry.start, &ret[at]);
+		if (entry.module)
+			modules[at] = intern_str(k->opts.strings, entry.module);
+	}
+	kallsyms_free(list);
+	return ok;
+}
+
+static bool name_by_elf(struct recorded_kernel *k, struct list *l, const struct asked *asked,
+			struct symbol *ret)
+{
+	struct symtab *table = elf_file_resolve(l->elf, asked->addrs, asked->num);
+	bool ok = table;
+
+	for (size_t i = 0; ok && i < asked->num; i++) {
+		struct symtab_entry entry;
+
+		if (symtab_answer(table, i, &entry))
+			ok = set_name(k, entry.name, asked->addrs[i] - entry.start,
+				      &ret[asked->index[i]]);
+	}
+	symtab_free(table);
+	return ok;
+}
+
+bool recorded_kernel_batch(struct recorded_kernel *k, const uint64_t *addrs, size_t num,
+			   struct symbol *ret, const char **modules)
+{
+	_cleanup_(list_deinit) struct list list = { .fd = -1 };
+	_cleanup_(asked_deinit) struct asked asked = { 0 };
+
+	for (size_t i = 0; i < num; i++) {
+		const struct module *m = module_at(k, addrs[i]);
+
+		ret[i] = (struct symbol){ 0 };
+		modules[i] = m ? m->name : NULL;
+	}
+	k->note[0] = '\0';
+	if (!num || !choose(k, &list))
+		return true;
+	k->note[0] = '\0';
+	if (!ask(k, &list, addrs, num, &asked))
+		return false;
+	/* Without bounds a shift may carry some past the end of the address space. */
+	for (size_t i = 1; i < asked.num; i++) {
+		if (asked.addrs[i - 1] > asked.addrs[i])
+			return true;
+	}
+	if (!asked.num)
+		return true;
+	return list.elf ? name_by_elf(k, &list, &asked, ret)
+			: name_by_text(k, &list, &asked, addrs, ret, modules);
+}
+
+const char *recorded_kernel_note(const struct recorded_kernel *k)
+{
+	return k->note[0] ? k->note : NULL;
+}
