@@ -132,3 +132,33 @@ int door_each_task(struct door *door, pid_t pid, int (*each)(void *data, pid_t i
 
 /* Reads a file descriptor the door gave: all of `size` at `offset`, or -EIO / -errno. Never maps it. */
 int door_pread(int fd, void *buf, size_t size, uint64_t offset);
+
+/*
+ * Inode number of one of a process's namespaces ("pid", "mnt", "user" or "cgroup"): equal numbers are the same
+ * namespace. 0 or -errno.
+ */
+int door_namespace(struct door *door, pid_t pid, const char *name, uint64_t *ret);
+
+/*
+ * Names in /var/log/containers, where Kubernetes links the logs of a node's containers: in our own root, in a
+ * host's root that is mounted at /host, and in the root of process 1. Calls each() until it returns
+ * non-zero, which is returned. Nothing where there is no such directory.
+ */
+int door_each_container_log(struct door *door, int (*each)(void *data, const char *name), void *data);
+
+/*
+ * The directory of a cgroup, for perf_event_open: `path` as /proc/PID/cgroup tells it, in the hierarchy of cgroup v2
+ * or (not `unified`) in that of v1 that has the controller perf_event. Mounts are looked for where we see
+ * them and where process 1 does. A descriptor, or -errno: -ENOENT when there is no such cgroup or no mount
+ * that shows it.
+ */
+int door_open_cgroup(struct door *door, bool unified, const char *path, struct err *err);
+/* Whether a process is in that cgroup or below it (v1: whether it is still there). */
+bool door_cgroup_populated(int fd);
+/* The same by a directory's own name in our root, where a person gave one: no namespace hides it then. */
+int door_open_cgroup_dir(struct door *door, const char *dir, struct err *err);
+/*
+ * A cgroup as a person names it, "/sys/fs/cgroup/a/b" or "a/b/": the path as /proc/PID/cgroup would tell it, "/a/b".
+ * False for "" and for a path with "..".
+ */
+bool door_cgroup_path(struct door *door, const char *given, struct strbuf *ret);

@@ -163,8 +163,7 @@ static bool same_inode(int dir_a, const char *name_a, int dir_b, const char *nam
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* Whether a process sees the very tree that we see. */
-static bool shares_our_root(const struct door *door, int process)
+bool door_shares_our_root(const struct door *door, int process)
 {
 	return same_inode(process, "root", door->proc_fd, "self/root") &&
 	       same_inode(process, "ns/mnt", door->proc_fd, "self/ns/mnt");
@@ -206,7 +205,7 @@ static enum door_refusal find_in_root(const struct door *door, int process, cons
 	}
 	if (door->have_openat2)
 		*ret = openat2_retry(root, path, wants[want].is_private ? O_NOFOLLOW : 0);
-	else if (process < 0 || shares_our_root(door, process))
+	else if (process < 0 || door_shares_our_root(door, process))
 		*ret = openat(root, path + strspn(path, "/"), O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	else
 		return refuse(

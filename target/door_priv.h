@@ -29,3 +29,6 @@ int door_read_at(int dir, const char *name, size_t cap, struct strbuf *ret, bool
 
 /* A door whose own root is a directory that a person named. */
 int door_new_below(const char *dir, struct door **ret, struct err *err);
+
+/* Whether a process (a descriptor of /proc/PID) sees the very tree that we see. */
+bool door_shares_our_root(const struct door *door, int process);

@@ -323,6 +323,18 @@ int proc_cgroup_each(const char *text, size_t len,
 	return 0;
 }
 
+bool proc_has_controller(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *at = list; at; at = strchr(at, ',')) {
+		at += *at == ',';
+		if (!strncmp(at, name, len) && (!at[len] || at[len] == ','))
+			return true;
+	}
+	return false;
+}
+
 static bool take_word(struct cursor *c, struct cursor *ret)
 {
 	const char *end;

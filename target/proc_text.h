@@ -46,6 +46,9 @@ struct proc_cgroup {
 int proc_cgroup_each(const char *text, size_t len, int (*each)(void *data, const struct proc_cgroup *line),
 		     void *data);
 
+/* Whether a list such as "rw,cpu,cpuacct" has that word. */
+bool proc_has_controller(const char *list, const char *name);
+
 /* One mount of a cgroup hierarchy in /proc/PID/mountinfo. */
 struct proc_cgroup_mount {
 	uint32_t maj, min;
