@@ -57,9 +57,9 @@ static void drop_notes(struct collector *c, size_t keep)
 	}
 }
 
-static bool everything(const struct collector *c)
+bool collector_cpu_wide(const struct collector *c)
 {
-	return c->opts.target == TARGET_ALL || c->info.filtered;
+	return c->opts.target == TARGET_ALL || c->opts.target == TARGET_CGROUP || c->info.filtered;
 }
 
 static bool is_hardware(const struct event_choice *choice)
@@ -75,7 +75,8 @@ int collector_explain(struct collector *c, int r, pid_t tid, int cpu, struct err
 		.code = -r,
 		.event = c->choice.name,
 		.hardware = is_hardware(&c->choice),
-		.all = everything(c),
+		.all = collector_cpu_wide(c),
+		.cgroup = c->cgroup_refused,
 		.kernel = !c->user_only && !c->choice.exclude_kernel,
 		.pid = tid,
 		.cpu = cpu,
@@ -193,7 +194,7 @@ static void make_attrs(struct collector *c)
 	struct perf_event_attr *samples = &c->attrs[STREAM_SAMPLES], *side = &c->attrs[STREAM_SIDE];
 	struct collector_opts opts = c->opts;
 
-	if (everything(c))
+	if (collector_cpu_wide(c))
 		opts.target = TARGET_ALL;
 	event_sample_attr(&c->choice, &opts, c->freq_hz, c->shape.stack_bytes,
 			  (uint32_t)(c->shape.ring_bytes / 4), samples);
@@ -218,7 +219,7 @@ static bool ask_less(struct collector *c, int code)
 	if ((code == EINVAL || code == EOPNOTSUPP) && attr->exclude_guest)
 		return c->no_exclude_guest = true;
 	if ((code == EACCES || code == EPERM) && !attr->exclude_kernel && !attr->exclude_user &&
-	    !everything(c) && !c->rights.cap_perfmon)
+	    !collector_cpu_wide(c) && !c->rights.cap_perfmon)
 		return c->user_only = true;
 	return false;
 }
@@ -232,7 +233,7 @@ static int probe(struct collector *c, struct err *err)
 		int cpu = c->slots.data[at].cpu, fd;
 
 		make_attrs(c);
-		fd = event_open(&c->attrs[STREAM_SAMPLES], everything(c) ? -1 : 0, cpu);
+		fd = event_open(&c->attrs[STREAM_SAMPLES], collector_cpu_wide(c) ? -1 : 0, cpu);
 		if (fd >= 0) {
 			close(fd);
 			return 0;
@@ -363,32 +364,54 @@ static int know_id(struct collector *c, int fd, pid_t tid, struct err *err)
 	return 0;
 }
 
-int collector_add_event(struct collector *c, uint32_t slot, enum stream_kind kind, pid_t tid,
-			struct err *err)
+/* Takes the descriptor: it is closed when it cannot be kept. */
+static int keep_event(struct collector *c, struct event event, struct err *err)
 {
-	struct slot *s = &c->slots.data[slot];
-	_cleanup_close_ int fd = event_open(&c->attrs[kind], tid, s->cpu);
-	struct event event = { .tid = tid, .slot = slot, .kind = kind };
+	struct stream *stream = &c->slots.data[event.slot].streams[event.kind];
+	_cleanup_close_ int fd = event.fd;
 	int r;
 
-	if (fd == -ESRCH || fd == -ENODEV)
-		return fd;
-	if (fd < 0)
-		return collector_explain(c, fd, tid, s->cpu, err);
-	r = know_id(c, fd, tid, err);
+	r = know_id(c, fd, event.tid, err);
 	if (r == 0)
-		r = give_ring(c, &s->streams[kind], kind, fd, err);
+		r = give_ring(c, stream, event.kind, fd, err);
 	if (r < 0)
 		return r;
-	event.fd = fd;
 	if (!vec_push(&c->events, event)) {
 		/* The ring must not point to an event that is about to be closed. */
-		if (s->streams[kind].owner_fd == fd)
-			ring_unmap(&s->streams[kind].ring);
+		if (stream->owner_fd == fd)
+			ring_unmap(&stream->ring);
 		return err_oom(err);
 	}
 	steal_fd(&fd);
 	return 0;
+}
+
+int collector_add_event(struct collector *c, uint32_t slot, enum stream_kind kind, pid_t tid,
+			struct err *err)
+{
+	int cpu = c->slots.data[slot].cpu;
+	int fd = event_open(&c->attrs[kind], tid, cpu);
+
+	if (fd == -ESRCH || fd == -ENODEV)
+		return fd;
+	if (fd < 0)
+		return collector_explain(c, fd, tid, cpu, err);
+	return keep_event(c, (struct event){ .fd = fd, .tid = tid, .slot = slot, .kind = kind }, err);
+}
+
+int collector_add_cgroup(struct collector *c, uint32_t slot, size_t cgroup, struct err *err)
+{
+	int cpu = c->slots.data[slot].cpu;
+	int fd = event_open_cgroup(&c->attrs[STREAM_SAMPLES], c->opts.cgroups[cgroup], cpu);
+
+	if (fd == -ENODEV)
+		return fd;
+	if (fd < 0) {
+		c->cgroup_refused = true;
+		return collector_explain(c, fd, -1, cpu, err);
+	}
+	return keep_event(c, (struct event){ .fd = fd, .tid = -1, .slot = slot, .kind = STREAM_SAMPLES },
+			  err);
 }
 
 static void close_streams(struct slot *slot)
@@ -430,13 +453,23 @@ static bool halve_rings(struct collector *c, int r)
 /* Too many threads for one event each: every process is recorded, and the caller picks. */
 static bool widen(struct collector *c, int r)
 {
-	if (r != -EMFILE || everything(c) || c->opts.target == TARGET_COMMAND)
+	if (r != -EMFILE || c->info.filtered || c->opts.target == TARGET_ALL ||
+	    c->opts.target == TARGET_COMMAND)
 		return false;
 	c->info.filtered = true;
 	if (probe(c, NULL) == 0)
 		return true;
 	c->info.filtered = false;
 	return false;
+}
+
+/* The kernel does not count by these cgroups (not its hierarchy, no CONFIG_CGROUP_PERF): the caller picks. */
+static bool widen_cgroups(struct collector *c, int r)
+{
+	if (!c->cgroup_refused || c->info.filtered || (r != -EBADF && r != -EINVAL))
+		return false;
+	c->cgroup_refused = false;
+	return c->info.filtered = true;
 }
 
 static int open_events(struct collector *c, struct err *err)
@@ -450,7 +483,7 @@ static int open_events(struct collector *c, struct err *err)
 		if (r == 0)
 			return 0;
 		close_events(c);
-		if (halve_rings(c, r) || widen(c, r))
+		if (halve_rings(c, r) || widen(c, r) || widen_cgroups(c, r))
 			continue;
 		/* Of two kinds of cores only one may have this PMU. */
 		if (!c->auto_event || !is_absent(r) || choose_clock(c, err) < 0)
@@ -495,7 +528,12 @@ static void note_rest(struct collector *c)
 			"user mode only: perf_event_paranoid is %d and the kernel needs CAP_PERFMON (run as root, or "
 			"`sysctl kernel.perf_event_paranoid=1`)",
 			c->rights.paranoid);
-	if (c->info.filtered)
+	if (c->info.filtered && c->opts.target == TARGET_CGROUP)
+		collector_note(
+			c,
+			"every process is recorded and those in the containers or cgroups picked out: the kernel does "
+			"not count by these cgroups");
+	else if (c->info.filtered)
 		collector_note(
 			c,
 			"every process is recorded and the targets picked out: their threads need more descriptors "
@@ -543,7 +581,8 @@ static int copy_opts(struct collector *c, const struct collector_opts *opts, str
 		if (!vec_push(&c->pids, opts->pids[i]))
 			return err_oom(err);
 	}
-	if (opts->target != TARGET_ALL && !c->pids.len)
+	c->info.filtered = opts->target == TARGET_CGROUP && !opts->num_cgroups;
+	if (opts->target != TARGET_ALL && opts->target != TARGET_CGROUP && !c->pids.len)
 		return err_set(err, EINVAL, "no process was chosen");
 	c->page_bytes = (uint32_t)sysconf(_SC_PAGESIZE);
 	c->max_chain = read_max_stack(c) + MAX_CONTEXTS;
@@ -771,7 +810,7 @@ int collector_rescan_cpus(struct collector *c, struct err *err)
 	uint8_t online[MAX_CPUS / 8];
 	int r;
 
-	if (!c->all_cpus || !everything(c))
+	if (!c->all_cpus || !collector_cpu_wide(c))
 		return 0;
 	r = read_online(c, online, err);
 	for (size_t i = 0; i < c->slots.len && r == 0; i++) {

@@ -27,12 +27,16 @@ enum collector_target {
 	TARGET_PIDS,     /* all threads of these, and what they start */
 	TARGET_TIDS,     /* these threads alone */
 	TARGET_COMMAND,  /* pids[0] is a child that waits before its exec: counts from there */
+	TARGET_CGROUP,   /* what runs in these cgroups and below them */
 };
 
 struct collector_opts {
 	enum collector_target target;
 	const pid_t *pids;         /* TARGET_PIDS, _TIDS, _COMMAND; borrowed during open */
 	size_t num_pids;
+	const int *cgroups;        /* TARGET_CGROUP: open directories, none below another; borrowed as long as the
+				    * collector lives. 0 of them = all processes, the caller filters */
+	size_t num_cgroups;
 	const uint8_t *cpus;       /* bit set from cpulist_parse; NULL = all online */
 	size_t num_cpu_bits;
 	const char *event;         /* NULL = cycles if they open, else cpu-clock; "SUBSYS:NAME" tracepoint */

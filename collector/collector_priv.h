@@ -18,7 +18,7 @@ enum stream_kind { STREAM_SIDE, STREAM_SAMPLES, NUM_STREAMS };
 /* One perf event. The first of its CPU and kind owns the ring, the others write into it. */
 struct event {
 	int fd;
-	pid_t tid; /* it was attached to; -1 = none */
+	pid_t tid; /* it was attached to; -1 = none: all processes, or a cgroup's */
 	uint32_t slot;
 	enum stream_kind kind;
 };
@@ -86,6 +86,7 @@ struct collector {
 	uint64_t ring_limit;        /* after EPERM; 0 = none */
 	uint64_t wished_ring_bytes; /* before it */
 	bool mmap_refused;          /* EPERM came from a ring */
+	bool cgroup_refused;        /* what failed was the event of a cgroup */
 	struct shape shape;
 	struct perf_event_attr attrs[NUM_STREAMS];
 
@@ -122,6 +123,10 @@ int collector_explain(struct collector *c, int r, pid_t tid, int cpu, struct err
 /* Opens one event and ties it to its ring. 0, -errno (plain -ESRCH and -ENODEV leave err alone). */
 int collector_add_event(struct collector *c, uint32_t slot, enum stream_kind kind, pid_t tid,
 			struct err *err);
+/* The same for what runs in one of the chosen cgroups. */
+int collector_add_cgroup(struct collector *c, uint32_t slot, size_t cgroup, struct err *err);
+/* Whether the events are CPU-wide: of all processes or of cgroups. */
+bool collector_cpu_wide(const struct collector *c);
 uint64_t collector_event_lost(const struct collector *c, const struct event *event);
 
 /* targets.c */

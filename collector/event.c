@@ -202,9 +202,19 @@ void event_barrier_attr(struct perf_event_attr *ret)
 	ret->exclude_kernel = 1;
 }
 
-int event_open(const struct perf_event_attr *attr, pid_t pid, int cpu)
+static int open_flags(const struct perf_event_attr *attr, int whom, int cpu, unsigned long flags)
 {
-	long fd = syscall(SYS_perf_event_open, attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	long fd = syscall(SYS_perf_event_open, attr, whom, cpu, -1, flags | PERF_FLAG_FD_CLOEXEC);
 
 	return fd < 0 ? -errno : (int)fd;
+}
+
+int event_open(const struct perf_event_attr *attr, pid_t pid, int cpu)
+{
+	return open_flags(attr, pid, cpu, 0);
+}
+
+int event_open_cgroup(const struct perf_event_attr *attr, int dir_fd, int cpu)
+{
+	return open_flags(attr, dir_fd, cpu, PERF_FLAG_PID_CGROUP);
 }

@@ -32,6 +32,7 @@ struct explain_case {
 	const char *event; /* name */
 	bool hardware;     /* the event needs a PMU */
 	bool all;          /* every process was asked for */
+	bool cgroup;       /* a cgroup was asked for, by its directory */
 	bool kernel;       /* kernel mode was asked for */
 	pid_t pid;         /* > 0: the process or thread that was asked for */
 	int cpu;           /* -1 = none in particular */

@@ -34,6 +34,10 @@ static int push_tid(void *data, pid_t tid)
 	return vec_push(&t->list, tid) ? 0 : -ENOMEM;
 }
 
+/*
+ * What tells of programs is CPU-wide for cgroups as well: a process that was moved into one, or out of it and ended,
+ * has a past and an end that the cgroup's own events would not tell.
+ */
 int targets_attach_cpu(struct collector *c, uint32_t slot, struct err *err)
 {
 	int r = collector_add_event(c, slot, STREAM_SIDE, -1, err);
@@ -41,7 +45,11 @@ int targets_attach_cpu(struct collector *c, uint32_t slot, struct err *err)
 	if (r < 0)
 		return r;
 	c->slots.data[slot].barrier_fd = c->slots.data[slot].streams[STREAM_SIDE].owner_fd;
-	return collector_add_event(c, slot, STREAM_SAMPLES, -1, err);
+	if (c->opts.target != TARGET_CGROUP || c->info.filtered)
+		return collector_add_event(c, slot, STREAM_SAMPLES, -1, err);
+	for (size_t i = 0; r == 0 && i < c->opts.num_cgroups; i++)
+		r = collector_add_cgroup(c, slot, i, err);
+	return r;
 }
 
 /* A CPU that goes offline while we open is no failure, unless it was asked for. */
@@ -175,7 +183,7 @@ static int attach_single(struct collector *c, pid_t tid, struct err *err)
 
 int targets_attach(struct collector *c, struct err *err)
 {
-	if (c->opts.target == TARGET_ALL || c->info.filtered)
+	if (collector_cpu_wide(c))
 		return attach_all(c, err);
 	for (size_t i = 0; i < c->pids.len; i++) {
 		int r = c->opts.target == TARGET_TIDS
@@ -205,7 +213,9 @@ bool targets_need_filter(struct collector *c)
 
 	if (c->opts.target == TARGET_ALL || getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return false;
-	need = count_threads(c) * c->slots.len * NUM_STREAMS + other_descriptors;
+	need = c->opts.target == TARGET_CGROUP ? c->slots.len * (1 + c->opts.num_cgroups)
+					       : count_threads(c) * c->slots.len * NUM_STREAMS;
+	need += other_descriptors;
 	if (need <= limit.rlim_cur)
 		return false;
 	limit.rlim_cur = limit.rlim_max;

@@ -145,7 +145,7 @@ static int replace_polled(struct collector *c, size_t index, struct err *err)
 		return watch(c, stream->poll_fd, TAG_STREAM, index, err);
 	}
 	/* Where every process is recorded only a CPU can go. */
-	if (c->info.filtered || c->opts.target == TARGET_ALL)
+	if (collector_cpu_wide(c))
 		c->slots.data[slot].gone = true;
 	return 0;
 }
@@ -172,7 +172,8 @@ static void look_for_targets(struct collector *c)
 
 static bool all_ended(const struct collector *c)
 {
-	if (c->opts.target == TARGET_ALL)
+	/* Processes may come into a cgroup at any time: the caller knows when it is over. */
+	if (c->opts.target == TARGET_ALL || c->opts.target == TARGET_CGROUP)
 		return false;
 	if (c->awaited.len && c->num_ended == c->awaited.len)
 		return true;

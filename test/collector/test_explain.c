@@ -123,6 +123,11 @@ static void test_rest(void)
 
 	c.pid = 999;
 	EXPECT(&c, &plain, "no such process: 999");
+	c = one(EBADF);
+	c.cgroup = true;
+	EXPECT(&c, &plain, "does not count by this cgroup (EBADF)", "cgroup v2", "perf_event", "--by container");
+	c.code = ENOENT;
+	EXPECT(&c, &plain, "has been removed");
 	c = one(EMFILE);
 	c.nofile = 1024;
 	EXPECT(&c, &plain, "the limit is 1024", "ulimit -n");
