@@ -539,10 +539,12 @@ static void walk_frames(struct walk *w, unw_cursor_t *cursor, uint32_t *frames,
 		lookup = exact ? pc : pc - 1;
 		if (ret->num_frames == w->u->max_frames)
 			return stop(ret, UNWIND_BROKEN, REASON_TOO_DEEP);
-		frames[ret->num_frames++] = unwinder_intern(w->u, w->in->space, lookup, ret);
+		exact = is_signal_frame(w, pc);
+		/* Nobody called a signal trampoline. */
+		frames[ret->num_frames++] =
+			unwinder_intern(w->u, w->in->space, exact ? pc : lookup, ret);
 		if (!addrspace_find(w->in->space, lookup))
 			return stop(ret, UNWIND_BROKEN, REASON_NO_MAPPING);
-		exact = is_signal_frame(w, pc);
 		w->failed_read = false;
 		r = unw_step(cursor);
 		if (r > 0) {

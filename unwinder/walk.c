@@ -147,12 +147,28 @@ static inline bool cfa_is_progress(const struct walk *w, uint64_t cfa)
 	return cfa > w->sp || (cfa == w->sp && w->activation);
 }
 
+/*
+ * Nobody called a signal trampoline: its pc is exact. Its rule is found one byte before all the same, as
+ * CFI covers that byte for unwinders that do not know (glibc's __restore_rt), but there its name is not.
+ */
+static void place_trampoline(struct walk *w)
+{
+	size_t last = w->ret->num_frames - 1;
+	uint64_t pc = w->u->trace[last].pc;
+	const struct mapping *m = map_at(w, pc);
+	const struct frame_entry *e = m ? entry_at(w, m, pc) : NULL;
+
+	if (e)
+		w->frames[last] = e->id;
+}
+
 /* Behind a signal frame lies what it interrupted: often another stack, which the copy does not
  * hold. */
 static void enter_interrupted(struct walk *w)
 {
 	uint64_t at = w->sp - w->base;
 
+	place_trampoline(w);
 	if (at < w->stack_bytes)
 		w->altstack = false;
 	else if (!w->in->stack_full || w->sp < w->base || at - w->stack_bytes > max_signal_bytes)

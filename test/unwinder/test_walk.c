@@ -367,7 +367,7 @@ static void test_signal(void)
 	t.sample.stack[20] = at(USES_RBX, 0x20);
 	t.sample.stack[25] = at(FRAMED, 0x20);
 	t.sample.stack[41] = at(ROOT, 0x30);
-	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, PLAIN + 0x10, caller_place(SIGRETURN, 1), EPILOGUE,
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, PLAIN + 0x10, SIGRETURN + 1, EPILOGUE,
 	       caller_place(USES_RBX, 0x20), caller_place(FRAMED, 0x20), caller_place(ROOT, 0x30));
 	/* From the alternate stack down to the normal one, both in the copy: the CFA shrinks. */
 	again(&t, 64);
@@ -376,7 +376,7 @@ static void test_signal(void)
 	t.sample.stack[99] = at(SIGRETURN, 1);
 	put_context(&t.sample, 100, 0, 0, stack_addr(20), at(PLAIN, 0x80));
 	t.sample.stack[21] = at(ROOT, 0x30);
-	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, BIG + 0x10, caller_place(SIGRETURN, 1),
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, BIG + 0x10, SIGRETURN + 1,
 	       PLAIN + 0x80, caller_place(ROOT, 0x30));
 	teardown(&t);
 }
@@ -389,21 +389,21 @@ static void test_altstack(void)
 	sample_pc(&t.sample, x86, at(PLAIN, 0x10));
 	t.sample.stack[1] = at(SIGRETURN, 1);
 	put_context(&t.sample, 2, 0, 0, STACK_AT + 0x7000000, at(PLAIN, 0x80));
-	EXPECT(&t, UNWIND_BROKEN, REASON_ALTSTACK, PLAIN + 0x10, caller_place(SIGRETURN, 1),
+	EXPECT(&t, UNWIND_BROKEN, REASON_ALTSTACK, PLAIN + 0x10, SIGRETURN + 1,
 	       PLAIN + 0x80);
 	/* Also when the copy was full, and when the other stack lies below. */
 	t.sample.in.stack_full = true;
-	EXPECT(&t, UNWIND_BROKEN, REASON_ALTSTACK, PLAIN + 0x10, caller_place(SIGRETURN, 1),
+	EXPECT(&t, UNWIND_BROKEN, REASON_ALTSTACK, PLAIN + 0x10, SIGRETURN + 1,
 	       PLAIN + 0x80);
 	put_context(&t.sample, 2, 0, 0, STACK_AT - 0x7000000, at(PLAIN, 0x80));
-	EXPECT(&t, UNWIND_BROKEN, REASON_ALTSTACK, PLAIN + 0x10, caller_place(SIGRETURN, 1),
+	EXPECT(&t, UNWIND_BROKEN, REASON_ALTSTACK, PLAIN + 0x10, SIGRETURN + 1,
 	       PLAIN + 0x80);
 	put_context(&t.sample, 2, 0, 0, STACK_AT + 0x7000000, at(NO_CFI, 0x80));
-	EXPECT(&t, UNWIND_BROKEN, REASON_ALTSTACK, PLAIN + 0x10, caller_place(SIGRETURN, 1),
+	EXPECT(&t, UNWIND_BROKEN, REASON_ALTSTACK, PLAIN + 0x10, SIGRETURN + 1,
 	       NO_CFI + 0x80);
 	/* The same stack, of which the copy was just too short. */
 	put_context(&t.sample, 2, 0, 0, stack_addr(70), at(PLAIN, 0x80));
-	EXPECT(&t, UNWIND_TRUNCATED, REASON_NONE, PLAIN + 0x10, caller_place(SIGRETURN, 1),
+	EXPECT(&t, UNWIND_TRUNCATED, REASON_NONE, PLAIN + 0x10, SIGRETURN + 1,
 	       PLAIN + 0x80);
 	teardown(&t);
 }
