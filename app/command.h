@@ -22,3 +22,5 @@ int command_usage(const char *name, const struct err *err);
 int command_failed(const struct err *err);
 
 extern const struct command command_record;
+extern const struct command command_fold;
+extern const struct command command_report;

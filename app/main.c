@@ -9,6 +9,8 @@
 
 static const struct command *const commands[] = {
 	&command_record,
+	&command_fold,
+	&command_report,
 };
 
 enum { NUM_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -20,6 +22,7 @@ static void print_help(FILE *out)
 	      "  ringfold record -a -d 5 -o all.folded       the whole machine for 5 seconds\n"
 	      "  ringfold record -p 1234                     a running process until Ctrl-C\n"
 	      "  ringfold record -o make.folded -- make -j8  a command and what it starts\n"
+	      "  ringfold fold perf.data                     what perf recorded\n"
 	      "\n"
 	      "commands (ringfold COMMAND --help tells more):\n",
 	      out);

@@ -1,5 +1,7 @@
 #include "app/session.h"
 
+#include "app/build_ids.h"
+#include "app/missing.h"
 #include "app/naming.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -15,6 +17,7 @@
 #include "symbols/addrspace.h"
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
+#include "symbols/recorded_kernel.h"
 #include "symbols/symbols.h"
 
 #include <stdio.h>
@@ -128,6 +131,9 @@ HTAB(file_set, struct file_slot, uint32_t, hash_u64(key), slot->id == key, hash_
 
 struct session {
 	struct session_opts opts;
+	uint64_t regs_mask;          /* of samples now */
+	struct build_ids *told;      /* with opts.offline, as is the next */
+	struct recorded_kernel *kernel;
 	struct intern *strings;
 	struct files *files;
 	struct addrspaces *spaces;
@@ -445,7 +451,7 @@ static bool has_no_user_side(const struct session *s, const struct record_sample
 
 	if (sample->mode == MODE_USER)
 		return false;
-	if (!s->opts.regs_mask)
+	if (!s->regs_mask)
 		return record_user_chain(sample, &chain) == 0;
 	return sample->regs_abi == 0 || sample->stack_bytes == 0 || space->maps.len == 0;
 }
@@ -456,7 +462,7 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	struct unwind_input in = {
 		.space = live->space,
 		.perf_regs = sample->regs,
-		.perf_mask = s->opts.regs_mask,
+		.perf_mask = s->regs_mask,
 		.compat = sample->regs_abi == 1, /* PERF_SAMPLE_REGS_ABI_32 */
 		.stack = sample->stack,
 		.stack_bytes = sample->stack_bytes,
@@ -543,6 +549,9 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 	}
 	if (!process_wanted(s, space))
 		return;
+	comm = addrspaces_comm(s->spaces, rec->pid, rec->tid);
+	if (s->opts.wanted && !s->opts.wanted(s->opts.data, rec, intern_get(s->strings, comm)))
+		return;
 	s->stats.samples++;
 	if (idle) {
 		s->stats.idle++;
@@ -557,7 +566,6 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 		else
 			num = add_user_frames(s, sample, live, num);
 	}
-	comm = addrspaces_comm(s->spaces, rec->pid, rec->tid);
 	who = who_labels(s, comm, rec->pid, rec->tid);
 	if (!who) {
 		s->failed = true;
@@ -600,10 +608,16 @@ static void take_mmap(struct session *s, const struct record *rec)
 		.executable = rec->mmap.executable,
 		.path = rec->mmap.path,
 		.path_len = rec->mmap.path_len,
+		.build_id = rec->mmap.build_id,
+		.build_id_len = rec->mmap.build_id_len,
 	};
 
-	if (rec->pid > 0) /* -1 is the kernel itself */
+	if (s->opts.offline && !m.build_id_len)
+		m.build_id_len = build_ids_find(s->told, m.path, m.path_len, &m.build_id);
+	if (rec->pid > 0)
 		addrspaces_mmap(s->spaces, &m, rec->time_ns);
+	else if (rec->pid == -1 && s->opts.offline && !recorded_kernel_mmap(s->kernel, &m))
+		s->failed = true;
 }
 
 static void take_fork(struct session *s, const struct record *rec)
@@ -672,6 +686,7 @@ struct build {
 	struct addrspace *space;    /* of the stacks being merged; NULL for ended ones */
 	struct comm_tab comms;
 	VEC(uint32_t) index;        /* frame id -> index in profile->frames; 0 = not yet */
+	VEC(const struct file *) files; /* that the frames of the profile lie in */
 	bool failed;
 };
 
@@ -731,6 +746,23 @@ static const char *copy_text(struct build *b, const char *text)
 	return copy;
 }
 
+/* Which file the youngest frame of the profile lies in. */
+static bool note_file(struct build *b, uint32_t id)
+{
+	struct unwind_frame place = unwinder_frame(b->s->unwinder, id);
+	const struct file *file = NULL;
+
+	if (place.where == FRAME_OTHER && place.owner & PLACED)
+		place = unwinder_frame(b->s->unwinder, b->s->placed.data[place.owner & ~PLACED].id);
+	if (place.where == FRAME_IN_FILE)
+		file = files_by_id(b->s->files, place.owner);
+	while (b->files.len + 1 < b->profile->frames.len) {
+		if (!vec_push(&b->files, NULL))
+			return false;
+	}
+	return vec_push(&b->files, file);
+}
+
 static uint32_t build_frame(void *data, uint32_t id)
 {
 	struct build *b = data;
@@ -742,7 +774,7 @@ static uint32_t build_frame(void *data, uint32_t id)
 	frame.name = copy_text(b, frame.name);
 	frame.module = copy_text(b, frame.module);
 	frame.path = copy_text(b, frame.path);
-	if (!vec_push(&b->profile->frames, frame)) {
+	if (!vec_push(&b->profile->frames, frame) || !note_file(b, id)) {
 		b->failed = true;
 		return 0;
 	}
@@ -888,6 +920,16 @@ static bool build_stacks(struct build *b)
 	return ok;
 }
 
+static bool note_kernel(struct build *b)
+{
+	struct profile *p = b->profile;
+	const char *note = p->stats.kernel_frames ? symbols_kernel_note(b->s->symbols) : NULL;
+
+	if (note)
+		p->stats.notes[0] = intern_str(p->strings, note);
+	return !note || p->stats.notes[0];
+}
+
 static int build_profile(struct build *b, struct err *err)
 {
 	struct session *s = b->s;
@@ -898,7 +940,9 @@ static int build_profile(struct build *b, struct err *err)
 	p->stats = s->stats;
 	p->stats.distinct_stacks = stacks_distinct(p->stacks);
 	fill_counts(s, &p->stats);
-	return count_jit_named(p) < 0 ? err_oom(err) : 0;
+	if (count_jit_named(p) < 0 || !note_kernel(b))
+		return err_oom(err);
+	return missing_note(p, b->files.data, b->files.len, s->opts.offline, err);
 }
 
 int session_profile(struct session *s, bool (*stop)(void *data), void *data, struct profile **ret,
@@ -906,7 +950,6 @@ int session_profile(struct session *s, bool (*stop)(void *data), void *data, str
 {
 	struct build b = { .s = s };
 	uint64_t start = clock_monotonic_ns();
-	const char *note;
 	int r;
 
 	if (!naming_all(s->naming, stop, data))
@@ -916,6 +959,7 @@ int session_profile(struct session *s, bool (*stop)(void *data), void *data, str
 		return r;
 	r = build_profile(&b, err);
 	vec_deinit(&b.index);
+	vec_deinit(&b.files);
 	comm_tab_deinit(&b.comms);
 	if (r < 0) {
 		profile_free(b.profile);
@@ -923,23 +967,36 @@ int session_profile(struct session *s, bool (*stop)(void *data), void *data, str
 	}
 	s->stats.symbolize_ns += clock_monotonic_ns() - start;
 	b.profile->stats.symbolize_ns = s->stats.symbolize_ns;
-	note = b.profile->stats.kernel_frames ? symbols_kernel_note(s->symbols) : NULL;
-	if (note)
-		b.profile->stats.notes[0] = intern_str(b.profile->strings, note);
 	*ret = b.profile;
 	return 0;
 }
 
 /* Lifetime */
 
+static int open_recorded(struct session *s, struct err *err)
+{
+	const struct recorded_kernel_opts kernel = {
+		.door = s->opts.door,
+		.offline = s->opts.offline,
+		.strings = s->strings,
+		.kallsyms = s->opts.kallsyms,
+		.vmlinux = s->opts.vmlinux,
+	};
+
+	s->told = build_ids_new(s->strings);
+	return s->told ? recorded_kernel_new(&kernel, &s->kernel, err) : err_oom(err);
+}
+
 static int open_parts(struct session *s, struct err *err)
 {
 	struct files_opts files = { .door = s->opts.door, .strings = s->strings,
-				    .evict = file_evicted, .data = s };
-	struct addrspaces_opts spaces = { .door = s->opts.door, .strings = s->strings,
+				    .offline = s->opts.offline, .evict = file_evicted, .data = s };
+	struct addrspaces_opts spaces = { .door = s->opts.offline ? NULL : s->opts.door,
+					  .strings = s->strings,
 					  .space_gone = space_gone, .data = s };
 	struct symbols_opts symbols = { .door = s->opts.door, .strings = s->strings };
-	struct unwind_opts unwind = { .arch = arch_host(), .method = s->opts.method,
+	struct unwind_opts unwind = { .arch = s->opts.arch ? s->opts.arch : arch_host(),
+				      .method = s->opts.method,
 				      .max_frames = MAX_USER_FRAMES };
 	struct naming_opts naming;
 	struct symbol_source perfmaps;
@@ -948,7 +1005,10 @@ static int open_parts(struct session *s, struct err *err)
 	r = unwinder_new(&unwind, &s->unwinder, err);
 	if (!r)
 		r = files_new(&files, &s->files, err);
+	if (!r && s->opts.offline)
+		r = open_recorded(s, err);
 	symbols.files = spaces.files = s->files;
+	symbols.kernel = s->kernel;
 	if (!r)
 		r = symbols_new(&symbols, &s->symbols, err);
 	if (!r) {
@@ -959,7 +1019,9 @@ static int open_parts(struct session *s, struct err *err)
 	if (!r)
 		r = addrspaces_new(&spaces, &s->spaces, err);
 	if (!r)
-		r = perfmap_source_new(s->opts.door, s->strings, &perfmaps, err);
+		r = s->opts.offline ? perfmap_recorded_source_new(s->opts.offline, s->strings,
+								  &perfmaps, err)
+				    : perfmap_source_new(s->opts.door, s->strings, &perfmaps, err);
 	if (!r) {
 		r = symbols_add_source(s->symbols, &perfmaps, err);
 		if (r < 0)
@@ -988,6 +1050,7 @@ int session_new(const struct session_opts *opts, struct session **ret, struct er
 	if (!s)
 		return err_oom(err);
 	s->opts = *opts;
+	s->regs_mask = opts->regs_mask;
 	s->strings = intern_new();
 	s->ended = stacks_new();
 	r = s->strings && s->ended ? open_parts(s, err) : err_oom(err);
@@ -1024,6 +1087,8 @@ void session_free(struct session *s)
 	vec_deinit(&s->labels);
 	who_tab_deinit(&s->who_tab);
 	naming_free(s->naming);
+	build_ids_free(s->told);
+	recorded_kernel_free(s->kernel);
 	pid_set_deinit(&s->wanted);
 	vec_deinit(&s->gone);
 	placed_tab_deinit(&s->placed_tab);
@@ -1034,6 +1099,28 @@ void session_free(struct session *s)
 	vec_deinit(&s->owners);
 	intern_free(s->strings);
 	free(s);
+}
+
+static const char kernel_path[] = "[kernel.kallsyms]";
+
+bool session_build_id(struct session *s, const char *path, const uint8_t *id, size_t len)
+{
+	if (!strncmp(path, kernel_path, sizeof(kernel_path) - 1)) {
+		recorded_kernel_build_id(s->kernel, id, len);
+		files_set_own_kernel(s->files, recorded_kernel_is_ours(s->kernel));
+	}
+	return build_ids_add(s->told, path, id, len);
+}
+
+void session_origin(struct session *s, const char *release, enum offline_origin origin)
+{
+	recorded_kernel_origin(s->kernel, release, origin);
+	files_set_own_kernel(s->files, recorded_kernel_is_ours(s->kernel));
+}
+
+void session_set_regs(struct session *s, uint64_t regs_mask)
+{
+	s->regs_mask = regs_mask;
 }
 
 int session_scan(struct session *s, struct err *err)

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "target/offline.h"
 #include "unwinder/unwinder.h"
 
 #include <stdbool.h>
@@ -21,6 +22,7 @@ enum session_by { BY_COMM, BY_PID };
 
 struct session_opts {
 	struct door *door;          /* borrowed */
+	const struct arch *arch;    /* of the samples; NULL = this machine's */
 	enum unwind_method method;
 	uint64_t regs_mask;         /* order of a sample's registers; 0 = samples carry no user registers */
 	enum session_by by;         /* what the first frame is */
@@ -35,6 +37,11 @@ struct session_opts {
 	bool keep_samples;          /* profile->samples */
 	bool keep_addresses;        /* profile_frame.addr */
 	bool keep_build_ids;        /* for session_each_build_id: also those of files that are gone */
+	struct offline *offline;    /* borrowed: the records are a recording's; NULL = of this machine, now */
+	const char *kallsyms, *vmlinux; /* with offline: files named by the user; NULL = none */
+	/* With offline: is this sample to be counted? NULL = all are. */
+	bool (*wanted)(void *data, const struct record *sample, const char *comm);
+	void *data;
 };
 
 /* Counters for the progress line. */
@@ -55,6 +62,13 @@ bool session_wants(struct session *s, const struct record *sample);
 void session_record(void *session, const struct record *record);
 /* The same, and which event a sample is of, as profile_sample.event tells it. */
 void session_record_of(struct session *s, const struct record *record, size_t event);
+
+/* Of a recording: what it tells besides records. False: out of memory. */
+bool session_build_id(struct session *s, const char *path, const uint8_t *id, size_t len);
+/* Where it was made; `release` is its kernel's, NULL = not told. Before the first record with a path in it. */
+void session_origin(struct session *s, const char *release, enum offline_origin origin);
+/* Registers of the samples that follow; opts.regs_mask until then. */
+void session_set_regs(struct session *s, uint64_t regs_mask);
 
 /*
  * Every file that a sampled frame lies in and that has a build-id, by path. Paths that mean different files (in

@@ -22,6 +22,7 @@ struct perfdata_event {
 	const char *name; /* "cycles", "cpu-clock:u", ...; never NULL */
 	struct record_format format;
 	uint64_t stack_bytes; /* attr.sample_stack_user */
+	bool user_chain; /* samples hold the kernel's frame-pointer chain of user space */
 	uint64_t freq_or_period;
 	bool freq;     /* freq_or_period is Hz */
 	uint32_t type; /* attr.type, attr.config */
@@ -34,6 +35,7 @@ struct perfdata_info {
 	size_t num_events;
 	const char *hostname, *os_release, *arch, *cmdline;
 	uint32_t num_cpus; /* online when it was recorded */
+	uint64_t first_ns, last_ns; /* times of its first and last sample */
 	bool has_clockid; /* else times are perf's own clock (local_clock) */
 	uint32_t clockid;
 	bool pipe, compressed;

@@ -99,6 +99,8 @@ int events_add(struct events *e, struct intern *strings, const void *bytes, size
 			.sample_id_all = attr.sample_id_all,
 		},
 		.stack_bytes = attr.sample_stack_user,
+		.user_chain = attr.sample_type & PERF_SAMPLE_CALLCHAIN &&
+			      !attr.exclude_callchain_user,
 		.freq_or_period = attr.freq ? attr.sample_freq : attr.sample_period,
 		.freq = attr.freq,
 		.type = attr.type,

@@ -24,6 +24,7 @@ enum {
 	FEATURE_NRCPUS = 7,
 	FEATURE_CMDLINE = 11,
 	FEATURE_EVENT_DESC = 12,
+	FEATURE_SAMPLE_TIME = 21,
 	FEATURE_DIR_FORMAT = 24,
 	FEATURE_COMPRESSED = 27,
 	NUM_FEATURES = 256,
@@ -242,6 +243,10 @@ int perfdata_feature(struct perfdata *p, uint64_t feature, const uint8_t *bytes,
 		reader_u32(&r);
 		p->info.num_cpus = reader_u32(&r);
 		return 0;
+	case FEATURE_SAMPLE_TIME: /* u64 first, u64 last */
+		p->info.first_ns = reader_u64(&r);
+		p->info.last_ns = reader_u64(&r);
+		return 0;
 	case FEATURE_CMDLINE:
 		return keep_cmdline(p, &r, err);
 	case FEATURE_EVENT_DESC:
@@ -261,7 +266,7 @@ static bool feature_wanted(uint64_t feature)
 {
 	return feature == FEATURE_BUILD_ID || feature == FEATURE_HOSTNAME ||
 	       feature == FEATURE_OSRELEASE || feature == FEATURE_ARCH ||
-	       feature == FEATURE_NRCPUS ||
+	       feature == FEATURE_NRCPUS || feature == FEATURE_SAMPLE_TIME ||
 	       feature == FEATURE_CMDLINE || feature == FEATURE_EVENT_DESC ||
 	       feature == FEATURE_DIR_FORMAT || feature == FEATURE_COMPRESSED;
 }

@@ -57,7 +57,8 @@ struct profile_stats {
 	uint64_t lost, throttled, spliced, no_method_starts;
 	uint64_t user_stacks, frames, unknown_frames, jit_frames, jit_named, kernel_frames;
 	uint64_t distinct_stacks, unwind_ns, symbolize_ns, peak_rss_kib;
-	uint64_t side_lost, malformed, unresolved_files;
+	uint64_t side_lost, malformed;
+	uint64_t unresolved_files, unresolved_samples; /* files that could not be read, samples that go through them */
 	double wall_s, cpu_s;
 	uint32_t stack_bytes, freq;
 	const char *event;

@@ -142,6 +142,23 @@ static void refused_line(const struct profile_stats *s, struct strbuf *ret)
 	strbuf_char(ret, '\n');
 }
 
+static void files_line(const struct profile_stats *s, struct strbuf *ret)
+{
+	if (!s->unresolved_files)
+		return;
+	strbuf_str(ret, "files: ");
+	counted(ret, s->unresolved_files, "mapped file");
+	strbuf_str(ret, " could not be read");
+	if (s->unresolved_samples) {
+		strbuf_str(ret, ", ");
+		counted(ret, s->unresolved_samples, "sample");
+		share(ret, s->unresolved_samples, s->samples);
+		strbuf_str(ret, s->unresolved_samples == 1 ? " goes" : " go");
+		strbuf_str(ret, s->unresolved_files == 1 ? " through it" : " through them");
+	}
+	strbuf_str(ret, ": no names and no call-frame information from there\n");
+}
+
 void quality_lines(const struct profile_stats *s, struct strbuf *ret)
 {
 	summary(s, ret);
@@ -156,8 +173,7 @@ void quality_lines(const struct profile_stats *s, struct strbuf *ret)
 	frame_lines(s, ret);
 	plain_line(ret, "method starts", s->no_method_starts, "frame", 0,
 		   " of managed code without a known start");
-	plain_line(ret, "files", s->unresolved_files, "mapped file", 0,
-		   " could not be read: no names and no call-frame information from there");
+	files_line(s, ret);
 	refused_line(s, ret);
 	plain_line(ret, "side-band", s->side_lost, "record", 0,
 		   " lost: a process may lack its name or some of its mappings");

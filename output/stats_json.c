@@ -27,7 +27,7 @@ static const struct key counts[] = {
 	KEY(user_stacks),    KEY(frames),          KEY(unknown_frames), KEY(jit_frames),
 	KEY(jit_named),      KEY(kernel_frames),   KEY(distinct_stacks), KEY(no_method_starts),
 	KEY(unwind_ns),      KEY(symbolize_ns),    KEY(peak_rss_kib),  KEY(side_lost),
-	KEY(malformed),      KEY(unresolved_files),
+	KEY(malformed),      KEY(unresolved_files), KEY(unresolved_samples),
 };
 
 static const struct key seconds[] = { KEY(wall_s), KEY(cpu_s) };

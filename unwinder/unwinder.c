@@ -241,7 +241,7 @@ void unwinder_walk(struct unwinder *u, const struct unwind_input *in, uint32_t *
 		ret->reason = REASON_COMPAT;
 		return;
 	}
-	if (u->method == UNWIND_FP) {
+	if (u->method == UNWIND_FP || !in->perf_mask) {
 		unwind_by_chain(u, in, frames, ret);
 	} else if (!in->perf_regs) {
 		ret->reason = REASON_NO_REGS;

@@ -64,7 +64,7 @@ int unwinder_add_giver(struct unwinder *u, const struct unwind_giver *giver, str
 struct unwind_input {
 	const struct addrspace *space;
 	const uint64_t *perf_regs;   /* values in bit order of the mask asked for; NULL = none (abi 0) */
-	uint64_t perf_mask;
+	uint64_t perf_mask;          /* 0 = no registers were asked for: the chain below is all there is */
 	bool compat;                 /* abi says 32 bit */
 	const uint8_t *stack;        /* dyn_size bytes, from sp upwards */
 	size_t stack_bytes;          /* dyn_size */

@@ -1,0 +1,168 @@
+/* ringfold fold, and report: what `perf record` or ringfold recorded, as a profile. */
+#include "app/command.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "app/outputs.h"
+#include "app/progress.h"
+#include "app/replay.h"
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/opts.h"
+#include "output/format.h"
+#include "output/profile.h"
+
+struct fold_args {
+	struct outputs out; /* first, then this: the setters of their rows rely on it */
+	struct replay_args replay;
+};
+
+static const struct opt fold_opts[] = { OUTPUT_ROWS, REPLAY_ROWS, STACK_ROWS, WORD_ROWS, { 0 } };
+
+static void args_deinit(struct fold_args *a)
+{
+	outputs_deinit(&a->out);
+	replay_args_deinit(&a->replay);
+}
+
+static void replay_freep(struct replay **r)
+{
+	replay_free(*r);
+}
+
+static void nothing(int sig)
+{
+}
+
+/*
+ * Ctrl-C at `perf record -o - | ringfold fold -` is meant for the recorder: the stream then ends, and is folded. A
+ * second one ends us.
+ */
+static void leave_interrupt_to_recorder(void)
+{
+	struct sigaction action = { .sa_handler = nothing, .sa_flags = SA_RESTART | SA_RESETHAND };
+
+	sigaction(SIGINT, &action, NULL);
+}
+
+static bool is_stream(const char *path)
+{
+	struct stat st;
+
+	return !strcmp(path, "-") && fstat(STDIN_FILENO, &st) == 0 && !S_ISREG(st.st_mode);
+}
+
+/* All stacks where each sample is printed with its event; else those of several events do not mix. */
+static bool only_sample_formats(const struct outputs *o)
+{
+	for (size_t i = 0; i < o->list.len; i++) {
+		if (!o->list.data[i].format || !o->list.data[i].format->needs_samples)
+			return false;
+	}
+	return true;
+}
+
+/* Exit status. */
+static int write_profile(struct fold_args *a, struct replay *r, int run, const struct err *damage)
+{
+	struct profile *profile;
+	struct err err = { 0 };
+	uint64_t samples;
+	int ret;
+
+	if (replay_profile(r, NULL, NULL, &profile, &err) < 0)
+		return command_failed(&err);
+	ret = outputs_write(&a->out, profile, true, &err);
+	samples = profile->stats.samples;
+	if (!ret && !outputs_show_report(&a->out))
+		progress_end(&profile->stats);
+	profile_free(profile);
+	if (ret < 0)
+		return command_failed(&err);
+	/* What could be read is written, and that it is not all must not pass unseen. */
+	if (run > 0)
+		return command_failed(damage);
+	return samples ? 0 : EXIT_NO_SAMPLES;
+}
+
+static int fold(struct fold_args *a, const char *path)
+{
+	_cleanup_(replay_freep) struct replay *r = NULL;
+	struct replay_opts opts = { .path = path, .args = &a->replay };
+	struct err err = { 0 };
+	int run;
+
+	if (only_sample_formats(&a->out) && !a->replay.events.len &&
+	    !vec_push(&a->replay.events, "all")) {
+		err_oom(&err);
+		return command_failed(&err);
+	}
+	outputs_session(&a->out, &opts.session);
+	if (is_stream(path))
+		leave_interrupt_to_recorder();
+	if (replay_open(&opts, &r, &err) < 0)
+		return command_failed(&err);
+	run = replay_run(r, &err);
+	if (run < 0)
+		return err.code == EINVAL ? command_usage("fold", &err) : command_failed(&err);
+	return write_profile(a, r, run, &err);
+}
+
+static int run_command(int argc, char **argv, const char *name, const char *usage,
+		       const struct format *format)
+{
+	_cleanup_(args_deinit) struct fold_args a = { .out = { .format = format } };
+	struct err err = { 0 };
+	int first = opts_parse(fold_opts, argc, argv, &a, &err);
+
+	if (first == -ECANCELED) {
+		printf("%s\n\n", usage);
+		opts_help(fold_opts, stdout);
+		return fflush(stdout) ? EXIT_FAILED : 0;
+	}
+	if (first < 0)
+		return command_usage(name, &err);
+	if (argc - first != 1) {
+		err_set(&err, EINVAL, argc == first ? "which recording? Give a file, a directory or -"
+						    : "one recording at a time");
+		return command_usage(name, &err);
+	}
+	if (outputs_check(&a.out, &err) < 0)
+		return err.code == EINVAL ? command_usage(name, &err) : command_failed(&err);
+	return fold(&a, argv[first]);
+}
+
+static int fold_run(int argc, char **argv)
+{
+	return run_command(argc, argv, "fold",
+			   "ringfold fold [options] FILE|DIRECTORY|-\n\n"
+			   "Stacks of what `perf record` or `ringfold record -o NAME.data` wrote; - reads a stream,\n"
+			   "as in perf record -g -o - COMMAND | ringfold fold -",
+			   NULL);
+}
+
+static int report_run(int argc, char **argv)
+{
+	return run_command(argc, argv, "report",
+			   "ringfold report [options] FILE|DIRECTORY|-\n\n"
+			   "What `ringfold fold` takes, as text: hottest functions, self and total, quality",
+			   format_find("report"));
+}
+
+const struct command command_fold = {
+	.name = "fold",
+	.summary = "stacks of a perf.data file, directory or stream",
+	.run = fold_run,
+};
+
+const struct command command_report = {
+	.name = "report",
+	.summary = "the same as text: hottest functions, self and total",
+	.run = report_run,
+};

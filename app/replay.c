@@ -1,0 +1,737 @@
+#include "app/replay.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/perf_event.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/escape.h"
+#include "base/intern.h"
+#include "base/strbuf.h"
+#include "collector/perfdata.h"
+#include "output/profile.h"
+#include "target/door.h"
+#include "target/given.h"
+#include "target/offline.h"
+#include "unwinder/arch.h"
+
+enum {
+	MAX_NOTE_BYTES = 380,
+	MAX_TOLD_EVENTS = 4,
+	SLACK_SECONDS = 30, /* between what a file's time and its records' clock say of one moment */
+};
+static const uint64_t second_ns = 1000000000;
+
+/* One event of the recording, by its index there. */
+struct event_state {
+	bool decided, wanted;
+	uint64_t samples; /* delivered, wanted or not */
+};
+
+struct replay {
+	struct replay_opts opts;
+	struct door *door;
+	struct offline *offline;
+	struct session *session; /* NULL until the first record: a pipe tells only then what it holds */
+	struct perfdata **inputs; /* [0] is the main file */
+	size_t num_inputs;
+	int64_t end_ns; /* of the recording, CLOCK_REALTIME */
+	VEC(struct event_state) events;
+	const char *event;      /* the one chosen by us; NULL = the first that is no dummy */
+	uint64_t from_ns, to_ns; /* --time */
+	uint64_t first_ns, last_ns; /* of the samples that count */
+	uint64_t regs_mask;     /* the session's now */
+	uint64_t start_ns;      /* when we began */
+	struct err failure;     /* while records come */
+	struct err damage;      /* why the recording could not be read to its end */
+};
+
+static void close_inputs(struct replay *r)
+{
+	/* Parts need their main file. */
+	for (size_t i = r->num_inputs; i-- > 0;)
+		perfdata_close(r->inputs[i]);
+	free(r->inputs);
+	r->inputs = NULL;
+	r->num_inputs = 0;
+}
+
+void replay_free(struct replay *r)
+{
+	if (!r)
+		return;
+	session_free(r->session);
+	close_inputs(r);
+	offline_free(r->offline);
+	door_free(r->door);
+	vec_deinit(&r->events);
+	free(r);
+}
+
+static void replay_freep(struct replay **r)
+{
+	replay_free(*r);
+}
+
+static const struct perfdata_info *info_of(const struct replay *r)
+{
+	return perfdata_info(r->inputs[0]);
+}
+
+/* ---- opening ---- */
+
+struct opened {
+	int *fds;
+	size_t num;
+};
+
+static void opened_deinit(struct opened *o)
+{
+	for (size_t i = 0; i < o->num; i++)
+		closep(&o->fds[i]);
+	free(o->fds);
+}
+
+static int open_inputs(struct replay *r, struct err *err)
+{
+	_cleanup_(opened_deinit) struct opened o = { 0 };
+	int ret = given_open_recording(r->opts.path, &o.fds, &o.num, err);
+
+	if (ret < 0)
+		return ret;
+	r->end_ns = given_written_ns(o.fds[0]);
+	r->inputs = calloc(o.num, sizeof(*r->inputs));
+	if (!r->inputs)
+		return err_oom(err);
+	for (size_t i = 0; i < o.num && ret == 0; i++) {
+		int fd = steal_fd(&o.fds[i]);
+
+		if (i == 0)
+			ret = perfdata_open(fd, &r->inputs[i], err);
+		else
+			ret = perfdata_open_part(fd, r->inputs[0], o.num - 1, &r->inputs[i], err);
+		r->num_inputs += ret == 0;
+	}
+	if (ret < 0)
+		return err_prefix(err, "%s", r->opts.path);
+	if (info_of(r)->directory && o.num == 1)
+		return err_set(err, EINVAL,
+			       "%s is one file of a directory that `perf record --threads` wrote: "
+			       "name the directory",
+			       r->opts.path);
+	return 0;
+}
+
+int replay_open(const struct replay_opts *opts, struct replay **ret, struct err *err)
+{
+	_cleanup_(replay_freep) struct replay *r = calloc(1, sizeof(*r));
+	struct offline_opts offline = { .symfs = opts->args->symfs, .map_dir = opts->args->map_dir };
+	struct rlimit files;
+	int e;
+
+	if (!r)
+		return err_oom(err);
+	r->opts = *opts;
+	r->to_ns = UINT64_MAX;
+	r->start_ns = clock_monotonic_ns();
+	/* Every file of the recording stays open while it is read. */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	e = door_new(&r->door, err);
+	if (!e)
+		e = open_inputs(r, err);
+	offline.door = r->door;
+	offline.end_ns = r->end_ns;
+	if (!e)
+		e = offline_new(&offline, &r->offline, err);
+	if (e < 0)
+		return e;
+	*ret = steal_ptr(r);
+	return 0;
+}
+
+/* ---- where and when it was made ---- */
+
+/* CLOCK_REALTIME minus the clock of its records, if it was made on this boot. */
+static int64_t clock_now_ns(const struct perfdata_info *info)
+{
+	/* perf's own clock runs with CLOCK_MONOTONIC but for its fine corrections (kernel/sched/clock.c). */
+	clockid_t clock = info->has_clockid ? (clockid_t)info->clockid : CLOCK_MONOTONIC;
+	struct timespec ts;
+
+	if (clock_gettime(clock, &ts) < 0)
+		return 0;
+	return (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(clock));
+}
+
+static bool on_this_boot(const struct replay *r, int64_t clock_ns_now, int64_t *ret_clock_ns)
+{
+	const struct perfdata_info *info = info_of(r);
+	uint64_t up_ns = clock_ns(CLOCK_BOOTTIME);
+	int64_t boot_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - up_ns);
+	int64_t slack = (int64_t)(SLACK_SECONDS * second_ns + up_ns / 1000);
+
+	*ret_clock_ns = clock_ns_now;
+	if (r->end_ns < boot_ns)
+		return false;
+	if (r->end_ns == INT64_MAX || !info->last_ns)
+		return true;
+	*ret_clock_ns = (int64_t)((uint64_t)r->end_ns - info->last_ns);
+	return *ret_clock_ns - clock_ns_now < slack && clock_ns_now - *ret_clock_ns < slack;
+}
+
+static enum offline_origin origin_of(const struct replay *r, int64_t *ret_clock_ns)
+{
+	const struct perfdata_info *info = info_of(r);
+	struct utsname own;
+	bool same_boot = on_this_boot(r, clock_now_ns(info), ret_clock_ns);
+
+	if (uname(&own) < 0 || (info->hostname && strcmp(info->hostname, own.nodename)))
+		return OFFLINE_ELSEWHERE;
+	if (!info->hostname || (info->os_release && strcmp(info->os_release, own.release)))
+		return OFFLINE_THIS_MACHINE;
+	return same_boot ? OFFLINE_THIS_BOOT : OFFLINE_THIS_MACHINE;
+}
+
+/* uname -m as the architectures here are called; NULL = none of them. */
+static const struct arch *arch_of(const char *machine)
+{
+	if (!machine || !strcmp(machine, arch_host()->name))
+		return arch_host();
+	if (!strcmp(machine, "x86_64") || (machine[0] == 'i' && !strcmp(machine + 2, "86")))
+		return &arch_x86_64;
+	return !strcmp(machine, "aarch64") ? &arch_aarch64 : NULL;
+}
+
+/* ---- --time ---- */
+
+/* Seconds with a fraction, as perf prints times. False: there are none. */
+static bool parse_time(const char **pos, uint64_t *ret_ns)
+{
+	uint64_t whole = 0, part = 0, scale = second_ns;
+	const char *start = *pos;
+
+	for (; **pos >= '0' && **pos <= '9'; (*pos)++) {
+		if (__builtin_mul_overflow(whole, (uint64_t)10, &whole) ||
+		    __builtin_add_overflow(whole, (uint64_t)(**pos - '0'), &whole))
+			return false;
+	}
+	if (**pos == '.') {
+		for ((*pos)++; **pos >= '0' && **pos <= '9'; (*pos)++) {
+			scale /= 10;
+			part += scale * (uint64_t)(**pos - '0');
+		}
+	}
+	return *pos != start && !__builtin_mul_overflow(whole, second_ns, &whole) &&
+	       !__builtin_add_overflow(whole, part, ret_ns);
+}
+
+static int bad_time(const struct replay *r, struct err *err)
+{
+	return err_set(err, EINVAL,
+		       "--time: \"%s\" is neither FROM,TO in seconds such as 1234.5,1236 nor a part such as "
+		       "10%%-20%%",
+		       r->opts.args->time);
+}
+
+/* "10%-20%" of the time between first and last sample, which only finished files tell. */
+static int parse_percent(struct replay *r, struct err *err)
+{
+	const struct perfdata_info *info = info_of(r);
+	double from, to, span;
+	char end;
+
+	if (sscanf(r->opts.args->time, "%lf%%-%lf%%%c", &from, &to, &end) != 2 || !(from >= 0) ||
+	    !(to >= from) || !(to <= 100))
+		return bad_time(r, err);
+	if (!info->last_ns || info->last_ns < info->first_ns)
+		return err_set(err, ENOTSUP,
+			       "--time: this recording does not tell how long it is: give times in "
+			       "seconds");
+	span = (double)(info->last_ns - info->first_ns);
+	r->from_ns = info->first_ns + (uint64_t)(span * from / 100);
+	r->to_ns = info->first_ns + (uint64_t)(span * to / 100) + 1;
+	return 0;
+}
+
+static int parse_range(struct replay *r, struct err *err)
+{
+	const char *pos = r->opts.args->time;
+
+	if (!pos)
+		return 0;
+	if (strchr(pos, '%'))
+		return parse_percent(r, err);
+	if (*pos != ',' && !parse_time(&pos, &r->from_ns))
+		return bad_time(r, err);
+	if (*pos == ',' && pos[1]) {
+		pos++;
+		if (!parse_time(&pos, &r->to_ns))
+			return bad_time(r, err);
+	} else if (*pos == ',') {
+		pos++;
+	}
+	return *pos ? bad_time(r, err) : 0;
+}
+
+/* ---- which samples ---- */
+
+/* "cycles" also means "cycles:u" and "cpu_core/cycles/". */
+static bool name_is(const char *name, const char *wanted)
+{
+	size_t len = strlen(wanted);
+	const char *slash;
+
+	if (!strncmp(name, wanted, len) && (!name[len] || name[len] == ':' || name[len] == '/'))
+		return true;
+	slash = strchr(name, '/');
+	return slash && !strncmp(slash + 1, wanted, len) && strchr("/,:", slash[1 + len]);
+}
+
+static bool is_dummy(const struct perfdata_event *event)
+{
+	return event->type == PERF_TYPE_SOFTWARE && (event->config == PERF_COUNT_SW_DUMMY ||
+						     event->config == PERF_COUNT_SW_BPF_OUTPUT);
+}
+
+/* The same event of several PMUs: the upper half of config tells which (PERF_PMU_TYPE_SHIFT). */
+static bool is_same_event(const struct perfdata_event *a, const struct perfdata_event *b)
+{
+	if (!strcmp(a->name, b->name))
+		return true;
+	return a->type == PERF_TYPE_HARDWARE && b->type == PERF_TYPE_HARDWARE &&
+	       (uint32_t)a->config == (uint32_t)b->config;
+}
+
+static const struct perfdata_event *default_event(const struct replay *r)
+{
+	const struct perfdata_info *info = info_of(r);
+
+	for (size_t i = 0; i < info->num_events; i++) {
+		if (r->event ? !strcmp(info->events[i].name, r->event)
+			     : !is_dummy(&info->events[i]))
+			return &info->events[i];
+	}
+	return &info->events[0];
+}
+
+static bool decide(const struct replay *r, size_t index)
+{
+	const struct perfdata_event *event = &info_of(r)->events[index];
+	const struct replay_args *args = r->opts.args;
+
+	for (size_t i = 0; i < args->events.len; i++) {
+		if (!strcmp(args->events.data[i], "all") ||
+		    name_is(event->name, args->events.data[i]))
+			return true;
+	}
+	return !args->events.len && is_same_event(event, default_event(r));
+}
+
+/* NULL when out of memory. */
+static struct event_state *state_of(struct replay *r, size_t index)
+{
+	while (r->events.len <= index) {
+		if (!vec_push(&r->events, (struct event_state){ 0 }))
+			return NULL;
+	}
+	if (!r->events.data[index].decided) {
+		r->events.data[index].decided = true;
+		r->events.data[index].wanted = decide(r, index);
+	}
+	return &r->events.data[index];
+}
+
+static bool has_id(const pid_t *ids, size_t num, pid_t id)
+{
+	for (size_t i = 0; i < num; i++) {
+		if (ids[i] == id)
+			return true;
+	}
+	return !num;
+}
+
+/* All but the name, which the session knows. */
+static bool sample_wanted(const struct replay *r, const struct record *rec)
+{
+	const struct replay_args *a = r->opts.args;
+
+	if (rec->time_ns < r->from_ns || rec->time_ns > r->to_ns)
+		return false;
+	if (a->have_cpus && (rec->cpu >= REPLAY_MAX_CPUS ||
+			     !(a->cpus[rec->cpu / 8] >> (rec->cpu % 8) & 1)))
+		return false;
+	return has_id(a->pids.data, a->pids.len, rec->pid) &&
+	       has_id(a->tids.data, a->tids.len, rec->tid);
+}
+
+static bool comm_wanted(void *data, const struct record *rec, const char *comm)
+{
+	struct replay *r = data;
+	const struct replay_args *a = r->opts.args;
+	bool ret = !a->comms.len;
+
+	for (size_t i = 0; i < a->comms.len && !ret; i++)
+		ret = !strcmp(a->comms.data[i], comm);
+	if (!ret)
+		return false;
+	if (!r->first_ns || rec->time_ns < r->first_ns)
+		r->first_ns = rec->time_ns;
+	if (rec->time_ns > r->last_ns)
+		r->last_ns = rec->time_ns;
+	return true;
+}
+
+/* ---- records ---- */
+
+/* Once it is known what the recording holds. */
+static int begin(struct replay *r, struct err *err)
+{
+	const struct perfdata_info *info = info_of(r);
+	struct session_opts session = r->opts.session;
+	enum offline_origin origin;
+	int64_t clock_ns;
+	int ret = parse_range(r, err);
+
+	if (ret < 0)
+		return ret;
+	session.arch = arch_of(info->arch);
+	if (!session.arch)
+		return err_set(err, ENOTSUP, "it was recorded on %.32s, whose stacks are not known here",
+			       info->arch);
+	session.door = r->door;
+	session.offline = r->offline;
+	session.kallsyms = r->opts.args->kallsyms;
+	session.vmlinux = r->opts.args->vmlinux;
+	session.wanted = comm_wanted;
+	session.data = r;
+	ret = session_new(&session, &r->session, err);
+	if (ret < 0)
+		return ret;
+	origin = origin_of(r, &clock_ns);
+	offline_set_origin(r->offline, origin, clock_ns);
+	session_origin(r->session, info->os_release, origin);
+	r->regs_mask = 0;
+	return 0;
+}
+
+/* False: there is no going on. */
+static bool ready(struct replay *r)
+{
+	if (r->failure.code)
+		return false;
+	return r->session || begin(r, &r->failure) == 0;
+}
+
+/* An event that was recorded without call graphs has but the place itself. */
+static void chain_of_ip(struct record_sample *s, uint64_t chain[2])
+{
+	chain[0] = s->mode == MODE_KERNEL ? PERF_CONTEXT_KERNEL : PERF_CONTEXT_USER;
+	chain[1] = s->ip;
+	s->chain = chain;
+	s->num_chain = 2;
+}
+
+static void take_sample(struct replay *r, const struct record *rec, size_t index)
+{
+	const struct perfdata_event *event = &info_of(r)->events[index];
+	struct event_state *state = state_of(r, index);
+	uint64_t regs = 0, chain[2];
+	struct record copy;
+
+	if (!state) {
+		err_oom(&r->failure);
+		return;
+	}
+	state->samples++;
+	if (!state->wanted || !sample_wanted(r, rec))
+		return;
+	if (event->format.sample_type & PERF_SAMPLE_REGS_USER &&
+	    event->format.sample_type & PERF_SAMPLE_STACK_USER)
+		regs = event->format.regs_user;
+	if (regs != r->regs_mask) {
+		session_set_regs(r->session, regs);
+		r->regs_mask = regs;
+	}
+	if (!regs && !(event->format.sample_type & PERF_SAMPLE_CALLCHAIN)) {
+		copy = *rec;
+		chain_of_ip(&copy.sample, chain);
+		rec = &copy;
+	}
+	session_record_of(r->session, rec, index);
+}
+
+static void take_record(void *data, const struct record *rec, size_t event)
+{
+	struct replay *r = data;
+
+	if (!ready(r))
+		return;
+	if (rec->type == RECORD_SAMPLE)
+		take_sample(r, rec, event);
+	else
+		session_record(r->session, rec);
+}
+
+static void take_build_id(void *data, const struct perfdata_build_id *id)
+{
+	struct replay *r = data;
+
+	if (!ready(r))
+		return;
+	/* Those with a pid are a guest's. */
+	if (id->pid <= 0 && !session_build_id(r->session, id->path, id->id, id->id_len))
+		err_oom(&r->failure);
+}
+
+static int run_once(struct replay *r, struct err *err)
+{
+	const struct perfdata_sink sink = { .record = take_record, .build_id = take_build_id,
+					    .data = r };
+	int ret = perfdata_run(r->inputs, r->num_inputs, &sink, &r->damage);
+
+	if (r->failure.code) {
+		*err = r->failure;
+		return -err->code;
+	}
+	/* A recording without a record. */
+	if (!r->session && ret == 0)
+		ret = info_of(r)->num_events ? begin(r, err)
+					     : err_set(err, EBADMSG, "it holds no event");
+	else if (ret < 0)
+		*err = r->damage;
+	return ret;
+}
+
+/* The event that we chose has no samples, but another has: the one that has most. */
+static const char *better_event(const struct replay *r)
+{
+	const struct event_state *most = NULL;
+
+	if (r->opts.args->events.len || r->event)
+		return NULL;
+	for (size_t i = 0; i < r->events.len; i++) {
+		const struct event_state *state = &r->events.data[i];
+
+		if (state->wanted && state->samples)
+			return NULL;
+		if (state->samples && (!most || state->samples > most->samples))
+			most = state;
+	}
+	return most ? info_of(r)->events[most - r->events.data].name : NULL;
+}
+
+/* Files can be read again. */
+static int run_again(struct replay *r, const char *event, struct err *err)
+{
+	_cleanup_free_ char *name = strdup(event);
+	int ret;
+
+	if (!name)
+		return err_oom(err);
+	session_free(r->session);
+	r->session = NULL;
+	close_inputs(r);
+	r->events.len = 0;
+	r->damage = (struct err){ 0 };
+	ret = open_inputs(r, err);
+	if (ret < 0)
+		return ret;
+	r->event = name;
+	ret = run_once(r, err);
+	r->event = NULL;
+	return ret;
+}
+
+int replay_run(struct replay *r, struct err *err)
+{
+	int ret = run_once(r, err);
+	const char *event = r->session ? better_event(r) : NULL;
+
+	if (event && r->end_ns != INT64_MAX && strcmp(r->opts.path, "-"))
+		ret = run_again(r, event, err);
+	if (ret < 0)
+		err_prefix(err, "%s", r->opts.path);
+	/* Damage leaves what came before it. */
+	return ret < 0 && r->session && !r->failure.code ? 1 : ret;
+}
+
+/* ---- what it says about itself ---- */
+
+static void add_note(struct profile *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void add_note(struct profile *p, const char *fmt, ...)
+{
+	size_t num = sizeof(p->stats.notes) / sizeof(p->stats.notes[0]);
+	char text[MAX_NOTE_BYTES];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	for (size_t i = 0; i + 1 < num; i++) {
+		if (!p->stats.notes[i]) {
+			p->stats.notes[i] = intern_str(p->strings, text);
+			return;
+		}
+	}
+}
+
+/* "cycles" or "cycles, branches"; of those that count or of the others, with how many samples they have. */
+static void list_events(const struct replay *r, bool wanted, bool counts, struct strbuf *ret)
+{
+	const struct perfdata_info *info = info_of(r);
+	size_t num = 0;
+
+	for (size_t i = 0; i < r->events.len && i < info->num_events; i++) {
+		const struct event_state *state = &r->events.data[i];
+
+		if (!state->samples || state->wanted != wanted)
+			continue;
+		if (num++ == MAX_TOLD_EVENTS) {
+			strbuf_str(ret, ", ...");
+			return;
+		}
+		if (num > 1)
+			strbuf_str(ret, ", ");
+		escape_line(ret, info->events[i].name, strlen(info->events[i].name), 60);
+		if (counts)
+			strbuf_printf(ret, " (%" PRIu64 ")", state->samples);
+	}
+}
+
+/* The event the numbers are of. */
+static const struct perfdata_event *main_event(const struct replay *r)
+{
+	const struct perfdata_info *info = info_of(r);
+
+	for (size_t i = 0; i < r->events.len && i < info->num_events; i++) {
+		if (r->events.data[i].wanted && r->events.data[i].samples)
+			return &info->events[i];
+	}
+	return info->num_events ? default_event(r) : NULL;
+}
+
+static void note_events(const struct replay *r, struct profile *p)
+{
+	const struct perfdata_event *event = main_event(r);
+	_cleanup_(strbuf_deinit) struct strbuf wanted = { 0 }, others = { 0 };
+
+	list_events(r, true, false, &wanted);
+	list_events(r, false, true, &others);
+	p->stats.event = wanted.len ? intern_str(p->strings, wanted.data)
+				    : event ? event->name : NULL;
+	if (others.len)
+		add_note(p, "only samples of %s count here; there are others: %s; -e chooses",
+			 p->stats.event ? p->stats.event : "no event", others.data);
+	if (!event)
+		return;
+	p->stats.stack_bytes = (uint32_t)event->stack_bytes;
+	p->stats.freq = event->freq ? (uint32_t)event->freq_or_period : 0;
+	if (!(event->format.sample_type & (PERF_SAMPLE_CALLCHAIN | PERF_SAMPLE_STACK_USER)))
+		add_note(p, "recorded without call graphs, so every stack is one frame: record with "
+			    "--call-graph dwarf");
+	else if (r->opts.session.method == UNWIND_FP && !event->user_chain)
+		add_note(p, "the recording holds copies of stacks and no frame-pointer chains of "
+			    "user space: leave --unwinder fp out");
+}
+
+static void note_reading(const struct replay *r, struct profile *p)
+{
+	struct perfdata_counts sum = { 0 };
+	bool unfinished = false;
+
+	for (size_t i = 0; i < r->num_inputs; i++) {
+		struct perfdata_counts c = perfdata_counts(r->inputs[i]);
+
+		sum.lost += c.lost;
+		sum.lost_samples += c.lost_samples;
+		sum.malformed += c.malformed;
+		sum.throttled += c.throttled;
+		sum.disorder += c.disorder;
+		sum.unknown += c.unknown;
+		unfinished |= perfdata_info(r->inputs[i])->unfinished;
+	}
+	/* The same losses, told by the ring and by the event's own counter. */
+	p->stats.lost = sum.lost > sum.lost_samples ? sum.lost : sum.lost_samples;
+	p->stats.malformed = sum.malformed;
+	p->stats.throttled = sum.throttled;
+	if (r->damage.code)
+		add_note(p, "the recording is damaged, and read up to there: %s", r->damage.msg);
+	else if (unfinished)
+		add_note(p, "the recording was not finished (its writer was killed, or the disk was full): "
+			    "read to its last whole record");
+	if (sum.disorder)
+		add_note(p, "%" PRIu64 " records came after younger ones: stacks near them may be wrong",
+			 sum.disorder);
+	if (sum.unknown)
+		add_note(p, "%" PRIu64 " records of kinds that are not known here were left out",
+			 sum.unknown);
+}
+
+static void note_origin(const struct replay *r, struct profile *p)
+{
+	const struct perfdata_info *info = info_of(r);
+	const char *note = offline_note(r->offline);
+	int64_t unused;
+
+	if (note)
+		add_note(p, "%s", note);
+	if (origin_of(r, &unused) == OFFLINE_ELSEWHERE) {
+		_cleanup_(strbuf_deinit) struct strbuf host = { 0 };
+
+		escape_line(&host, info->hostname, strlen(info->hostname), 64);
+		add_note(p, "recorded on another machine (%s): only files of the same build-id are used",
+			 host.len ? host.data : "?");
+	}
+}
+
+static bool copy_event_names(const struct replay *r, struct profile *p)
+{
+	const struct perfdata_info *info = info_of(r);
+
+	for (size_t i = 0; i < info->num_events; i++) {
+		const char *name = intern_str(p->strings, info->events[i].name);
+
+		if (!name || !vec_push(&p->events, name))
+			return false;
+	}
+	return true;
+}
+
+int replay_profile(struct replay *r, bool (*stop)(void *data), void *data, struct profile **ret,
+		   struct err *err)
+{
+	const struct perfdata_info *info = info_of(r);
+	struct rusage usage;
+	struct profile *p;
+	int e = session_profile(r->session, stop, data, &p, err);
+
+	if (e < 0)
+		return e;
+	if (!copy_event_names(r, p)) {
+		profile_free(p);
+		return err_oom(err);
+	}
+	note_reading(r, p);
+	note_events(r, p);
+	note_origin(r, p);
+	getrusage(RUSAGE_SELF, &usage);
+	p->stats.peak_rss_kib = (uint64_t)usage.ru_maxrss;
+	p->stats.cpu_s = (double)clock_cpu_ns() / 1e9;
+	p->stats.wall_s = (double)(r->last_ns - r->first_ns) / 1e9;
+	p->stats.targets = intern_str(p->strings, info->cmdline ? info->cmdline : r->opts.path);
+	*ret = p;
+	return 0;
+}
