@@ -530,7 +530,7 @@ static void walk_frames(struct walk *w, unw_cursor_t *cursor, uint32_t *frames,
 	unw_word_t pc, sp;
 
 	for (;;) {
-		bool was_exact = exact;
+		bool was_exact = exact, mapped;
 		uint64_t lookup;
 		int r;
 
@@ -539,11 +539,16 @@ static void walk_frames(struct walk *w, unw_cursor_t *cursor, uint32_t *frames,
 		lookup = exact ? pc : pc - 1;
 		if (ret->num_frames == w->u->max_frames)
 			return stop(ret, UNWIND_BROKEN, REASON_TOO_DEEP);
+		mapped = addrspace_find(w->in->space, lookup);
 		exact = is_signal_frame(w, pc);
-		/* Nobody called a signal trampoline. */
-		frames[ret->num_frames++] =
-			unwinder_intern(w->u, w->in->space, exact ? pc : lookup, ret);
-		if (!addrspace_find(w->in->space, lookup))
+		/*
+		 * Nobody called a signal trampoline. What is no code is a place to be interrupted at,
+		 * but no caller.
+		 */
+		if (mapped || was_exact)
+			frames[ret->num_frames++] =
+				unwinder_intern(w->u, w->in->space, exact ? pc : lookup, ret);
+		if (!mapped)
 			return stop(ret, UNWIND_BROKEN, REASON_NO_MAPPING);
 		w->failed_read = false;
 		r = unw_step(cursor);

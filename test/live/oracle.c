@@ -104,8 +104,12 @@ static void show(struct oracle *o, struct tally *t, const char *what, size_t at,
 		return;
 	fprintf(stderr, "  %s: %s at frame %zu (ours %zu, theirs %zu): ", t->name, what, at, num_mine,
 		num_other);
-	if (at > 0) {
-		fprintf(stderr, "after ");
+	if (num_mine > 0) {
+		fprintf(stderr, "sampled at ");
+		show_frame(o, &o->mine[0]);
+	}
+	if (at > 1) {
+		fprintf(stderr, " after ");
 		show_frame(o, &o->mine[at - 1]);
 	}
 	if (at < num_mine) {
@@ -276,8 +280,13 @@ static bool dwfl_load(struct dwfl_space *d, const struct addrspace *space)
 
 		if (!m->file || m->file->kind != FILE_ELF || m->file->path[0] != '/')
 			continue;
+		/*
+		 * Once: where a program maps a part of itself again (V8 does, its built-in functions), the
+		 * second module would overlap others as if all of the file were there, and libdwfl then drops
+		 * the first.
+		 */
 		for (size_t j = 0; j < i; j++)
-			again |= space->maps.data[j].file == m->file && space->maps.data[j].bias == m->bias;
+			again |= space->maps.data[j].file == m->file;
 		if (again)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%d/root%s", space->pid, m->file->path);
