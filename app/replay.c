@@ -455,7 +455,13 @@ static void take_sample(struct replay *r, const struct record *rec, size_t index
 		return;
 	}
 	state->samples++;
-	if (!state->wanted || !sample_wanted(r, rec))
+	if (!state->wanted)
+		return;
+	if (r->opts.args->have_cpus && rec->cpu == UINT32_MAX) {
+		err_set(&r->failure, ENOTSUP, "-C: the recording does not tell on which CPU a sample was taken");
+		return;
+	}
+	if (!sample_wanted(r, rec))
 		return;
 	if (event->format.sample_type & PERF_SAMPLE_REGS_USER &&
 	    event->format.sample_type & PERF_SAMPLE_STACK_USER)
@@ -554,11 +560,48 @@ static int run_again(struct replay *r, const char *event, struct err *err)
 	return ret;
 }
 
+static void list_all_events(const struct replay *r, struct strbuf *ret)
+{
+	const struct perfdata_info *info = info_of(r);
+
+	for (size_t i = 0; i < info->num_events && i < MAX_TOLD_EVENTS; i++) {
+		strbuf_str(ret, i ? ", " : "");
+		escape_line(ret, info->events[i].name, strlen(info->events[i].name), 60);
+	}
+	if (info->num_events > MAX_TOLD_EVENTS)
+		strbuf_str(ret, ", ...");
+}
+
+/* -e that means no event of the recording. */
+static int check_events(const struct replay *r, struct err *err)
+{
+	const struct perfdata_info *info = info_of(r);
+	const struct replay_args *args = r->opts.args;
+	_cleanup_(strbuf_deinit) struct strbuf known = { 0 };
+
+	for (size_t i = 0; i < args->events.len; i++) {
+		bool found = !strcmp(args->events.data[i], "all");
+
+		for (size_t k = 0; k < info->num_events && !found; k++)
+			found = name_is(info->events[k].name, args->events.data[i]);
+		if (found)
+			continue;
+		list_all_events(r, &known);
+		return err_set(err, EINVAL, "-e: no event \"%s\" was recorded; there are: %s",
+			       args->events.data[i], known.len ? known.data : "none");
+	}
+	return 0;
+}
+
 int replay_run(struct replay *r, struct err *err)
 {
 	int ret = run_once(r, err);
 	const char *event = r->session ? better_event(r) : NULL;
 
+	if (ret == 0)
+		ret = check_events(r, err);
+	if (ret == -EINVAL)
+		return ret;
 	if (event && r->end_ns != INT64_MAX && strcmp(r->opts.path, "-"))
 		ret = run_again(r, event, err);
 	if (ret < 0)

@@ -23,3 +23,4 @@ $p7 record -q -z $dwarf -o zstd7.data ./victim
 $p7 record -q -F 249 -e cpu-clock/call-graph=dwarf,stack-size=512/ -e page-faults/call-graph=fp/ -o mixed7.data ./victim
 cp -r ./*.data "$1"
 cp victim "$1/root/tmp/rf/"
+readelf -n victim | sed -n 's/.*Build ID: //p' >"$1/build-id"

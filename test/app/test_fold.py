@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""usage: test_fold.py RINGFOLD DATA-DIRECTORY
+
+`ringfold fold` and `report` on recordings of perf 6.1 and 7 that are kept in test/data/perfdata, whose program is kept
+with them: exact stacks, and what is said about everything that is missing or wrong.
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ringfold, data = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+failures = 0
+
+KID = 'kid;_start;run;child;outer;middle;leaf'
+VICTIM = 'victim;_start;run;outer;middle;leaf'
+
+
+class Result:
+    def __init__(self, args, **how):
+        env = dict(os.environ, HOME='/nonexistent', LC_ALL='C')
+        env.pop('DEBUGINFOD_URLS', None)
+        env.update(how.pop('env', {}))
+        done = subprocess.run([ringfold, *args], capture_output=True, text=True, cwd=data, env=env, timeout=60, **how)
+        self.args, self.status, self.out, self.err = args, done.returncode, done.stdout, done.stderr
+        self.stacks = {}
+        for line in self.out.splitlines():
+            stack, _, count = line.rpartition(' ')
+            self.stacks[stack] = count
+
+
+def check(ok, result, what):
+    global failures
+    if ok:
+        return
+    failures += 1
+    print(f'FAILED: {what}\n  {" ".join(result.args)}\n  status {result.status}\n{result.out}{result.err}', file=sys.stderr)
+
+
+def fold(*args, status=0, **how):
+    result = Result(['fold', *args], **how)
+    check(result.status == status, result, f'status {status} expected')
+    return result
+
+
+def expect(stacks, *args, symfs='root', said=(), **how):
+    result = fold('--symfs', symfs, *args, **how)
+    check(result.stacks == {k: str(v) for k, v in stacks.items()}, result, f'expected {stacks}')
+    for words in said:
+        check(words in result.err, result, f'should say "{words}"')
+    return result
+
+
+def refuse(words, *args, status=1, **how):
+    result = fold(*args, status=status, **how)
+    check(words in result.err and not result.out, result, f'should say "{words}" and nothing else')
+
+
+def test_kinds():
+    """What perf can write: each unwound, named, in one order."""
+    expect({KID: 5, VICTIM: 5}, 'plain.data')
+    expect({KID: 5, VICTIM: 4}, 'buildid.data')
+    expect({KID: 5, VICTIM: 5}, 'zstd.data')
+    expect({KID: 5, VICTIM: 5}, 'zstd7.data')
+    expect({KID: 5, VICTIM: 5}, 'threads.data')
+    expect({KID: 6, VICTIM: 5}, 'pipe.data', said=['no build-id of 1 file'])
+    # The kernel's frame-pointer chain misses the caller of a leaf without a frame.
+    chain = {KID.replace(';middle', ''): 6, VICTIM.replace(';middle', ''): 4}
+    expect(chain, 'fp.data')
+    expect(chain, '--unwinder', 'fp', 'fp.data')
+
+
+def test_events():
+    """One event counts; what is left out is told."""
+    faults = {'kid;_start;run;child;outer;middle;leaf': 2, 'victim;_start': 1, 'victim;_start;run': 3, VICTIM: 2}
+    expect(faults, 'multi.data', said=['only samples of page-faults count here', 'cpu-clock (9)'])
+    expect(faults, 'multi.data', '-e', 'page-faults')
+    expect({KID: 5, VICTIM: 4}, 'multi.data', '-e', 'cpu-clock', said=['page-faults (8)'])
+    expect({KID: 7, VICTIM: 6, 'victim;_start': 1, 'victim;_start;run': 3}, 'multi.data', '-e', 'all')
+    refuse('no event "cycles" was recorded; there are: page-faults, cpu-clock', 'multi.data', '-e', 'cycles', status=2)
+    # Events of different layouts: a dump for one, the kernel's chain for the other.
+    expect({KID: 5, VICTIM: 4}, 'mixed7.data', said=['page-faults'])
+    result = fold('--symfs', 'root', 'mixed7.data', '-e', 'page-faults')
+    check(sum(int(n) for n in result.stacks.values()) == 4, result, '4 page faults')
+
+
+def test_filters():
+    expect({KID: 5}, 'plain.data', '--comm', 'kid')
+    expect({VICTIM: 5}, 'plain.data', '-p', '4020')
+    expect({KID: 5}, 'plain.data', '-t', '4022,4023')
+    expect({}, 'plain.data', '-p', '1', status=3)
+    expect({KID: 2, VICTIM: 2}, 'plain.data', '--time', ',13630.29')
+    expect({KID: 3, VICTIM: 3}, 'plain.data', '--time', '13630.29,')
+    expect({KID: 1}, 'plain.data', '--time', '13630.271984,13630.271985')
+    expect({KID: 3, VICTIM: 2}, 'plain.data', '--time', '50%-100%')
+    refuse('is neither FROM,TO', 'plain.data', '--time', 'noon', status=2)
+    refuse('does not tell on which CPU', 'plain.data', '-C', '0')
+    expect({'kid-4022;thread_4022' + KID[3:]: 5, 'victim-4020;thread_4020' + VICTIM[6:]: 5}, 'plain.data', '--pids', '--threads')
+    expect({KID: 5, VICTIM: 5}, 'plain.data', '-U')
+
+
+def with_root(change):
+    """A tree with the program, changed."""
+    root = tempfile.mkdtemp(prefix='ringfold-fold-')
+    os.makedirs(root + '/tmp/rf')
+    path = root + '/tmp/rf/victim'
+    content = bytearray(open(data + '/root/tmp/rf/victim', 'rb').read())
+    change(content)
+    open(path, 'wb').write(content)
+    return root
+
+
+def test_missing():
+    """No name and no step by another file than the recorded one; how much that cost is told."""
+    build_id = bytes.fromhex(open(data + '/build-id').read().strip())
+
+    def another(content):
+        at = content.find(build_id)
+        assert at > 0
+        content[at] ^= 1
+
+    empty, changed = tempfile.mkdtemp(prefix='ringfold-fold-'), with_root(another)
+    for symfs, word, refusal in (empty, 'not here', 'gone'), (changed, 'another version is here', 'changed'):
+        with tempfile.NamedTemporaryFile() as stats:
+            result = fold('--symfs', symfs, 'plain.data', '--stats', stats.name)
+            check(not any(name in result.out for name in ('leaf', 'middle', '_start')), result, 'no names')
+            check('[victim]' in result.out, result, 'the module is named')
+            check(f'/tmp/rf/victim ({word}; 10 samples)' in result.err, result, f'should say {word}')
+            said = json.load(open(stats.name))
+            check(said['unresolved_files'] == 1 and said['unresolved_samples'] == 10, result, str(said))
+            check(refusal in said['refused'] and said['samples'] == 10, result, str(said))
+    # perf's cache, by build-id.
+    cache = f'{empty}/.debug/.build-id/{build_id.hex()[:2]}/{build_id.hex()[2:]}'
+    os.makedirs(cache)
+    shutil.copy(data + '/root/tmp/rf/victim', cache + '/elf')
+    expect({KID: 5, VICTIM: 5}, 'plain.data', symfs=changed, env={'HOME': empty})
+    shutil.copy(changed + '/tmp/rf/victim', cache + '/elf')
+    result = fold('--symfs', changed, 'plain.data', env={'HOME': empty})
+    check('leaf' not in result.out, result, 'a wrong file in the cache gives no names')
+    # Without a build-id in the recording --symfs is believed, our own root is not.
+    expect({KID: 6, VICTIM: 5}, 'pipe.data', symfs=changed, said=['believed by path'])
+    shutil.rmtree(empty)
+    shutil.rmtree(changed)
+
+
+def test_elsewhere():
+    """Nothing of this machine is used for a recording of another one."""
+    result = fold('plain.data', '--symfs', 'root')
+    if 'recorded on another machine' in result.err:
+        return
+    content = open(data + '/plain.data', 'rb').read()
+    with tempfile.NamedTemporaryFile(suffix='.data') as other:
+        host = os.uname().nodename.encode() + b'\0'
+        other.write(content.replace(host, b'Q' * (len(host) - 1) + b'\0'))
+        other.flush()
+        expect({KID: 5, VICTIM: 5}, other.name, symfs=data + '/root', said=['recorded on another machine (Q'])
+
+
+def test_damage():
+    content = open(data + '/plain.data', 'rb').read()
+    directory = tempfile.mkdtemp(prefix='ringfold-fold-')
+    path = directory + '/cut.data'
+    open(path, 'wb').write(content[:len(content) // 2])
+    result = fold('--symfs', data + '/root', path)
+    check('was not finished' in result.err and KID in result.stacks, result, 'read to its last whole record')
+    check(result.err.count('was not finished') == 1, result, 'said once')
+    # A record of size 0 amidst the others: what came before is written, and the status tells.
+    at = int.from_bytes(content[40:48], 'little')
+    samples = 0
+    while samples < 5 or content[at] != 9:
+        samples += content[at] == 9
+        at += int.from_bytes(content[at + 6:at + 8], 'little')
+    open(path, 'wb').write(content[:at] + bytes(8) + content[at + 8:])
+    result = fold('--symfs', data + '/root', path, status=1)
+    check(f'offset {at} has a size of 0' in result.err and 'damaged' in result.err, result, 'the place is told')
+    check(0 < sum(int(n) for n in result.stacks.values()) < 10, result, 'what came before is there')
+    open(path, 'wb').write(b'2ELIFREP' + content[8:])
+    refuse('recorded on a machine of the other byte order', path)
+    open(path, 'wb').write(b'')
+    refuse('it is empty', path)
+    refuse('not a perf.data file', 'victim.c')
+    refuse('No such file', 'nothing.data')
+    refuse('name the directory', 'threads.data/data')
+    refuse('which recording?', status=2)
+    refuse('one recording at a time', 'plain.data', 'fp.data', status=2)
+    shutil.rmtree(directory)
+
+
+def test_streams():
+    stream = open(data + '/pipe.data', 'rb').read()
+    for name in 'pipe.data', 'plain.data':  # a file as stdin is as good as its name
+        result = fold('--symfs', 'root', '-', stdin=open(f'{data}/{name}', 'rb'))
+        check(KID in result.stacks, result, 'read from stdin')
+    cat = subprocess.Popen(['cat', data + '/pipe.data'], stdout=subprocess.PIPE)
+    expect({KID: 6, VICTIM: 5}, '-', stdin=cat.stdout)
+    cat.wait()
+    cat = subprocess.Popen(['cat', data + '/plain.data'], stdout=subprocess.PIPE)
+    refuse('this is a perf.data file, not a stream', '-', stdin=cat.stdout)
+    cat.wait()
+    with tempfile.NamedTemporaryFile(suffix='.data') as cut:
+        cut.write(stream[:len(stream) - 10])
+        cut.flush()
+        check('was not finished' in fold('--symfs', data + '/root', cut.name).err, Result(['--version']), 'a cut stream')
+
+
+def test_outputs():
+    result = Result(['report', '--symfs', 'root', 'plain.data'])
+    check(result.status == 0 and 'leaf' in result.out and '10 samples' in result.out, result, 'a report')
+    result = fold('--symfs', 'root', 'plain.data', '-f', 'perf-script')
+    check(result.out.count('cpu-clock:') == 10 and '40015b leaf+0x' in result.out, result, 'perf script text')
+    result = fold('--symfs', 'root', 'multi.data', '-f', 'perf-script')
+    check(result.out.count('cpu-clock:') == 9 and result.out.count('page-faults:') == 8, result, 'all events')
+    with tempfile.NamedTemporaryFile() as stats:
+        fold('--symfs', 'root', 'plain.data', '--stats', stats.name)
+        said = json.load(open(stats.name))
+    whole = said['idle'] + said['kernel_only'] + said['complete'] + said['truncated'] + sum(said['broken'].values())
+    check(said['samples'] == whole == 10 and said['complete'] == 10, Result(['--version']), str(said))
+    check((said['event'], said['freq'], said['stack_bytes'], said['lost']) == ('cpu-clock', 249, 512, 0), Result(['--version']), str(said))
+    check('perf record' in said['targets'], Result(['--version']), str(said))
+
+
+for name, test in sorted(globals().copy().items()):
+    if name.startswith('test_'):
+        test()
+if failures:
+    print(f'{failures} checks failed', file=sys.stderr)
+sys.exit(1 if failures else 0)
