@@ -14,6 +14,7 @@
 #include "base/vec.h"
 #include "collector/collector.h"
 #include "output/profile.h"
+#include "target/containers.h"
 #include "target/door.h"
 #include "target/proc_text.h"
 
@@ -29,6 +30,7 @@
 enum {
 	MAX_CPUS = 8192, /* NR_CPUS of the largest distribution kernels */
 	TICK_NS = 1000000000,
+	SLOW_TICKS = 3,
 };
 
 /* The command line. */
@@ -37,6 +39,8 @@ struct record_args {
 	bool all;
 	VEC(pid_t) pids;
 	VEC(pid_t) tids;
+	VEC(const char *) containers; /* --container; borrowed from argv, as are the next */
+	VEC(const char *) cgroups;
 	bool by_uid;
 	uid_t uid;
 	uint8_t cpus[MAX_CPUS / 8];
@@ -86,6 +90,16 @@ static int set_pids(void *data, const char *arg, struct err *err)
 static int set_tids(void *data, const char *arg, struct err *err)
 {
 	return push_ids(arg, data, true, err);
+}
+
+static int set_container(void *data, const char *arg, struct err *err)
+{
+	return vec_push(&((struct record_args *)data)->containers, arg) ? 0 : err_oom(err);
+}
+
+static int set_cgroup(void *data, const char *arg, struct err *err)
+{
+	return vec_push(&((struct record_args *)data)->cgroups, arg) ? 0 : err_oom(err);
 }
 
 static int set_uid(void *data, const char *arg, struct err *err)
@@ -162,6 +176,9 @@ static const struct opt record_opts[] = {
 	{ 'a', "all", NULL, "every process of the machine", set_all },
 	{ 'p', "pid", "PID,..", "these processes: all threads, and what they start", set_pids },
 	{ 't', "tid", "TID,..", "these threads alone", set_tids },
+	{ 0, "container", "ID", "what runs in a container: the start of its id, or its name;\n"
+	  "repeatable, a list too", set_container },
+	{ 'G', "cgroup", "CGROUP", "what runs in a cgroup and below it; repeatable, a list too", set_cgroup },
 	{ 'u', "uid", "USER", "every process of a user (id or name)", set_uid },
 	{ 'C', "cpu", "LIST", "only these CPUs, such as 0-3,7", set_cpus },
 	{ 'F', "freq", "HZ", "samples per second and CPU (99)", set_freq },
@@ -186,6 +203,9 @@ struct recording {
 	struct door *door;
 	struct events events;
 	struct launch launch;
+	struct containers *containers; /* NULL where they are not asked for */
+	bool seen_alive;               /* of the containers and cgroups, something ran once */
+	unsigned int ticks;
 	struct collector *collector;
 	struct session *session;
 	struct saving *saving; /* NULL = no perf.data is wanted */
@@ -199,25 +219,45 @@ static void recording_close(struct recording *r)
 	saving_close(r->saving);
 	collector_close(r->collector);
 	session_free(r->session);
+	containers_free(r->containers);
 	launch_deinit(&r->launch);
 	events_close(&r->events);
 	door_free(r->door);
 	vec_deinit(&r->args.pids);
 	vec_deinit(&r->args.tids);
+	vec_deinit(&r->args.containers);
+	vec_deinit(&r->args.cgroups);
 	outputs_deinit(&r->args.out);
+}
+
+static bool by_containers(const struct record_args *a)
+{
+	return a->containers.len || a->cgroups.len;
 }
 
 static int check_targets(struct record_args *a, struct err *err)
 {
-	int kinds = (a->pids.len > 0) + (a->tids.len > 0) + a->by_uid;
+	int kinds = (a->pids.len > 0) + (a->tids.len > 0) + a->by_uid + by_containers(a);
 
 	if (kinds > 1 || (kinds && (a->all || a->command)))
-		return err_set(err, EINVAL, "-a, -p, -t, -u and -- COMMAND exclude each other");
+		return err_set(err, EINVAL,
+			       "-a, -p, -t, -u, -- COMMAND and --container with -G exclude each other");
 	if (!kinds && !a->all && !a->command)
-		return err_set(err, EINVAL, "nothing to record: -a, -p PID, -t TID, -u USER or -- COMMAND");
+		return err_set(err, EINVAL, "nothing to record: -a, -p PID, -t TID, -u USER, --container ID, "
+					    "-G CGROUP or -- COMMAND");
 	if (a->freq && a->period)
 		return err_set(err, EINVAL, "-F and -c exclude each other");
 	return 0;
+}
+
+static void describe_list(char *text, size_t size, const char *what, const char *const *list, size_t num)
+{
+	size_t len = strlen(text);
+
+	if (num)
+		len += (size_t)snprintf(text + len, size - len, "%s%s ", len ? " and " : "", what);
+	for (size_t i = 0; i < num && len < size; i++)
+		len += (size_t)snprintf(text + len, size - len, "%s%s", i ? "," : "", list[i]);
 }
 
 static void describe_targets(struct recording *r)
@@ -232,6 +272,9 @@ static void describe_targets(struct recording *r)
 		snprintf(r->targets, size, "all processes");
 	} else if (a->by_uid) {
 		snprintf(r->targets, size, "processes of user %u", a->uid);
+	} else if (by_containers(a)) {
+		describe_list(r->targets, size, "container", a->containers.data, a->containers.len);
+		describe_list(r->targets, size, "cgroup", a->cgroups.data, a->cgroups.len);
 	} else {
 		bool tids = a->tids.len > 0;
 		const pid_t *ids = tids ? a->tids.data : a->pids.data;
@@ -258,6 +301,7 @@ static struct collector_opts collector_opts(struct recording *r)
 		.max_ring_bytes = a->ring_bytes,
 		.door = r->door,
 	};
+	struct err why = { 0 };
 
 	if (a->pids.len) {
 		opts.target = TARGET_PIDS;
@@ -271,6 +315,12 @@ static struct collector_opts collector_opts(struct recording *r)
 		opts.target = TARGET_COMMAND;
 		opts.pids = &r->launch.pid;
 		opts.num_pids = 1;
+	} else if (by_containers(a)) {
+		opts.target = TARGET_CGROUP;
+		/* Where the kernel cannot be told of them, there are none and everything is recorded. */
+		if (containers_open_wanted(r->containers, &opts.cgroups, &opts.num_cgroups, &why) < 0)
+			log_debug("record", "no kernel cgroup mode: %s", why.msg);
+		r->seen_alive = containers_wanted_alive(r->containers);
 	}
 	if (a->out.method != UNWIND_FP && !a->out.view.kernel_only)
 		opts.user_regs = arch_host()->perf_regs;
@@ -289,10 +339,49 @@ static int open_saving(struct recording *r, struct err *err)
 		.argv = r->argv,
 		.pids = a->pids.len ? a->pids.data : a->tids.data,
 		.num_pids = a->pids.len ? a->pids.len : a->tids.len,
-		.all = a->all || a->by_uid || collector_info(r->collector)->filtered,
+		.all = a->all || a->by_uid || by_containers(a) || collector_info(r->collector)->filtered,
 	};
 
 	return saving_open(&opts, &r->saving, err);
+}
+
+/* One of --container and -G: as it is, else a list. A cgroup's name may hold a comma. */
+static int want_one(struct recording *r, const char *arg, bool cgroup, struct err *err)
+{
+	int (*want)(struct containers *c, const char *text, struct err *err) =
+		cgroup ? containers_want_cgroup : containers_want;
+	struct err whole = { 0 };
+	int ret = want(r->containers, arg, &whole);
+	const char *pos = arg;
+
+	if (ret != -ENOENT || !strchr(arg, ',')) {
+		if (ret < 0 && err)
+			*err = whole;
+		return ret;
+	}
+	for (ret = 0; !ret && pos;) {
+		const char *comma = strchr(pos, ',');
+		_cleanup_free_ char *part = strndup(pos, comma ? (size_t)(comma - pos) : strlen(pos));
+
+		ret = part ? want(r->containers, part, err) : err_oom(err);
+		pos = comma ? comma + 1 : NULL;
+	}
+	return ret;
+}
+
+static int open_containers(struct recording *r, struct err *err)
+{
+	struct record_args *a = &r->args;
+	int ret;
+
+	if (!by_containers(a) && a->out.by != BY_CONTAINER && a->out.by != BY_POD)
+		return 0;
+	ret = containers_new(r->door, &r->containers, err);
+	for (size_t i = 0; !ret && i < a->containers.len; i++)
+		ret = want_one(r, a->containers.data[i], false, err);
+	for (size_t i = 0; !ret && i < a->cgroups.len; i++)
+		ret = want_one(r, a->cgroups.data[i], true, err);
+	return ret;
 }
 
 static int open_recording(struct recording *r, struct err *err)
@@ -305,6 +394,8 @@ static int open_recording(struct recording *r, struct err *err)
 	ret = door_new(&r->door, err);
 	if (!ret)
 		ret = events_open(&r->events, err);
+	if (!ret)
+		ret = open_containers(r, err);
 	if (!ret && a->command)
 		ret = launch_prepare(a->command, &r->launch, err);
 	if (ret < 0)
@@ -321,8 +412,10 @@ static int open_recording(struct recording *r, struct err *err)
 		session.pids = a->pids.data;
 		session.num_pids = a->pids.len;
 	}
+	session.containers = r->containers;
+	session.only_containers = by_containers(a) && collector_info(r->collector)->filtered;
 	ret = session_new(&session, &r->session, err);
-	if (!ret && collect.target == TARGET_ALL)
+	if (!ret && (collect.target == TARGET_ALL || collect.target == TARGET_CGROUP))
 		ret = session_scan(r->session, err);
 	return ret < 0 ? ret : open_saving(r, err);
 }
@@ -391,6 +484,20 @@ static int64_t write_profile(struct recording *r, bool last, struct err *err)
 	return ret < 0 ? ret : samples;
 }
 
+/* Containers are over when nothing runs in them any more; where all processes must be asked, that is done seldom. */
+static void look_for_containers(struct recording *r)
+{
+	bool alive;
+
+	if (!by_containers(&r->args) ||
+	    (collector_info(r->collector)->filtered && r->ticks++ % SLOW_TICKS))
+		return;
+	alive = containers_wanted_alive(r->containers);
+	r->seen_alive |= alive;
+	if (!alive && r->seen_alive)
+		r->events.stop = true;
+}
+
 static int handle_events(struct recording *r, struct err *err)
 {
 	struct events *e = &r->events;
@@ -410,6 +517,7 @@ static int handle_events(struct recording *r, struct err *err)
 		e->tick = false;
 		progress_tick(clock_monotonic_ns() - r->start_ns, &p, &counts);
 		session_tick(r->session);
+		look_for_containers(r);
 		ret = collector_rescan_cpus(r->collector, err);
 	}
 	if (e->write_now) {

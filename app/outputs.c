@@ -101,8 +101,12 @@ int outputs_set_by(void *data, const char *arg, struct err *err)
 		o->by = BY_COMM;
 	else if (!strcmp(arg, "pid"))
 		o->by = BY_PID;
+	else if (!strcmp(arg, "container"))
+		o->by = BY_CONTAINER;
+	else if (!strcmp(arg, "pod"))
+		o->by = BY_POD;
 	else
-		return err_set(err, EINVAL, "\"%s\" is none of comm, pid", arg);
+		return err_set(err, EINVAL, "\"%s\" is none of container, pod, comm, pid", arg);
 	return 0;
 }
 

@@ -83,7 +83,10 @@ int outputs_set_verbose(void *data, const char *arg, struct err *err);
 	{ 'U', "user", NULL, "user frames only", outputs_set_user_only },                    \
 	{ 0, "unwinder", "NAME", "cfi (default), libunwind, or fp: the kernel's frame pointers", \
 	  outputs_set_unwinder },                                                            \
-	{ 0, "by", "WHAT", "first frame: comm (default) or pid", outputs_set_by },           \
+	{ 0, "by", "WHAT", "first frame: comm (default) or pid; or container or pod, with the\n" \
+	  "comm below: namespace/pod/container where that is known, else\n"                   \
+	  "runtime:id; [host] for all others",                                                \
+	  outputs_set_by },                                                                  \
 	{ 0, "pids", NULL, "the same as --by pid", outputs_set_by_pid },                     \
 	{ 0, "threads", NULL, "a frame per thread below the first", outputs_set_threads },   \
 	{ 0, "annotate", NULL, "_[k] and _[j] behind kernel and JIT frames",                 \

@@ -3,6 +3,7 @@
 #include "app/build_ids.h"
 #include "app/missing.h"
 #include "app/naming.h"
+#include "app/places.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -19,7 +20,9 @@
 #include "symbols/file.h"
 #include "symbols/recorded_kernel.h"
 #include "symbols/symbols.h"
+#include "target/containers.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,6 +30,7 @@ enum {
 	MAX_USER_FRAMES = 1024,
 	MAX_KERNEL_FRAMES = 512, /* perf_event_max_stack is 127 unless somebody raised it */
 	MAX_LABELS = 8,
+	MAX_ANCESTORS = 16,      /* asked for the container of a process that is gone */
 	NO_OWNER = UINT32_MAX,
 	TIMED_SAMPLES = 16,      /* one sample in so many is timed: reading the clock costs 5 % of a walk */
 };
@@ -38,6 +42,7 @@ struct live {
 	struct live *prev, *next;
 	bool jit;                /* a frame in code without a file was sampled */
 	uint32_t owner;          /* index in session.owners; NO_OWNER = no sample of it was kept */
+	struct place_seen place;
 };
 
 /* A frame that is not a place in a file or the kernel: labels, marks, JIT code of ended processes. */
@@ -94,8 +99,8 @@ static inline uint64_t placed_hash(const struct placed *p)
 }
 HTAB(placed_tab, struct placed_slot, const struct placed *, placed_hash(key),
      slot->placed.id == key->id && slot->placed.addr == key->addr, placed_hash(&slot->placed));
-/* In the numbers of frames that are the session's own: an index in `placed`, not in `labels`. */
-static const uint32_t PLACED = 1u << 31;
+/* In the numbers of frames that are the session's own: an index in `placed`, or a container's place; else in `labels`. */
+static const uint32_t PLACED = 1u << 31, CONTAINER = 1u << 30;
 
 /* With opts.keep_samples. */
 struct kept_sample {
@@ -146,6 +151,7 @@ struct session {
 	struct who_tab who_tab;
 	struct naming *naming;       /* of frames in files and the kernel */
 	struct pid_set wanted;       /* with opts.pids */
+	struct places_ended places_ended; /* with opts.containers */
 	struct placed_tab placed_tab;
 	VEC(struct placed) placed;
 	VEC(struct kept_sample) samples;
@@ -337,6 +343,13 @@ static void space_gone(void *data, struct addrspace *space)
 	struct session *s = data;
 	struct live *live = space->user;
 
+	if (s->opts.containers && space->pid > 0) {
+		struct place_ended ended = { .pid = space->pid, .ppid = space->ppid };
+
+		if (live)
+			ended.seen = live->place;
+		places_ended_add(&s->places_ended, &ended);
+	}
 	if (live) {
 		if (!s->closing)
 			end_live(s, live);
@@ -411,8 +424,47 @@ static struct live *live_get(struct session *s, struct addrspace *space)
 
 /* Samples */
 
-static bool process_wanted(struct session *s, struct addrspace *space)
+/*
+ * A process that ended before its records were read is where it came from. Those above it are known even if they have
+ * ended as well: their EXIT comes later.
+ */
+static void inherit_place(struct session *s, const struct addrspace *space, struct place_seen *seen)
 {
+	const struct place_ended *ended = places_ended_find(&s->places_ended, space->pid);
+	pid_t pid = space->ppid > 0 || !ended ? space->ppid : ended->ppid;
+
+	if (ended && ended->seen.look_ns && places_inherit(s->opts.containers, 0, &ended->seen, seen))
+		return;
+	for (int hops = 0; hops < MAX_ANCESTORS && pid > 0; hops++) {
+		const struct addrspace *above = addrspaces_peek(s->spaces, pid);
+		const struct live *live = above ? above->user : NULL;
+
+		if (places_inherit(s->opts.containers, pid, live ? &live->place : NULL, seen))
+			return;
+		ended = above ? NULL : places_ended_find(&s->places_ended, pid);
+		pid = above ? above->ppid : ended ? ended->ppid : 0;
+	}
+}
+
+/* Where the process is at the time of the record; NULL when out of memory. */
+static const struct place_seen *place_of(struct session *s, struct addrspace *space, uint64_t now_ns)
+{
+	struct live *live = live_get(s, space);
+
+	if (live && !places_look(s->opts.containers, space->pid, now_ns, &live->place))
+		inherit_place(s, space, &live->place);
+	return live ? &live->place : NULL;
+}
+
+static bool process_wanted(struct session *s, struct addrspace *space, uint64_t now_ns)
+{
+	const struct place_seen *place;
+
+	if (s->opts.only_containers) {
+		place = place_of(s, space, now_ns);
+		if (!place || !place->wanted)
+			return false;
+	}
 	if (s->opts.by_uid && addrspaces_uid(s->spaces, space) != s->opts.uid)
 		return false;
 	return !s->opts.num_pids || pid_set_find(&s->wanted, space->pid);
@@ -422,7 +474,7 @@ bool session_wants(struct session *s, const struct record *sample)
 {
 	struct addrspace *space = addrspaces_get(s->spaces, sample->pid);
 
-	return space && process_wanted(s, space);
+	return space && process_wanted(s, space, sample->time_ns);
 }
 
 static size_t add_kernel_frames(struct session *s, const struct record_sample *sample, size_t num)
@@ -547,7 +599,7 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 		s->failed = true;
 		return;
 	}
-	if (!process_wanted(s, space))
+	if (!process_wanted(s, space, rec->time_ns))
 		return;
 	comm = addrspaces_comm(s->spaces, rec->pid, rec->tid);
 	if (s->opts.wanted && !s->opts.wanted(s->opts.data, rec, intern_get(s->strings, comm)))
@@ -574,6 +626,9 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 	if (who->thread)
 		s->frames[num++] = who->thread;
 	s->frames[num++] = who->process;
+	if (s->opts.by == BY_CONTAINER || s->opts.by == BY_POD)
+		s->frames[num++] = unwinder_other_frame(
+			s->unwinder, place_of(s, space, rec->time_ns)->place | CONTAINER);
 	if (!stacks_add_node(live->stacks, s->frames, num, 1, &node))
 		s->failed = true;
 	else if (s->opts.keep_samples)
@@ -687,6 +742,7 @@ struct build {
 	struct comm_tab comms;
 	VEC(uint32_t) index;        /* frame id -> index in profile->frames; 0 = not yet */
 	VEC(const struct file *) files; /* that the frames of the profile lie in */
+	VEC(uint32_t) containers;   /* indexes in profile->frames of different names */
 	bool failed;
 };
 
@@ -705,17 +761,24 @@ static struct profile_frame unnamed_frame(const struct session *s, const struct 
 
 static struct profile_frame frame_of(struct build *b, uint32_t id);
 
-/* One of the session's own: a label, or a frame in a file with its address. */
+/* One of the session's own: a label, a container, or a frame in a file with its address. */
 static struct profile_frame own_frame(struct build *b, uint32_t number)
 {
+	const struct session_opts *opts = &b->s->opts;
 	const struct placed *placed;
-	struct profile_frame frame;
+	struct profile_frame frame = { .kind = FRAME_LABEL };
 
-	if (!(number & PLACED))
-		return b->s->labels.data[number];
-	placed = &b->s->placed.data[number & ~PLACED];
-	frame = frame_of(b, placed->id);
-	frame.addr = placed->addr;
+	if (number & PLACED) {
+		placed = &b->s->placed.data[number & ~PLACED];
+		frame = frame_of(b, placed->id);
+		frame.addr = placed->addr;
+	} else if (number & CONTAINER) {
+		frame.name = places_name(opts->containers, number & ~CONTAINER, opts->by == BY_POD,
+					 b->s->strings);
+		b->failed |= !frame.name;
+	} else {
+		frame = b->s->labels.data[number];
+	}
 	return frame;
 }
 
@@ -763,10 +826,27 @@ static bool note_file(struct build *b, uint32_t id)
 	return vec_push(&b->files, file);
 }
 
+/* A container that was started anew under its old name is one with the old; 0 = the frame is a new one. */
+static uint32_t known_container(struct build *b, uint32_t id, const char *name)
+{
+	struct unwind_frame place = unwinder_frame(b->s->unwinder, id);
+
+	if (place.where != FRAME_OTHER || place.owner & PLACED || !(place.owner & CONTAINER))
+		return 0;
+	for (size_t i = 0; i < b->containers.len; i++) {
+		if (b->profile->frames.data[b->containers.data[i]].name == name)
+			return b->containers.data[i];
+	}
+	if (!vec_push(&b->containers, (uint32_t)b->profile->frames.len)) /* what it is about to be */
+		b->failed = true;
+	return 0;
+}
+
 static uint32_t build_frame(void *data, uint32_t id)
 {
 	struct build *b = data;
 	struct profile_frame frame;
+	uint32_t twin;
 
 	if (id < b->index.len && b->index.data[id])
 		return b->index.data[id];
@@ -774,6 +854,9 @@ static uint32_t build_frame(void *data, uint32_t id)
 	frame.name = copy_text(b, frame.name);
 	frame.module = copy_text(b, frame.module);
 	frame.path = copy_text(b, frame.path);
+	twin = known_container(b, id, frame.name);
+	if (twin)
+		return twin;
 	if (!vec_push(&b->profile->frames, frame) || !note_file(b, id)) {
 		b->failed = true;
 		return 0;
@@ -954,12 +1037,15 @@ int session_profile(struct session *s, bool (*stop)(void *data), void *data, str
 
 	if (!naming_all(s->naming, stop, data))
 		return err_oom(err);
+	if (s->opts.containers)
+		containers_reload(s->opts.containers); /* of pods that have started since */
 	r = profile_new(&b.profile, err);
 	if (r < 0)
 		return r;
 	r = build_profile(&b, err);
 	vec_deinit(&b.index);
 	vec_deinit(&b.files);
+	vec_deinit(&b.containers);
 	comm_tab_deinit(&b.comms);
 	if (r < 0) {
 		profile_free(b.profile);
@@ -1049,6 +1135,11 @@ int session_new(const struct session_opts *opts, struct session **ret, struct er
 
 	if (!s)
 		return err_oom(err);
+	if ((opts->by == BY_CONTAINER || opts->by == BY_POD) && !opts->containers) {
+		free(s);
+		return err_set(err, EINVAL, "containers are known only while they run: --by container and "
+					    "--by pod are for record");
+	}
 	s->opts = *opts;
 	s->regs_mask = opts->regs_mask;
 	s->strings = intern_new();

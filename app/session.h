@@ -12,20 +12,23 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct containers;
 struct door;
 struct err;
 struct profile;
 struct record;
 struct session;
 
-enum session_by { BY_COMM, BY_PID };
+enum session_by { BY_COMM, BY_PID, BY_CONTAINER, BY_POD };
 
 struct session_opts {
 	struct door *door;          /* borrowed */
 	const struct arch *arch;    /* of the samples; NULL = this machine's */
 	enum unwind_method method;
 	uint64_t regs_mask;         /* order of a sample's registers; 0 = samples carry no user registers */
-	enum session_by by;         /* what the first frame is */
+	enum session_by by;         /* what the first frame is; the comm is below a container or pod */
+	struct containers *containers; /* borrowed; needed for BY_CONTAINER, BY_POD and only_containers */
+	bool only_containers;       /* only the processes that are wanted of `containers` */
 	bool threads;               /* a frame per thread below it */
 	bool include_idle;
 	bool kernel_only;           /* -K: user stacks are not even walked */
