@@ -7,8 +7,9 @@ Each program is recorded once, into a perf.data and into -f perf-script at the s
 (default: perf, and perf 7 where PERF7 names one) reads the perf.data with --no-inline, and each sample's chain is held
 against ours: first by its address, or where a perf prints offsets in the file (6.1), by those bits of it that mapping
 leaves alone. What differs is listed by class: who ends early and where, or where both go different ways. The classes are
-explained in docs/differences.md. Fails when a header differs, or when ours is the shorter one or goes another way in
-more samples of a row than it may (in the table below, with the reason in the docs).
+explained in docs/differences.md. Fails when a header differs, or when ours is the shorter one or goes another way, and no
+other perf agrees with ours, in more samples of a row than it may (a column of the table below). Against perf 6.1 alone
+nothing is judged: it loses libc in half of the programs that were started by fork and exec.
 """
 import argparse, collections, os, re, shlex, shutil, signal, subprocess, sys, tempfile, time
 
@@ -90,7 +91,7 @@ def compare(ours, theirs, by_offset):
     after = f'after {name(ours[at - 1])}' if at else 'at the leaf'
     if at < user:
         return 'kernel', after
-    if at < len(b) and theirs[at][0] < KERNEL and theirs[at][1:] == ('[unknown]', '[unknown]'):
+    if at < len(b) and theirs[at][1:] == ('[unknown]', '[unknown]'):
         return 'theirs goes on in no mapping', after
     for left_out in range(1, len(a) - at):
         if a[at + left_out:] == b[at:]:
@@ -142,8 +143,8 @@ run_for = str(int(args.seconds) + 3)
 ROWS = [
     ('g++', ['g++'], None, ['--', 'g++', '-std=c++17', '-O2', '-c', '-o', f'{tmp}/big.o', f'{HERE}/big.cpp'], 1),
     ('sqlite3', ['sqlite3'], None, ['--', 'sqlite3', ':memory:', SQL], 1),
-    ('openssl', ['openssl'], None, ['--', 'openssl', 'speed', '-seconds', '1', 'sha256', 'aes-256-cbc', 'rsa2048',
-                                    'ecdsap256', 'sha1', 'md5', 'aes-256-gcm'], 1),
+    ('openssl', ['openssl'], None, ['--', 'openssl', 'speed', '-seconds', '1', 'sha256', 'rsa2048',
+                                    'ecdsap256', 'sha1', 'md5', 'aes-256-cbc'], 1),
     ('git', ['git'], prepare_git, ['--', *sh(f'cd {tmp}/repo; for i in 1 2 3 4 5 6; do git log -p --stat >/dev/null; '
                                               'git repack -adfq; git blame f1 >/dev/null; done')], 1),
     ('perl', ['perl'], None, ['--', 'perl', '-e', PERL], 1),
@@ -166,7 +167,8 @@ def perfs():
             found.append(shlex.split(os.environ['PERF7']))
     for command in found:
         version = subprocess.run([*command, '--version'], stdout=subprocess.PIPE, text=True).stdout.strip()
-        yield command, version, re.search(r'version (5\.1[3-9]|6\.[0-9]\b|6\.1\b)', version) is not None
+        yield {'command': command, 'version': version, 'alone': len(found) == 1,
+               'by_offset': re.search(r'version (5\.1[3-9]|6\.[0-9]\b)', version) is not None}
 
 
 def record(row, path):
@@ -178,28 +180,51 @@ def record(row, path):
     return read_script(open(f'{path}.txt', errors='surrogateescape'))
 
 
-def judge(row, ours, theirs, by_offset):
-    """Prints the classes; true when the row passes."""
-    classes, examples = collections.Counter(), collections.defaultdict(list)
-    heads = sum(o.head != t.head for o, t in zip(ours, theirs)) + abs(len(ours) - len(theirs))
-    for o, t in zip(ours, theirs):
-        what = compare(o.chain, t.chain, by_offset)
-        classes[what] += 1
-        if what[0] != 'equal' and len(examples[what]) < args.examples:
-            examples[what].append((o, t))
-    total = max(1, len(ours))
-    worse = sum(n for (kind, _), n in classes.items() if kind in ('OURS ENDS EARLY', 'different', 'kernel'))
-    early = sum(n for (kind, _), n in classes.items() if kind.startswith('theirs'))
-    ok = len(ours) > 50 and not heads and worse * 1000 <= row[4] * total
-    print(f'  {len(ours)} samples, {classes["equal", ""]} equal ({100 * classes["equal", ""] / total:.2f} %), '
-          f'{early} where theirs ends early or wrongly, {worse} otherwise; {heads} other headers: {"ok" if ok else "FAILED"}')
+def compare_heads(ours, theirs):
+    """The class of a difference between two headers; None = there is none."""
+    if ours == theirs:
+        return None
+    if ours[1:] == theirs[1:] and theirs[0] == f':{theirs[2]}':
+        return 'theirs forgot the name of a thread after its EXIT record'
+    if ours[1:] == theirs[1:] and ours[0].startswith('kworker/') and theirs[0].startswith('kworker/'):
+        return 'a kernel worker changed its name, of which no record tells'
+    return 'OTHER HEADER'
+
+
+def show(classes, examples):
     for (kind, where), n in classes.most_common():
         if kind != 'equal' and (n >= 3 or not kind.startswith('theirs')):
             print(f'    {n:6} {kind} {where}')
-            for o, t in examples[kind, where]:
-                print(f'      {o.head}')
-                for i in range(max(len(o.chain), len(t.chain))):
-                    print('        %-60s | %s' % tuple(f'{c[i][0]:x} {name(c[i])}' if i < len(c) else '' for c in (o.chain, t.chain)))
+        for o, t in examples[kind, where]:
+            print(f'      {o.head}')
+            for i in range(max(len(o.chain), len(t.chain))):
+                print('        %-60s | %s' % tuple(f'{c[i][0]:x} {name(c[i])}' if i < len(c) else '' for c in (o.chain, t.chain)))
+
+
+def judge(row, ours, reader, agreed):
+    """Prints the classes; True, False, or None where nothing can be judged."""
+    classes, examples = collections.Counter(), collections.defaultdict(list)
+    theirs, worse = reader['samples'], 0
+    heads = collections.Counter(filter(None, (compare_heads(o.head, t.head) for o, t in zip(ours, theirs))))
+    for i, (o, t) in enumerate(zip(ours, theirs)):
+        what = compare(o.chain, t.chain, reader['by_offset'])
+        classes[what] += 1
+        if what[0] != 'equal' and len(examples[what]) < args.examples:
+            examples[what].append((o, t))
+        worse += what[0] in ('OURS ENDS EARLY', 'different', 'kernel') and not agreed[i]
+    for o, t in zip(ours, theirs):
+        if compare_heads(o.head, t.head) == 'OTHER HEADER':
+            print(f'    the first other header: {o.head}, theirs {t.head}')
+            break
+    total = max(1, len(ours))
+    ok = len(ours) > 50 and len(ours) == len(theirs) and not heads['OTHER HEADER'] and worse * 1000 <= row[4] * total
+    if reader['alone'] and reader['by_offset']:
+        ok = None
+    print(f'  {len(ours)} samples, theirs {len(theirs)}; {classes["equal", ""]} equal ({100 * classes["equal", ""] / total:.2f} %), '
+          f'{worse} where nobody agrees with ours: {"not judged" if ok is None else "ok" if ok else "FAILED"}')
+    for what, n in heads.items():
+        print(f'    {n:6} {what}')
+    show(classes, examples)
     return ok
 
 
@@ -221,11 +246,15 @@ def main():
             row[2]()
         path = f'{tmp}/{row[0]}.data'
         ours = record(row, path)
-        for command, version, by_offset in readers:
-            print(f'{row[0]} against {version}:', flush=True)
-            ok = judge(row, ours, run_perf(command, path), by_offset)
-            passed += ok
-            failed += not ok
+        for r in readers:
+            r['samples'] = run_perf(r['command'], path)
+        agreed = [any(i < len(r['samples']) and compare(o.chain, r['samples'][i].chain, r['by_offset'])[0] == 'equal'
+                      for r in readers) for i, o in enumerate(ours)]
+        for r in readers:
+            print(f'{row[0]} against {r["version"]}:', flush=True)
+            ok = judge(row, ours, r, agreed)
+            passed += ok is True
+            failed += ok is False
         if not args.keep:
             os.remove(path)
     print(f'{passed} passed, {failed} failed, {skipped} skipped')
