@@ -14,8 +14,10 @@
 #include "base/vec.h"
 #include "collector/collector.h"
 #include "output/profile.h"
+#include "target/broker.h"
 #include "target/containers.h"
 #include "target/door.h"
+#include "target/jail.h"
 #include "target/proc_text.h"
 
 #include <errno.h>
@@ -345,6 +347,37 @@ static int open_saving(struct recording *r, struct err *err)
 	return saving_open(&opts, &r->saving, err);
 }
 
+/* The broker opens what targets control, and the outputs; this process soon cannot (enter_jail). */
+static int start_broker(struct recording *r, struct err *err)
+{
+	_cleanup_free_ const char **names = NULL;
+	size_t num;
+	int ret = outputs_names(&r->args.out, &names, &num, err);
+
+	if (!ret)
+		ret = broker_start(names, num, &r->door, err);
+	if (!ret)
+		r->args.out.opener = broker_opener(r->door);
+	return ret;
+}
+
+static int enter_jail(struct recording *r, struct err *err)
+{
+	struct err why = { 0 };
+	int ret;
+
+	/*
+	 * On a machine with more to do than CPUs the rings must still be emptied in time; it takes a few percent
+	 * of one CPU. Refused without CAP_SYS_NICE, which only makes loss likelier. The command, forked before,
+	 * keeps its own priority.
+	 */
+	setpriority(PRIO_PROCESS, 0, -20);
+	ret = jail_enter(r->launch.pid, &why);
+	if (!ret)
+		return 0;
+	return err_set(err, -ret, "cannot give up privileges before reading what others wrote: %s", why.msg);
+}
+
 /* One of --container and -G: as it is, else a list. A cgroup's name may hold a comma. */
 static int want_one(struct recording *r, const char *arg, bool cgroup, struct err *err)
 {
@@ -391,7 +424,7 @@ static int open_recording(struct recording *r, struct err *err)
 	struct session_opts session = { .by_uid = a->by_uid, .uid = a->uid };
 	int ret;
 
-	ret = door_new(&r->door, err);
+	ret = start_broker(r, err);
 	if (!ret)
 		ret = events_open(&r->events, err);
 	if (!ret)
@@ -415,9 +448,14 @@ static int open_recording(struct recording *r, struct err *err)
 	session.containers = r->containers;
 	session.only_containers = by_containers(a) && collector_info(r->collector)->filtered;
 	ret = session_new(&session, &r->session, err);
+	if (!ret)
+		ret = open_saving(r, err);
+	if (!ret)
+		ret = enter_jail(r, err);
+	/* From here on what targets control is read. */
 	if (!ret && (collect.target == TARGET_ALL || collect.target == TARGET_CGROUP))
 		ret = session_scan(r->session, err);
-	return ret < 0 ? ret : open_saving(r, err);
+	return ret;
 }
 
 static bool naming_stopped(void *data)
@@ -557,12 +595,6 @@ static int record(struct recording *r, struct err *err)
 	bool ended = false;
 	int ret;
 
-	/*
-	 * On a machine with more to do than CPUs the rings must still be emptied in time; it takes a few percent
-	 * of one CPU. Refused without CAP_SYS_NICE, which only makes loss likelier. The command, forked before,
-	 * keeps its own priority.
-	 */
-	setpriority(PRIO_PROCESS, 0, -20);
 	r->start_ns = clock_monotonic_ns();
 	ret = collector_enable(r->collector, err);
 	if (!ret && r->launch.pid)

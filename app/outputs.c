@@ -243,18 +243,17 @@ void outputs_session(const struct outputs *o, struct session_opts *opts)
 
 /* After it */
 
-static int write_output(const char *path, const struct profile *profile,
-			const struct profile_view *view, const struct format *format,
-			struct err *err)
+static int write_output(const struct outputs *o, const char *path, const struct profile *profile,
+			const struct format *format, struct err *err)
 {
 	_cleanup_(outfile_abortp) struct outfile *out = NULL;
 	int r;
 
-	r = outfile_open(path, &out, err);
+	r = outfile_open_by(o->opener, path, &out, err);
 	if (r < 0)
 		return r;
 	if (format)
-		r = format->write(profile, view, outfile_stream(out), err);
+		r = format->write(profile, &o->view, outfile_stream(out), err);
 	else
 		r = stats_write_json(profile, outfile_stream(out), err);
 	if (r < 0)
@@ -273,7 +272,7 @@ int outputs_write(const struct outputs *o, const struct profile *profile, bool t
 
 		if (!out->format || (!to_stdout && !strcmp(out->path, "-")))
 			continue;
-		if (write_output(out->path, profile, &o->view, out->format, &e) < 0) {
+		if (write_output(o, out->path, profile, out->format, &e) < 0) {
 			first = first.code ? first : e;
 			continue;
 		}
@@ -281,12 +280,30 @@ int outputs_write(const struct outputs *o, const struct profile *profile, bool t
 			log_info(NULL, "wrote %s", out->path);
 	}
 	if (o->stats_path)
-		write_output(o->stats_path, profile, &o->view, NULL, first.code ? NULL : &first);
+		write_output(o, o->stats_path, profile, NULL, first.code ? NULL : &first);
 	if (o->report && to_stdout && !first.code)
-		write_output("-", profile, &o->view, format_find("report"), &first);
+		write_output(o, "-", profile, format_find("report"), &first);
 	if (first.code)
 		*err = first;
 	return -first.code;
+}
+
+int outputs_names(const struct outputs *o, const char ***ret, size_t *ret_num, struct err *err)
+{
+	const char **names = calloc(o->list.len + 1, sizeof(*names));
+	size_t num = 0;
+
+	if (!names)
+		return err_oom(err);
+	for (size_t i = 0; i < o->list.len; i++) {
+		if (o->list.data[i].format)
+			names[num++] = o->list.data[i].path;
+	}
+	if (o->stats_path)
+		names[num++] = o->stats_path;
+	*ret = names;
+	*ret_num = num;
+	return 0;
 }
 
 bool outputs_want_profile(const struct outputs *o)

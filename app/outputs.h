@@ -14,6 +14,7 @@
 
 struct err;
 struct format;
+struct outfile_opener;
 
 struct output {
 	const char *path; /* "-" = stdout; borrowed from argv */
@@ -31,6 +32,7 @@ struct outputs {
 	enum unwind_method method;
 	enum session_by by;
 	bool threads, include_idle;
+	const struct outfile_opener *opener; /* who opens the files in our place; NULL: we */
 };
 
 void outputs_deinit(struct outputs *o);
@@ -48,6 +50,9 @@ bool outputs_want_profile(const struct outputs *o);
 bool outputs_want_saving(const struct outputs *o);
 /* A person at a terminal gets the report, which tells how good the profile is. */
 bool outputs_show_report(const struct outputs *o);
+
+/* The names that outputs_write may write to, for an opener: the array is the caller's to free. */
+int outputs_names(const struct outputs *o, const char ***ret, size_t *ret_num, struct err *err);
 
 /* The options that say how stacks are made and shown, in the session's terms. */
 void outputs_session(const struct outputs *o, struct session_opts *opts);

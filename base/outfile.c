@@ -16,6 +16,8 @@ struct outfile {
 	char *path;      /* for messages and, unless `direct`, where to rename to */
 	char *tmp;       /* NULL when nothing is to be renamed or removed */
 	bool borrowed;   /* fd is stdout */
+	const struct outfile_opener *opener; /* who renames; NULL: we */
+	int64_t handle;  /* of it; -1: it is done with */
 };
 
 /* stdio forgets why an earlier write failed, so the stream's own write remembers it. */
@@ -49,6 +51,8 @@ static void outfile_free(struct outfile *f)
 		fclose(f->stream);
 	if (f->tmp)
 		unlink(f->tmp);
+	if (f->opener && f->handle >= 0)
+		f->opener->abort(f->opener->data, f->handle);
 	if (!f->borrowed && f->fd >= 0)
 		close(f->fd);
 	free(f->tmp);
@@ -160,7 +164,25 @@ static int open_path(struct outfile *f, struct err *err)
 	return open_temporary(f, err);
 }
 
+/* The opener's file, ours to write. */
+static int open_by_opener(struct outfile *f, struct err *err)
+{
+	f->handle = f->opener->open(f->opener->data, f->path, &f->fd, err);
+	return f->handle < 0 ? (int)f->handle : 0;
+}
+
 int outfile_open(const char *path, struct outfile **ret, struct err *err)
+{
+	return outfile_open_by(NULL, path, ret, err);
+}
+
+int outfile_fd(const struct outfile *f)
+{
+	return f->fd;
+}
+
+int outfile_open_by(const struct outfile_opener *opener, const char *path, struct outfile **ret,
+		    struct err *err)
 {
 	_cleanup_(outfile_abortp) struct outfile *f = calloc(1, sizeof(*f));
 	int r = 0;
@@ -168,6 +190,7 @@ int outfile_open(const char *path, struct outfile **ret, struct err *err)
 	if (!f)
 		return err_oom(err);
 	f->fd = -1;
+	f->handle = -1;
 	if (!strcmp(path, "-")) {
 		f->fd = STDOUT_FILENO;
 		f->borrowed = true;
@@ -177,8 +200,12 @@ int outfile_open(const char *path, struct outfile **ret, struct err *err)
 	f->path = strdup(path);
 	if (!f->path)
 		return err_oom(err);
-	if (!f->borrowed)
+	if (!f->borrowed && opener) {
+		f->opener = opener;
+		r = open_by_opener(f, err);
+	} else if (!f->borrowed) {
 		r = open_path(f, err);
+	}
 	if (r < 0)
 		return r;
 	r = open_stream(f, err);
@@ -269,6 +296,14 @@ static int finish_temporary(struct outfile *f, struct err *err)
 	return 0;
 }
 
+static int finish_by_opener(struct outfile *f, struct err *err)
+{
+	int64_t handle = f->handle;
+
+	f->handle = -1; /* whatever comes out, it is done with */
+	return f->opener->commit(f->opener->data, handle, err);
+}
+
 int outfile_commit(struct outfile *f, struct err *err)
 {
 	int r = 0;
@@ -277,6 +312,8 @@ int outfile_commit(struct outfile *f, struct err *err)
 		r = fail(err, f->write_errno ? f->write_errno : EIO, f->path, "cannot write");
 	else if (f->tmp)
 		r = finish_temporary(f, err);
+	else if (f->opener)
+		r = finish_by_opener(f, err);
 	outfile_abort(f); /* removes the temporary file if it still has its name */
 	return r;
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 struct err;
@@ -20,6 +21,21 @@ struct outfile;
 int outfile_open_growing(const char *path, int *ret_fd, bool *stream, struct err *err);
 
 int outfile_open(const char *path, struct outfile **ret, struct err *err);
+
+/*
+ * Somebody who opens and renames in our place: a process that may, for one that may not. `open` gives a
+ * descriptor to write to (the caller's) and a handle >= 0 for what follows, or -errno.
+ */
+struct outfile_opener {
+	int64_t (*open)(void *data, const char *path, int *ret_fd, struct err *err);
+	int (*commit)(void *data, int64_t handle, struct err *err);
+	void (*abort)(void *data, int64_t handle);
+	void *data;
+};
+/* As outfile_open, through `opener`, which must outlive the file; NULL: ourselves. "-" is always our own. */
+int outfile_open_by(const struct outfile_opener *opener, const char *path, struct outfile **ret,
+		    struct err *err);
+int outfile_fd(const struct outfile *f); /* for an opener: borrowed */
 FILE *outfile_stream(struct outfile *f); /* borrowed */
 /* Checks every earlier write too; on failure what was at `path` before stays. Frees f either way. */
 int outfile_commit(struct outfile *f, struct err *err);

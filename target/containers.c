@@ -837,7 +837,7 @@ int containers_open_wanted(struct containers *c, const int **ret_fds, size_t *re
 bool containers_wanted_alive(struct containers *c)
 {
 	for (size_t i = 0; i < c->fds.len; i++) {
-		if (door_cgroup_populated(c->fds.data[i]))
+		if (door_cgroup_populated(c->door, c->fds.data[i]))
 			return true;
 	}
 	return !c->fds.len && has_member(c, SIZE_MAX);

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/strbuf.h"
+#include "target/broker_priv.h"
 #include "target/door_priv.h"
 
 static const char *const refusal_names[DOOR_NUM_REFUSALS] = {
@@ -97,6 +98,7 @@ void door_free(struct door *door)
 {
 	if (!door)
 		return;
+	broker_free(door->broker);
 	closep(&door->root_fd);
 	closep(&door->proc_fd);
 	free(door);
@@ -214,19 +216,18 @@ static bool proc_name_ok(const char *name)
 	return len && !name[len];
 }
 
-int door_read_proc(struct door *door, pid_t pid, const char *name, size_t cap, struct strbuf *ret,
-		   bool *cut, struct err *err)
+int door_open_proc(struct door *door, pid_t pid, const char *name, struct err *err)
 {
 	_cleanup_close_ int dir = -1;
 	struct stat st;
 	int r;
 
-	if (cut)
-		*cut = false;
 	if (!proc_name_ok(name))
 		return err_set(err, EINVAL, "not a file of a process that may be read");
+	if (door->broker)
+		return broker_open_text(door->broker, BROKER_PROC, pid, 0, name, err);
 	dir = door_process(door, pid);
-	r = dir < 0 ? dir : door_read_at(dir, name, cap, ret, cut);
+	r = dir < 0 ? dir : open_at(dir, name);
 	/*
 	 * Below a process that is gone everything is ENOENT: tell that from a name that does not
 	 * exist.
@@ -235,9 +236,25 @@ int door_read_proc(struct door *door, pid_t pid, const char *name, size_t cap, s
 		r = -ESRCH;
 	if (r == -ESRCH)
 		return err_set(err, ESRCH, "process %d is gone", pid);
-	if (r < 0)
-		return err_set(err, -r, "read /proc/%d/%s: %s", pid, name, strerror(-r));
-	return 0;
+	return r < 0 ? err_set(err, -r, "read /proc/%d/%s: %s", pid, name, strerror(-r)) : r;
+}
+
+int door_read_proc(struct door *door, pid_t pid, const char *name, size_t cap, struct strbuf *ret,
+		   bool *cut, struct err *err)
+{
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (cut)
+		*cut = false;
+	fd = door_open_proc(door, pid, name, err);
+	if (fd < 0)
+		return fd;
+	r = door_read_fd(fd, cap, ret, cut);
+	/* What is read of a process that has ended meanwhile: fs/proc/base.c says ESRCH. */
+	if (r == -ESRCH)
+		return err_set(err, ESRCH, "process %d is gone", pid);
+	return r < 0 ? err_set(err, -r, "read /proc/%d/%s: %s", pid, name, strerror(-r)) : 0;
 }
 
 /* Relative to our root, so that they stay the host's even if we change root later. */
@@ -262,14 +279,16 @@ static const struct {
 
 int door_read_text(struct door *door, enum door_text text, struct strbuf *ret, struct err *err)
 {
+	_cleanup_close_ int fd = -1;
 	int r;
 
 	if ((unsigned int)text >= DOOR_NUM_TEXTS)
 		return err_set(err, EINVAL, "no such host text");
-	r = door_read_at(door->root_fd, texts[text].path, texts[text].cap, ret, NULL);
-	if (r < 0)
-		return err_set(err, -r, "read /%s: %s", texts[text].path, strerror(-r));
-	return 0;
+	fd = door_open_text(door, text, err);
+	if (fd < 0)
+		return fd;
+	r = door_read_fd(fd, texts[text].cap, ret, NULL);
+	return r < 0 ? err_set(err, -r, "read /%s: %s", texts[text].path, strerror(-r)) : 0;
 }
 
 int door_open_text(struct door *door, enum door_text text, struct err *err)
@@ -278,6 +297,8 @@ int door_open_text(struct door *door, enum door_text text, struct err *err)
 
 	if ((unsigned int)text >= DOOR_NUM_TEXTS)
 		return err_set(err, EINVAL, "no such host text");
+	if (door->broker)
+		return broker_open_text(door->broker, BROKER_TEXT, 0, text, "", err);
 	fd = open_at(door->root_fd, texts[text].path);
 	if (fd < 0)
 		return err_set(err, -fd, "open /%s: %s", texts[text].path, strerror(-fd));
@@ -303,6 +324,8 @@ int door_tracepoint_id(struct door *door, const char *subsys, const char *name, 
 	if (!event_name_ok(subsys) || !event_name_ok(name))
 		return err_set(err, EINVAL,
 			       "a tracepoint is named SUBSYS:NAME, of letters, digits, _ and -");
+	if (door->broker)
+		return broker_tracepoint(door->broker, subsys, name, ret, err);
 	for (size_t i = 0; r < 0 && i < sizeof(homes) / sizeof(homes[0]); i++) {
 		char path[2 * NAME_MAX + 64];
 		int s;
@@ -346,20 +369,32 @@ static void closedirp(DIR **dir)
 		closedir(*dir);
 }
 
-int door_each_task(struct door *door, pid_t pid, int (*each)(void *data, pid_t id), void *data,
-		   struct err *err)
+int door_open_tasks(struct door *door, pid_t pid, struct err *err)
 {
-	_cleanup_(closedirp) DIR *dir = NULL;
-	_cleanup_close_ int fd = -1;
 	char name[32] = ".";
+	int fd;
 
+	if (door->broker)
+		return broker_open_text(door->broker, BROKER_TASKS, pid, 0, "", err);
 	if (pid)
 		snprintf(name, sizeof(name), "%d/task", pid);
 	fd = openat(door->proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 && (errno == ENOENT || errno == ESRCH))
 		return err_set(err, ESRCH, "process %d is gone", pid);
+	return fd < 0 ? err_set(err, errno, "open /proc/%s: %s", name, strerror(errno)) : fd;
+}
+
+int door_each_task(struct door *door, pid_t pid, int (*each)(void *data, pid_t id), void *data,
+		   struct err *err)
+{
+	_cleanup_(closedirp) DIR *dir = NULL;
+	_cleanup_close_ int fd = door_open_tasks(door, pid, err);
+	char name[32] = "";
+
 	if (fd < 0)
-		return err_set(err, errno, "open /proc/%s: %s", name, strerror(errno));
+		return fd;
+	if (pid)
+		snprintf(name, sizeof(name), "%d/task", pid);
 	dir = fdopendir(fd);
 	if (!dir)
 		return err_set(err, errno, "list /proc/%s: %s", name, strerror(errno));

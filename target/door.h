@@ -154,7 +154,7 @@ int door_each_container_log(struct door *door, int (*each)(void *data, const cha
  */
 int door_open_cgroup(struct door *door, bool unified, const char *path, struct err *err);
 /* Whether a process is in that cgroup or below it (v1: whether it is still there). */
-bool door_cgroup_populated(int fd);
+bool door_cgroup_populated(struct door *door, int fd);
 /* The same by a directory's own name in our root, where a person gave one: no namespace hides it then. */
 int door_open_cgroup_dir(struct door *door, const char *dir, struct err *err);
 /*

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/strbuf.h"
+#include "target/broker_priv.h"
 #include "target/door_priv.h"
 #include "target/proc_text.h"
 
@@ -24,10 +25,13 @@ enum { MAX_LOGS = 65536, MAX_MOUNTINFO = 16 << 20 };
 
 int door_namespace(struct door *door, pid_t pid, const char *name, uint64_t *ret)
 {
-	_cleanup_close_ int dir = door_process(door, pid);
+	_cleanup_close_ int dir = -1;
 	char path[16];
 	struct stat st;
 
+	if (door->broker)
+		return broker_number(door->broker, BROKER_NAMESPACE, pid, name, -1, ret, NULL);
+	dir = door_process(door, pid);
 	if (dir < 0)
 		return dir;
 	if (strcmp(name, "pid") && strcmp(name, "mnt") && strcmp(name, "user") && strcmp(name, "cgroup"))
@@ -75,16 +79,34 @@ static int open_first_root(const struct door *door)
 	return openat(process, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-static int list_logs(const struct door *door, int root, int (*each)(void *data, const char *name),
-		     void *data)
+/* In our own root, in /host, in the root of process 1. */
+enum { OWN_LOGS, HOST_LOGS, FIRST_LOGS, NUM_LOGS };
+
+int door_open_logs(struct door *door, unsigned int which)
 {
-	_cleanup_close_ int fd = open_dir(door, root, "var/log/containers");
-	_cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_close_ int root = -1;
+
+	if (door->broker)
+		return broker_open_text(door->broker, BROKER_LOGS, 0, which, "", NULL);
+	if (which == HOST_LOGS)
+		root = openat(door->root_fd, "host", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	else if (which == FIRST_LOGS)
+		root = open_first_root(door);
+	if (root < 0 && which != OWN_LOGS)
+		return -ENOENT;
+	return open_dir(door, which == OWN_LOGS ? door->root_fd : root, "var/log/containers");
+}
+
+/* Takes fd. */
+static int list_logs(int fd, int (*each)(void *data, const char *name), void *data)
+{
+	_cleanup_(closedirp) DIR *dir = fdopendir(fd);
 	const struct dirent *entry;
 
-	if (!dir)
+	if (!dir) {
+		close(fd);
 		return 0;
-	steal_fd(&fd);
+	}
 	for (size_t i = 0; i < MAX_LOGS && (entry = readdir(dir)); i++) {
 		int stop = each(data, entry->d_name);
 
@@ -96,14 +118,14 @@ static int list_logs(const struct door *door, int root, int (*each)(void *data, 
 
 int door_each_container_log(struct door *door, int (*each)(void *data, const char *name), void *data)
 {
-	_cleanup_close_ int host = openat(door->root_fd, "host", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int first = open_first_root(door);
-	int r = list_logs(door, door->root_fd, each, data);
+	int r = 0;
 
-	if (!r && host >= 0)
-		r = list_logs(door, host, each, data);
-	if (!r && first >= 0)
-		r = list_logs(door, first, each, data);
+	for (unsigned int which = 0; !r && which < NUM_LOGS; which++) {
+		int fd = door_open_logs(door, which);
+
+		if (fd >= 0)
+			r = list_logs(fd, each, data);
+	}
 	return r;
 }
 
@@ -185,11 +207,14 @@ static int search_mounts(struct search *s, int process)
 
 int door_open_cgroup(struct door *door, bool unified, const char *path, struct err *err)
 {
-	_cleanup_close_ int own = door_process(door, getpid()), first = -1, first_root = -1;
+	_cleanup_close_ int own = -1, first = -1, first_root = -1;
 	struct search s = { .door = door, .root = door->root_fd, .unified = unified, .path = path,
 			    .fd = -1, .code = -ENOENT };
 	int r;
 
+	if (door->broker)
+		return broker_open_text(door->broker, BROKER_CGROUP, 0, unified, path, err);
+	own = door_process(door, getpid());
 	r = own < 0 ? own : search_mounts(&s, own);
 	if (!r) {
 		first_root = open_first_root(door);
@@ -206,9 +231,12 @@ int door_open_cgroup(struct door *door, bool unified, const char *path, struct e
 
 int door_open_cgroup_dir(struct door *door, const char *dir, struct err *err)
 {
-	_cleanup_close_ int fd = open_dir(door, door->root_fd, dir);
+	_cleanup_close_ int fd = -1;
 	struct statfs fs;
 
+	if (door->broker)
+		return broker_open_text(door->broker, BROKER_CGROUP_DIR, 0, 0, dir, err);
+	fd = open_dir(door, door->root_fd, dir);
 	if (fd < 0)
 		return err_set(err, -fd, "open the directory of the cgroup: %s", strerror(-fd));
 	if (fstatfs(fd, &fs) < 0)
@@ -218,11 +246,15 @@ int door_open_cgroup_dir(struct door *door, const char *dir, struct err *err)
 	return steal_fd(&fd);
 }
 
-bool door_cgroup_populated(int fd)
+bool door_cgroup_populated(struct door *door, int fd)
 {
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	const char *line;
+	uint64_t populated;
 
+	if (door->broker)
+		return broker_number(door->broker, BROKER_POPULATED, 0, "", fd, &populated, NULL) < 0 ||
+		       populated;
 	if (faccessat(fd, "cgroup.procs", R_OK, 0) < 0)
 		return false;
 	if (door_read_at(fd, "cgroup.events", 4096, &text, NULL) < 0 || !text.data)
@@ -252,13 +284,12 @@ static int match_point(void *data, const struct proc_cgroup_mount *mount)
 
 bool door_cgroup_path(struct door *door, const char *given, struct strbuf *ret)
 {
-	_cleanup_close_ int own = door_process(door, getpid());
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	struct naming n = { .given = given };
 
 	if (!*given || has_dots(given))
 		return false;
-	if (own >= 0 && door_read_at(own, "mountinfo", MAX_MOUNTINFO, &text, NULL) == 0)
+	if (door_read_proc(door, getpid(), "mountinfo", MAX_MOUNTINFO, &text, NULL, NULL) == 0)
 		proc_cgroup_mounts(text.data, text.len, match_point, &n);
 	if (n.point_len && strcmp(n.root, "/"))
 		strbuf_str(ret, n.root);

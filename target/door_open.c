@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/strbuf.h"
+#include "target/broker_priv.h"
 #include "target/door_priv.h"
 #include "target/proc_text.h"
 
@@ -335,6 +336,8 @@ enum door_refusal door_open(struct door *door, pid_t pid, const char *path, enum
 
 	if ((unsigned int)want >= DOOR_NUM_WANTS)
 		return refuse(err, DOOR_FAILED, EINVAL, "no such kind of file");
+	if (door->broker)
+		return broker_open(door->broker, BROKER_OPEN, pid, path, want, ret, err);
 	if (pid) {
 		process = door_process(door, pid);
 		if (process < 0)
@@ -346,12 +349,15 @@ enum door_refusal door_open(struct door *door, pid_t pid, const char *path, enum
 enum door_refusal door_open_perfmap(struct door *door, pid_t pid, struct door_file *ret,
 				    struct err *err)
 {
-	_cleanup_close_ int process = door_process(door, pid);
+	_cleanup_close_ int process = -1;
 	enum door_refusal refusal;
 	struct proc_status status;
 	char path[48];
 	int r;
 
+	if (door->broker)
+		return broker_open(door->broker, BROKER_PERFMAP, pid, "", DOOR_PERFMAP, ret, err);
+	process = door_process(door, pid);
 	if (process < 0)
 		return refuse_errno(err, -process, "open the process");
 	r = read_status(process, &status);
@@ -495,7 +501,11 @@ enum door_refusal door_open_mapping(struct door *door, const struct door_mapping
 				    struct err *err)
 {
 	struct err first = { 0 };
-	enum door_refusal refusal = open_through(door, mapping->pid, mapping, ret, &first);
+	enum door_refusal refusal;
+
+	if (door->broker)
+		return broker_open_mapping(door->broker, mapping, also_pids, num_also, ret, err);
+	refusal = open_through(door, mapping->pid, mapping, ret, &first);
 
 	for (size_t i = 0; refusal != DOOR_OK && i < num_also; i++) {
 		struct err other = { 0 };

@@ -8,7 +8,10 @@
 struct err;
 struct strbuf;
 
+struct broker;
+
 struct door {
+	struct broker *broker; /* who answers instead; NULL: we, and the rest is ours */
 	int proc_fd;       /* O_PATH of /proc */
 	int root_fd;       /* O_PATH of our own root: the host's for an agent on the host */
 	bool have_openat2; /* Linux 5.6; also false where a seccomp filter forbids it */
@@ -20,6 +23,12 @@ struct door {
  * telling of the new one. This is why nothing here has to compare start times.
  */
 int door_process(const struct door *door, pid_t pid);
+
+/* /proc/PID/NAME, and the directory /proc (pid 0) or /proc/PID/task: descriptors, or -errno. Names as door_read_proc. */
+int door_open_proc(struct door *door, pid_t pid, const char *name, struct err *err);
+int door_open_tasks(struct door *door, pid_t pid, struct err *err);
+/* One of the directories of door_each_container_log; -ENOENT where there is none. */
+int door_open_logs(struct door *door, unsigned int which);
 
 /* Reads fd to its end or to `cap` bytes, see door_read_proc. 0 or -errno. */
 int door_read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut);

@@ -1,0 +1,433 @@
+#include "target/broker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/outfile.h"
+#include "target/broker_priv.h"
+#include "target/broker_serve.h"
+#include "target/door_priv.h"
+
+enum {
+	MAX_REPLACED = 100,
+	MAX_REPEATS = 3, /* of one request, when those who opened died of it */
+	/* Over the control socket: replace it, and: done; or it died by itself and was replaced. */
+	REPLACE = 'r',
+	DIED = 'd',
+};
+
+struct broker {
+	int sock;    /* requests and answers */
+	int control; /* to who waits */
+	pid_t pid;   /* of who waits */
+	uint32_t seq;
+	unsigned int replaced;
+	bool broken; /* nobody answers any more */
+	struct outfile_opener opener;
+};
+
+/* ---- the broker's own processes ---- */
+
+static void close_all_but(int keep_a, int keep_b)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+
+	for (int fd = 3; fd < (max > 65536 ? 65536 : max); fd++) {
+		if (fd != keep_a && fd != keep_b)
+			close(fd);
+	}
+}
+
+static void nothing(int signal_number)
+{
+	(void)signal_number;
+}
+
+/* Nothing of it may keep a pipe or a terminal of the program open. */
+static void detach(int sock, int control)
+{
+	static const int ignored[] = { SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGTSTP, SIGPIPE };
+	const struct sigaction child = { .sa_handler = nothing };
+	sigset_t none;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int fd = 0; null >= 0 && fd < 3; fd++)
+		dup2(null, fd);
+	close_all_but(sock, control);
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+	sigaction(SIGCHLD, &child, NULL); /* so that it interrupts poll() */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	prctl(PR_SET_NAME, "ringfold-broker");
+}
+
+static pid_t fork_opener(int sock, int control, const char *const *outputs, size_t num_outputs)
+{
+	pid_t waiting = getpid(), pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != waiting)
+		_exit(0);
+	close(control);
+	broker_serve(sock, outputs, num_outputs);
+	_exit(0);
+}
+
+/* Waits; replaces the one that opens when it is asked to or when that one died. Ends with the program. */
+static _Noreturn void wait_for_end(int sock, int control, const char *const *outputs, size_t num_outputs)
+{
+	unsigned int replaced = 0;
+	pid_t opener;
+
+	broker_limit_capabilities();
+	opener = fork_opener(sock, control, outputs, num_outputs);
+	while (opener > 0 && replaced < MAX_REPLACED) {
+		struct pollfd poll_fd = { .fd = control, .events = POLLIN };
+		char byte = DIED;
+		bool asked;
+
+		/* Half a second, in case the child died just before poll(). */
+		asked = poll(&poll_fd, 1, 500) > 0;
+		if (asked && read(control, &byte, 1) <= 0)
+			break;
+		if (asked)
+			kill(opener, SIGKILL);
+		if (waitpid(opener, NULL, asked ? 0 : WNOHANG) != opener)
+			continue;
+		replaced++;
+		opener = fork_opener(sock, control, outputs, num_outputs);
+		if (write(control, &byte, 1) != 1)
+			break;
+	}
+	if (opener > 0) {
+		kill(opener, SIGKILL);
+		waitpid(opener, NULL, 0); /* what it cost is part of what the program cost */
+	}
+	_exit(0);
+}
+
+int broker_start(const char *const *outputs, size_t num_outputs, struct door **ret, struct err *err)
+{
+	int sock[2], control[2];
+	struct door *door = calloc(1, sizeof(*door));
+	struct broker *b = calloc(1, sizeof(*b));
+
+	if (!door || !b) {
+		free(door);
+		free(b);
+		return err_oom(err);
+	}
+	door->proc_fd = door->root_fd = -1;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0 ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) < 0) {
+		free(door);
+		free(b);
+		return err_set(err, errno, "socketpair: %s", strerror(errno));
+	}
+	*b = (struct broker){ .sock = sock[0], .control = control[0] };
+	b->pid = fork();
+	if (!b->pid) {
+		detach(sock[1], control[1]);
+		wait_for_end(sock[1], control[1], outputs, num_outputs);
+	}
+	close(sock[1]);
+	close(control[1]);
+	door->broker = b;
+	if (b->pid < 0) {
+		door_free(door);
+		return err_set(err, errno, "fork: %s", strerror(errno));
+	}
+	*ret = door;
+	return 0;
+}
+
+void broker_free(struct broker *b)
+{
+	if (!b)
+		return;
+	close(b->sock);
+	close(b->control); /* who waits sees it and ends */
+	if (b->pid > 0) {
+		while (waitpid(b->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	free(b);
+}
+
+unsigned int broker_replaced(const struct door *door)
+{
+	return door->broker ? door->broker->replaced : 0;
+}
+
+/* ---- asking ---- */
+
+/* The one that opens hangs: another takes its place. Files being written are lost with it. */
+static void replace(struct broker *b)
+{
+	char byte = REPLACE;
+
+	b->replaced++;
+	if (write(b->control, &byte, 1) != 1)
+		b->broken = true;
+	while (!b->broken) {
+		struct pollfd poll_fd = { .fd = b->control, .events = POLLIN };
+		int n = poll(&poll_fd, 1, BROKER_WAIT_MS);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || read(b->control, &byte, 1) != 1)
+			b->broken = true;
+		else if (byte == REPLACE)
+			return;
+	}
+}
+
+/* Milliseconds until `deadline_ns`, at least 0. */
+static int left_ms(uint64_t deadline_ns)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	return now >= deadline_ns ? 0 : (int)((deadline_ns - now) / 1000000 + 1);
+}
+
+/* A packet: 0; -EAGAIN when who should have answered died and was replaced. */
+static int wait_packet(struct broker *b, uint64_t deadline)
+{
+	for (;;) {
+		struct pollfd fds[] = { { .fd = b->sock, .events = POLLIN },
+					{ .fd = b->control, .events = POLLIN } };
+		int n = poll(fds, 2, left_ms(deadline));
+		char byte;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ETIMEDOUT;
+		if (fds[0].revents)
+			return 0;
+		if (read(b->control, &byte, 1) != 1)
+			return -EPIPE;
+		b->replaced++;
+		return -EAGAIN;
+	}
+}
+
+/* 0 or -errno. Answers to requests that were given up are thrown away. */
+static int receive_answer(struct broker *b, uint32_t seq, struct broker_answer *ret, int *ret_fd)
+{
+	uint64_t deadline = clock_monotonic_ns() + BROKER_WAIT_MS * UINT64_C(1000000);
+
+	for (;;) {
+		int r = wait_packet(b, deadline), n;
+
+		if (r < 0)
+			return r;
+		n = broker_receive(b->sock, ret, sizeof(*ret), ret_fd);
+		if (n == (int)sizeof(*ret) && ret->seq == seq) {
+			ret->err.msg[sizeof(ret->err.msg) - 1] = '\0';
+			return 0;
+		}
+		closep(ret_fd);
+		*ret_fd = -1;
+		if (n <= 0)
+			return n < 0 ? n : -EPIPE;
+	}
+}
+
+static int ask_broker(struct broker *b, struct broker_ask *ask, const char *text, int with,
+		      struct broker_answer *ret, int *ret_fd, struct err *err)
+{
+	size_t len = strlen(text), size = offsetof(struct broker_ask, text) + len + 1;
+	int r;
+
+	*ret_fd = -1;
+	if (b->broken)
+		return err_set(err, EPIPE, "the process that opens files has ended");
+	if (len >= sizeof(ask->text))
+		return err_set(err, ENAMETOOLONG, "the name is too long");
+	memcpy(ask->text, text, len + 1);
+	r = -EAGAIN;
+	for (int i = 0; r == -EAGAIN && i < MAX_REPEATS; i++) {
+		ask->seq = ++b->seq;
+		r = broker_send(b->sock, ask, size, with);
+		if (!r)
+			r = receive_answer(b, ask->seq, ret, ret_fd);
+	}
+	if (r == -EAGAIN)
+		return err_set(err, EIO, "it ended the process that opens files, %d times", MAX_REPEATS);
+	if (r == -ETIMEDOUT) {
+		replace(b);
+		return err_set(err, ETIMEDOUT, "opening it took more than %d seconds", BROKER_WAIT_MS / 1000);
+	}
+	if (r < 0) {
+		b->broken = true;
+		return err_set(err, -r, "the process that opens files has ended: %s", strerror(-r));
+	}
+	return 0;
+}
+
+static void take_err(const struct broker_answer *answer, struct err *err)
+{
+	if (err)
+		*err = answer->err;
+}
+
+static enum door_refusal take_file(struct broker_answer *answer, int fd, struct door_file *ret, struct err *err)
+{
+	if (answer->result == DOOR_OK && fd < 0) {
+		err_set(err, EMFILE, "the descriptor did not arrive: too many open files?");
+		return DOOR_FAILED;
+	}
+	if (answer->result != DOOR_OK) {
+		closep(&fd);
+		take_err(answer, err);
+		return (unsigned int)answer->result < DOOR_NUM_REFUSALS ? (enum door_refusal)answer->result
+									  : DOOR_FAILED;
+	}
+	*ret = answer->file;
+	ret->fd = fd;
+	return DOOR_OK;
+}
+
+enum door_refusal broker_open_mapping(struct broker *b, const struct door_mapping *mapping, const pid_t *also,
+				      size_t num_also, struct door_file *ret, struct err *err)
+{
+	struct broker_ask ask = { .op = BROKER_MAPPING,
+				  .pid = mapping->pid,
+				  .start = mapping->start,
+				  .end = mapping->end,
+				  .maj = mapping->maj,
+				  .min = mapping->min,
+				  .ino = mapping->ino };
+	struct broker_answer answer;
+	int fd;
+
+	for (; ask.num_also < num_also && ask.num_also < BROKER_MAX_ALSO; ask.num_also++)
+		ask.also[ask.num_also] = also[ask.num_also];
+	if (ask_broker(b, &ask, mapping->path, -1, &answer, &fd, err) < 0)
+		return DOOR_FAILED;
+	return take_file(&answer, fd, ret, err);
+}
+
+enum door_refusal broker_open(struct broker *b, enum broker_op op, pid_t pid, const char *path,
+			      enum door_want want, struct door_file *ret, struct err *err)
+{
+	struct broker_ask ask = { .op = op, .pid = pid, .want = want };
+	struct broker_answer answer;
+	int fd;
+
+	if (ask_broker(b, &ask, path, -1, &answer, &fd, err) < 0)
+		return DOOR_FAILED;
+	return take_file(&answer, fd, ret, err);
+}
+
+int broker_open_text(struct broker *b, enum broker_op op, pid_t pid, uint32_t text, const char *name,
+		     struct err *err)
+{
+	struct broker_ask ask = { .op = op, .pid = pid, .want = text };
+	struct broker_answer answer;
+	int fd, r;
+
+	r = ask_broker(b, &ask, name, -1, &answer, &fd, err);
+	if (r < 0)
+		return r;
+	if (answer.result < 0) {
+		closep(&fd);
+		take_err(&answer, err);
+		return answer.result;
+	}
+	return fd >= 0 ? fd : err_set(err, EMFILE, "the descriptor did not arrive: too many open files?");
+}
+
+int broker_number(struct broker *b, enum broker_op op, pid_t pid, const char *text, int with, uint64_t *ret,
+		  struct err *err)
+{
+	struct broker_ask ask = { .op = op, .pid = pid };
+	struct broker_answer answer;
+	int fd, r;
+
+	r = ask_broker(b, &ask, text, with, &answer, &fd, err);
+	if (r < 0)
+		return r;
+	closep(&fd);
+	take_err(&answer, answer.result < 0 ? err : NULL);
+	*ret = answer.value;
+	return answer.result;
+}
+
+int broker_tracepoint(struct broker *b, const char *subsys, const char *name, uint64_t *ret, struct err *err)
+{
+	char text[PATH_MAX];
+
+	if ((size_t)snprintf(text, sizeof(text), "%s:%s", subsys, name) >= sizeof(text))
+		return err_set(err, ENAMETOOLONG, "the name is too long");
+	return broker_number(b, BROKER_TRACEPOINT, 0, text, -1, ret, err);
+}
+
+/* ---- outputs ---- */
+
+static int64_t out_open(void *data, const char *path, int *ret_fd, struct err *err)
+{
+	struct broker_ask ask = { .op = BROKER_OUT_OPEN };
+	struct broker_answer answer;
+	int r = ask_broker(data, &ask, path, -1, &answer, ret_fd, err);
+
+	if (r < 0)
+		return r;
+	if (answer.result < 0) {
+		take_err(&answer, err);
+		return answer.result;
+	}
+	if (*ret_fd < 0)
+		return err_set(err, EMFILE, "%s: its descriptor did not arrive", path);
+	return (int64_t)(answer.value & INT64_MAX);
+}
+
+static int out_end(struct broker *b, enum broker_op op, int64_t handle, struct err *err)
+{
+	struct broker_ask ask = { .op = op, .value = (uint64_t)handle };
+	struct broker_answer answer;
+	int fd, r;
+
+	r = ask_broker(b, &ask, "", -1, &answer, &fd, err);
+	if (r < 0)
+		return r;
+	closep(&fd);
+	take_err(&answer, answer.result < 0 ? err : NULL);
+	return answer.result;
+}
+
+static int out_commit(void *data, int64_t handle, struct err *err)
+{
+	return out_end(data, BROKER_OUT_COMMIT, handle, err);
+}
+
+static void out_abort(void *data, int64_t handle)
+{
+	out_end(data, BROKER_OUT_ABORT, handle, NULL);
+}
+
+const struct outfile_opener *broker_opener(struct door *door)
+{
+	struct broker *b = door->broker;
+
+	if (!b)
+		return NULL;
+	b->opener = (struct outfile_opener){ out_open, out_commit, out_abort, b };
+	return &b->opener;
+}

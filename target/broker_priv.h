@@ -1,0 +1,67 @@
+/* The broker's messages. One packet each way; a descriptor travels beside an answer (SCM_RIGHTS). */
+#pragma once
+
+#include "base/err.h"
+#include "target/door.h"
+
+#include <limits.h>
+#include <stdint.h>
+
+enum broker_op {
+	BROKER_MAPPING,
+	BROKER_OPEN,
+	BROKER_PERFMAP,
+	BROKER_PROC,       /* /proc/PID/text */
+	BROKER_TEXT,       /* `want` is an enum door_text */
+	BROKER_TASKS,      /* a directory: /proc or /proc/PID/task */
+	BROKER_LOGS,       /* a directory: `want` as door_open_logs has it */
+	BROKER_CGROUP,     /* a directory: text, `want` 1 = unified */
+	BROKER_CGROUP_DIR, /* the same by the directory's own name */
+	BROKER_TRACEPOINT, /* text: "SUBSYS:NAME"; a number, as the next two */
+	BROKER_NAMESPACE,  /* text: which */
+	BROKER_POPULATED,  /* of the cgroup whose directory comes along */
+	BROKER_OUT_OPEN,   /* text: the name; value of the answer: its handle */
+	BROKER_OUT_COMMIT, /* value: the handle */
+	BROKER_OUT_ABORT,
+};
+
+enum { BROKER_MAX_ALSO = 16, BROKER_WAIT_MS = 2000 };
+
+struct broker_ask {
+	uint32_t seq;
+	uint32_t op; /* enum broker_op */
+	int32_t pid;
+	uint32_t want;
+	uint64_t start, end, ino, value;
+	uint32_t maj, min;
+	uint32_t num_also;
+	int32_t also[BROKER_MAX_ALSO];
+	char text[PATH_MAX]; /* NUL-terminated; only as much as is needed is sent */
+};
+
+struct broker_answer {
+	uint32_t seq;
+	int32_t result; /* enum door_refusal, or 0 and -errno */
+	uint64_t value;
+	struct door_file file; /* fd means nothing here */
+	struct err err;
+};
+
+/* 0 or -errno; fd -1 = none. Not interrupted by signals. */
+int broker_send(int sock, const void *bytes, size_t size, int fd);
+/* Size of the packet, 0 at the end, or -errno. *ret_fd (close-on-exec) is -1 when none came; more than one is closed. */
+int broker_receive(int sock, void *bytes, size_t size, int *ret_fd);
+
+/* The asking side, for door.c: as the functions of door.h are, but descriptors in place of text. */
+struct broker;
+enum door_refusal broker_open_mapping(struct broker *b, const struct door_mapping *mapping, const pid_t *also,
+				      size_t num_also, struct door_file *ret, struct err *err);
+enum door_refusal broker_open(struct broker *b, enum broker_op op, pid_t pid, const char *path,
+			      enum door_want want, struct door_file *ret, struct err *err);
+int broker_open_text(struct broker *b, enum broker_op op, pid_t pid, uint32_t text, const char *name,
+		     struct err *err);
+/* `with`: a descriptor that goes along, or -1. */
+int broker_number(struct broker *b, enum broker_op op, pid_t pid, const char *text, int with, uint64_t *ret,
+		  struct err *err);
+int broker_tracepoint(struct broker *b, const char *subsys, const char *name, uint64_t *ret, struct err *err);
+void broker_free(struct broker *b); /* NULL is fine */

@@ -1,0 +1,239 @@
+#include "target/broker_serve.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/outfile.h"
+#include "base/vec.h"
+#include "target/broker_priv.h"
+#include "target/door_priv.h"
+
+enum { MAX_FILES = 64 }; /* being written at a time */
+
+struct server {
+	struct door *door;
+	const char *const *outputs;
+	size_t num_outputs;
+	VEC(struct outfile *) files; /* by handle; NULL: done with */
+};
+
+static void keep(cap_t caps, cap_value_t cap, cap_t had)
+{
+	cap_flag_value_t value;
+
+	if (cap_get_flag(had, cap, CAP_PERMITTED, &value) < 0 || value != CAP_SET)
+		return;
+	cap_set_flag(caps, CAP_PERMITTED, 1, &cap, CAP_SET);
+	cap_set_flag(caps, CAP_EFFECTIVE, 1, &cap, CAP_SET);
+}
+
+void broker_limit_capabilities(void)
+{
+	/* Opening /proc/PID/map_files and memory, kernel symbols, private directories. */
+	static const cap_value_t needed[] = { CAP_SYS_PTRACE, CAP_SYSLOG, CAP_DAC_READ_SEARCH };
+	cap_t had = cap_get_proc(), caps = cap_init();
+
+	if (had && caps) {
+		for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+			keep(caps, needed[i], had);
+		/* What it stands in for: Linux 5.9. */
+		keep(caps, CAP_IS_SUPPORTED(CAP_CHECKPOINT_RESTORE) ? CAP_CHECKPOINT_RESTORE : CAP_SYS_ADMIN,
+		     had);
+		/* Outputs go where root may write, also into somebody's directory. */
+		keep(caps, CAP_DAC_OVERRIDE, had);
+		for (cap_value_t cap = 0; CAP_IS_SUPPORTED(cap); cap++) {
+			cap_flag_value_t value;
+
+			if (cap_get_flag(caps, cap, CAP_PERMITTED, &value) == 0 && value == CAP_CLEAR)
+				cap_drop_bound(cap);
+		}
+		cap_set_proc(caps);
+	}
+	cap_free(had);
+	cap_free(caps);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static int answer_mapping(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
+{
+	struct door_mapping mapping = { .pid = ask->pid,
+					.start = ask->start,
+					.end = ask->end,
+					.maj = ask->maj,
+					.min = ask->min,
+					.ino = ask->ino,
+					.path = ask->text };
+	size_t num = ask->num_also < BROKER_MAX_ALSO ? ask->num_also : BROKER_MAX_ALSO;
+
+	ret->result = (int32_t)door_open_mapping(s->door, &mapping, ask->also, num, &ret->file, &ret->err);
+	return ret->result == DOOR_OK ? ret->file.fd : -1;
+}
+
+static int answer_file(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
+{
+	if (ask->op == BROKER_PERFMAP)
+		ret->result = (int32_t)door_open_perfmap(s->door, ask->pid, &ret->file, &ret->err);
+	else
+		ret->result = (int32_t)door_open(s->door, ask->pid, ask->text, (enum door_want)ask->want,
+						 &ret->file, &ret->err);
+	return ret->result == DOOR_OK ? ret->file.fd : -1;
+}
+
+static int answer_descriptor(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
+{
+	int fd = -EINVAL;
+
+	if (ask->op == BROKER_PROC)
+		fd = door_open_proc(s->door, ask->pid, ask->text, &ret->err);
+	else if (ask->op == BROKER_TEXT)
+		fd = door_open_text(s->door, (enum door_text)ask->want, &ret->err);
+	else if (ask->op == BROKER_TASKS)
+		fd = door_open_tasks(s->door, ask->pid, &ret->err);
+	else if (ask->op == BROKER_LOGS)
+		fd = door_open_logs(s->door, ask->want);
+	else if (ask->op == BROKER_CGROUP)
+		fd = door_open_cgroup(s->door, ask->want, ask->text, &ret->err);
+	else if (ask->op == BROKER_CGROUP_DIR)
+		fd = door_open_cgroup_dir(s->door, ask->text, &ret->err);
+	ret->result = fd < 0 ? fd : 0;
+	return fd;
+}
+
+static void answer_tracepoint(struct server *s, struct broker_ask *ask, struct broker_answer *ret)
+{
+	char *colon = strchr(ask->text, ':');
+
+	if (!colon) {
+		ret->result = err_set(&ret->err, EINVAL, "no tracepoint");
+		return;
+	}
+	*colon = '\0';
+	ret->result = door_tracepoint_id(s->door, ask->text, colon + 1, &ret->value, &ret->err);
+}
+
+static bool is_output(const struct server *s, const char *path)
+{
+	for (size_t i = 0; i < s->num_outputs; i++) {
+		if (!strcmp(s->outputs[i], path))
+			return true;
+	}
+	return false;
+}
+
+/* A descriptor of the new file; it stays ours. */
+static int answer_out_open(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
+{
+	struct outfile *file;
+
+	if (!is_output(s, ask->text) || s->files.len >= MAX_FILES) {
+		ret->result = err_set(&ret->err, EPERM, "no output of this program");
+		return -1;
+	}
+	ret->result = outfile_open(ask->text, &file, &ret->err);
+	if (ret->result < 0)
+		return -1;
+	if (!vec_push(&s->files, file)) {
+		outfile_abort(file);
+		ret->result = err_oom(&ret->err);
+		return -1;
+	}
+	ret->value = s->files.len - 1;
+	return outfile_fd(file);
+}
+
+static void answer_out_end(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
+{
+	struct outfile *file = ask->value < s->files.len ? s->files.data[ask->value] : NULL;
+
+	if (!file) {
+		ret->result = err_set(&ret->err, EBADF, "the file was lost with the process that opened it");
+		return;
+	}
+	s->files.data[ask->value] = NULL;
+	if (ask->op == BROKER_OUT_COMMIT)
+		ret->result = outfile_commit(file, &ret->err);
+	else
+		outfile_abort(file);
+	while (s->files.len && !s->files.data[s->files.len - 1])
+		s->files.len--;
+}
+
+/* The descriptor to send along, or -1; *ours: it is not to be closed. */
+static int answer(struct server *s, struct broker_ask *ask, int with, struct broker_answer *ret, bool *ours)
+{
+	*ours = false;
+	switch ((enum broker_op)ask->op) {
+	case BROKER_MAPPING:
+		return answer_mapping(s, ask, ret);
+	case BROKER_OPEN:
+	case BROKER_PERFMAP:
+		return answer_file(s, ask, ret);
+	case BROKER_PROC:
+	case BROKER_TEXT:
+	case BROKER_TASKS:
+	case BROKER_LOGS:
+	case BROKER_CGROUP:
+	case BROKER_CGROUP_DIR:
+		return answer_descriptor(s, ask, ret);
+	case BROKER_TRACEPOINT:
+		answer_tracepoint(s, ask, ret);
+		return -1;
+	case BROKER_NAMESPACE:
+		ret->result = door_namespace(s->door, ask->pid, ask->text, &ret->value);
+		return -1;
+	case BROKER_POPULATED:
+		ret->value = door_cgroup_populated(s->door, with);
+		return -1;
+	case BROKER_OUT_OPEN:
+		*ours = true;
+		return answer_out_open(s, ask, ret);
+	case BROKER_OUT_COMMIT:
+	case BROKER_OUT_ABORT:
+		answer_out_end(s, ask, ret);
+		return -1;
+	}
+	ret->result = err_set(&ret->err, EINVAL, "no such request");
+	return -1;
+}
+
+void broker_serve(int sock, const char *const *outputs, size_t num_outputs)
+{
+	struct server s = { .outputs = outputs, .num_outputs = num_outputs };
+	struct broker_ask ask;
+	struct err err = { 0 };
+	int n, with;
+
+	if (door_new(&s.door, &err) < 0)
+		return;
+	while ((n = broker_receive(sock, &ask, sizeof(ask), &with)) != 0) {
+		struct broker_answer reply = { .file.fd = -1 };
+		bool ours;
+		int fd;
+
+		if (n < (int)offsetof(struct broker_ask, text)) {
+			closep(&with);
+			break;
+		}
+		ask.text[(size_t)n - offsetof(struct broker_ask, text) < sizeof(ask.text)
+				 ? (size_t)n - offsetof(struct broker_ask, text)
+				 : sizeof(ask.text) - 1] = '\0';
+		reply.seq = ask.seq;
+		fd = answer(&s, &ask, with, &reply, &ours);
+		closep(&with);
+		n = broker_send(sock, &reply, sizeof(reply), fd);
+		if (!ours)
+			closep(&fd);
+		if (n < 0)
+			break;
+	}
+	for (size_t i = 0; i < s.files.len; i++)
+		outfile_abort(s.files.data[i]);
+	vec_deinit(&s.files);
+	door_free(s.door);
+}

@@ -1,0 +1,228 @@
+/* The broker against the plain door, and what happens when its process hangs or dies. */
+#include "target/broker.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/outfile.h"
+#include "base/strbuf.h"
+#include "target/door.h"
+#include "test/check.h"
+
+struct ids {
+	pid_t id[100000];
+	size_t num;
+};
+
+static int add_id(void *data, pid_t id)
+{
+	struct ids *ids = data;
+
+	if (ids->num < 100000)
+		ids->id[ids->num++] = id;
+	return 0;
+}
+
+static pid_t parent_of(pid_t pid)
+{
+	char path[64], text[512] = "";
+	FILE *file;
+	int ppid = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "r");
+	if (!file)
+		return 0;
+	if (fread(text, 1, sizeof(text) - 1, file) && strrchr(text, ')'))
+		sscanf(strrchr(text, ')') + 1, " %*c %d", &ppid);
+	fclose(file);
+	return ppid;
+}
+
+/* The process that opens: a grandchild of ours; 0 when there is none. */
+static pid_t find_opener(void)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	pid_t found = 0;
+
+	while (dir && (entry = readdir(dir)) && !found) {
+		pid_t pid = atoi(entry->d_name);
+
+		if (pid > 1 && parent_of(pid) > 1 && parent_of(parent_of(pid)) == getpid())
+			found = pid;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static void test_same_answers(struct door *door, struct door *plain)
+{
+	struct door_file a = { 0 }, b = { 0 };
+	struct strbuf x = { 0 }, y = { 0 };
+	struct ids *ids = calloc(1, sizeof(*ids));
+	struct err err = { 0 };
+	uint64_t id = 0, want = 0;
+	char byte = 0;
+
+	CHECK(door_open(door, 0, "/proc/self/exe", DOOR_ELF, &a, &err) != DOOR_OK);
+	CHECK(door_open(door, 0, "/bin/sh", DOOR_ELF, &a, &err) == DOOR_OK);
+	CHECK(door_open(plain, 0, "/bin/sh", DOOR_ELF, &b, &err) == DOOR_OK);
+	CHECK(a.ino == b.ino && a.dev == b.dev && a.size == b.size && a.mtime_ns == b.mtime_ns);
+	CHECK(pread(a.fd, &byte, 1, 0) == 1 && byte == 0x7f);
+	close(a.fd);
+	close(b.fd);
+	CHECK(door_open(door, 0, "/nowhere", DOOR_ELF, &a, &err) == DOOR_GONE && err.msg[0]);
+	CHECK(door_open(door, 0, "/dev/null", DOOR_ELF, &a, &err) == DOOR_NOT_REGULAR);
+
+	CHECK(door_read_proc(door, getppid(), "comm", 256, &x, NULL, &err) == 0);
+	CHECK(door_read_proc(plain, getppid(), "comm", 256, &y, NULL, &err) == 0);
+	CHECK_STR(x.data, y.data);
+	CHECK(door_read_proc(door, 4500000, "comm", 256, &x, NULL, &err) == -ESRCH);
+	CHECK(door_read_proc(door, getpid(), "root/etc/passwd", 256, &x, NULL, &err) == -EINVAL);
+	strbuf_clear(&x);
+	strbuf_clear(&y);
+	CHECK(door_read_text(door, DOOR_CPUS_ONLINE, &x, &err) == 0);
+	CHECK(door_read_text(plain, DOOR_CPUS_ONLINE, &y, &err) == 0);
+	CHECK_STR(x.data, y.data);
+	strbuf_deinit(&x);
+	strbuf_deinit(&y);
+
+	CHECK(ids && door_each_task(door, getpid(), add_id, ids, &err) == 0);
+	CHECK(ids->num == 1 && ids->id[0] == getpid());
+	CHECK(door_each_task(door, 4500000, add_id, ids, &err) == -ESRCH);
+	CHECK(door_each_task(door, 0, add_id, ids, &err) == 0 && ids->num > 2);
+	free(ids);
+
+	CHECK(door_tracepoint_id(door, "sched", "sched_switch", &id, &err) ==
+	      door_tracepoint_id(plain, "sched", "sched_switch", &want, &err));
+	CHECK(id == want);
+	CHECK(door_tracepoint_id(door, "..", "x", &id, &err) == -EINVAL);
+}
+
+static void test_mapping(struct door *door)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[4096], path[4096] = "";
+	struct door_mapping m = { .pid = getpid(), .path = path };
+	struct door_file file = { .fd = -1 };
+	struct stat st;
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		char prot[8];
+
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %*x %x:%x %" SCNu64 " %4095s", &m.start, &m.end, prot,
+			   &m.maj, &m.min, &m.ino, path) == 7 && prot[2] == 'x' && *path == '/')
+			break;
+	}
+	if (maps)
+		fclose(maps);
+	CHECK(door_open_mapping(door, &m, NULL, 0, &file, NULL) == DOOR_OK);
+	CHECK(fstat(file.fd, &st) == 0 && st.st_ino == file.ino);
+	close(file.fd);
+}
+
+static void write_output(struct door *door, const char *path, int expect)
+{
+	struct outfile *out = NULL;
+	struct err err = { 0 };
+	int r = outfile_open_by(broker_opener(door), path, &out, &err);
+
+	CHECK_MSG(r == expect, "%s: %d %s", path, r, err.msg);
+	if (r)
+		return;
+	fputs("text\n", outfile_stream(out));
+	CHECK(access(path, F_OK) < 0); /* not there before it is whole */
+	CHECK(outfile_commit(out, &err) == 0);
+}
+
+static void test_outputs(struct door *door, const char *allowed, const char *other)
+{
+	struct outfile *out = NULL;
+	char text[16] = "";
+	FILE *file;
+
+	write_output(door, allowed, 0);
+	file = fopen(allowed, "r");
+	CHECK(file && fgets(text, sizeof(text), file));
+	CHECK_STR(text, "text\n");
+	if (file)
+		fclose(file);
+	CHECK(unlink(allowed) == 0);
+	write_output(door, other, -EPERM);
+	CHECK(outfile_open_by(broker_opener(door), allowed, &out, NULL) == 0);
+	fputs("more\n", outfile_stream(out));
+	outfile_abort(out);
+	CHECK(access(allowed, F_OK) < 0);
+}
+
+/* A file system that does not answer is a process that does not run. */
+static void test_hang(struct door *door)
+{
+	struct strbuf text = { 0 };
+	struct err err = { 0 };
+	pid_t opener = find_opener();
+	uint64_t start = clock_monotonic_ns(), ns;
+
+	CHECK(opener && kill(opener, SIGSTOP) == 0);
+	CHECK(door_read_text(door, DOOR_CPUS_ONLINE, &text, &err) == -ETIMEDOUT);
+	ns = clock_monotonic_ns() - start;
+	CHECK(ns > 1900000000u && ns < 4000000000u);
+	CHECK(broker_replaced(door) == 1);
+	CHECK(door_read_text(door, DOOR_CPUS_ONLINE, &text, &err) == 0 && text.len);
+	CHECK(find_opener() && find_opener() != opener);
+	strbuf_deinit(&text);
+}
+
+/* Wherever it dies, between requests or in one, the request is answered. */
+static void test_death(struct door *door)
+{
+	for (int i = 0; i < 20; i++) {
+		struct strbuf text = { 0 };
+		struct err err = { 0 };
+		pid_t opener = find_opener();
+
+		CHECK(opener && kill(opener, SIGKILL) == 0);
+		CHECK_MSG(door_read_text(door, DOOR_CPUS_ONLINE, &text, &err) == 0 && text.len, "%s", err.msg);
+		strbuf_deinit(&text);
+	}
+	CHECK(broker_replaced(door) > 15);
+}
+
+int main(void)
+{
+	char dir[] = "/var/tmp/ringfold-test-XXXXXX", allowed[64], other[64];
+	const char *outputs[] = { allowed };
+	struct door *door = NULL, *plain = NULL;
+	struct err err = { 0 };
+	pid_t opener;
+
+	CHECK(mkdtemp(dir));
+	snprintf(allowed, sizeof(allowed), "%s/allowed", dir);
+	snprintf(other, sizeof(other), "%s/other", dir);
+	if (broker_start(outputs, 1, &door, &err) < 0 || door_new(&plain, &err) < 0) {
+		fprintf(stderr, "%s\n", err.msg);
+		return 1;
+	}
+	test_same_answers(door, plain);
+	test_mapping(door);
+	test_outputs(door, allowed, other);
+	test_hang(door);
+	test_death(door);
+	opener = find_opener();
+	CHECK(opener);
+	door_free(door);
+	CHECK(kill(opener, 0) < 0); /* nothing is left behind */
+	door_free(plain);
+	CHECK(rmdir(dir) == 0);
+	return check_done();
+}

@@ -1,0 +1,138 @@
+/* What a jailed process can do no more, tried one by one, each in a process of its own. */
+#include "target/jail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "test/check.h"
+
+static int open_shadow(void)
+{
+	return open("/etc/shadow", O_RDONLY | O_CLOEXEC);
+}
+
+static int open_legacy(void)
+{
+#ifdef SYS_open
+	return (int)syscall(SYS_open, "/etc/passwd", O_RDONLY);
+#else
+	errno = EPERM;
+	return -1;
+#endif
+}
+
+static int make_socket(void)
+{
+	return socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static int run_program(void)
+{
+	char *argv[] = { "/bin/true", NULL };
+
+	return execv(argv[0], argv);
+}
+
+static int make_process(void)
+{
+	return fork();
+}
+
+static int open_perf_event(void)
+{
+	return (int)syscall(SYS_perf_event_open, NULL, 0, -1, -1, 0);
+}
+
+static int end_parent(void)
+{
+	return kill(getppid(), 0);
+}
+
+static int map_code(void)
+{
+	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0;
+}
+
+static int make_code(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return page == MAP_FAILED ? 0 : mprotect(page, 4096, PROT_READ | PROT_EXEC);
+}
+
+static int remove_file(void)
+{
+	return unlink("/nowhere/at/all");
+}
+
+static const struct {
+	const char *what;
+	int (*attempt)(void);
+} attempts[] = {
+	{ "open", open_shadow },         { "the old open", open_legacy }, { "socket", make_socket },
+	{ "exec", run_program },         { "fork", make_process },        { "perf_event_open", open_perf_event },
+	{ "kill", end_parent },          { "executable memory", map_code }, { "made executable", make_code },
+	{ "unlink", remove_file },
+};
+
+/* 0: refused with EPERM; 1: allowed; 2: the jail could not be entered. */
+static int outcome(int (*attempt)(void))
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		struct err err = { 0 };
+
+		if (jail_enter(0, &err) < 0) {
+			fprintf(stderr, "%s\n", err.msg);
+			_exit(2);
+		}
+		_exit(attempt() < 0 && errno == EPERM ? 0 : 1);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return 3;
+	return WEXITSTATUS(status);
+}
+
+/* "CapEff: 0000000000000000" and the like, from its own status; read before the jail closes the way. */
+static int has_nothing(void)
+{
+	char text[4096] = "";
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	struct err err = { 0 };
+
+	if (fd < 0 || jail_enter(0, &err) < 0 || pread(fd, text, sizeof(text) - 1, 0) <= 0)
+		return 2;
+	return !(strstr(text, "CapEff:\t0000000000000000") && strstr(text, "CapPrm:\t0000000000000000") &&
+		 strstr(text, "CapAmb:\t0000000000000000") && strstr(text, "NoNewPrivs:\t1") &&
+		 strstr(text, "Seccomp:\t2"));
+}
+
+int main(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(has_nothing());
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+#if defined(__SANITIZE_ADDRESS__)
+	fprintf(stderr, "SKIP: sanitizers need what the filter forbids; a plain build tries it\n");
+#else
+	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+		int got = outcome(attempts[i].attempt);
+
+		CHECK_MSG(got == 0, "%s: %s", attempts[i].what, got == 1 ? "not refused" : "no answer");
+	}
+#endif
+	return check_done();
+}
