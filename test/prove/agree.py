@@ -9,7 +9,8 @@ against ours: first by its address, or where a perf prints offsets in the file (
 leaves alone. What differs is listed by class: who ends early and where, or where both go different ways. The classes are
 explained in docs/differences.md. Fails when a header differs, or when ours is the shorter one or goes another way, and no
 other perf agrees with ours, in more samples of a row than it may (a column of the table below). Against perf 6.1 alone
-nothing is judged: it loses libc in half of the programs that were started by fork and exec.
+nothing is judged: it loses libc in half of the programs that were started by fork and exec. `ringfold fold` of the file
+must print what the recording printed, byte for byte (but for -a, where files are gone by then and others' maps spliced).
 """
 import argparse, collections, os, re, shlex, shutil, signal, subprocess, sys, tempfile, time
 
@@ -180,6 +181,14 @@ def record(row, path):
     return read_script(open(f'{path}.txt', errors='surrogateescape'))
 
 
+def judge_fold(row, path):
+    done = subprocess.run([args.ringfold, 'fold', '-q', '--include-idle', '-f', 'perf-script', path], stdout=subprocess.PIPE)
+    same = done.returncode == 0 and done.stdout == open(f'{path}.txt', 'rb').read()
+    ok = None if '-a' in row[3] else same
+    print(f'{row[0]}: fold prints {"the same" if same else "something else"}: {"not judged" if ok is None else "ok" if ok else "FAILED"}')
+    return ok
+
+
 def compare_heads(ours, theirs):
     """The class of a difference between two headers; None = there is none."""
     if ours == theirs:
@@ -232,8 +241,7 @@ def main():
     passed = failed = skipped = 0
     readers = list(perfs())
     if not readers:
-        print('SKIP: no perf is installed')
-        return 1 if os.environ.get('TEST_NO_SKIP') else 77
+        print('no perf is installed: only fold is judged')
     for row in ROWS:
         if args.only and row[0] not in args.only.split(','):
             continue
@@ -246,6 +254,9 @@ def main():
             row[2]()
         path = f'{tmp}/{row[0]}.data'
         ours = record(row, path)
+        ok = judge_fold(row, path)
+        passed += ok is True
+        failed += ok is False
         for r in readers:
             r['samples'] = run_perf(r['command'], path)
         agreed = [any(i < len(r['samples']) and compare(o.chain, r['samples'][i].chain, r['by_offset'])[0] == 'equal'
