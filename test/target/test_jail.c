@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -36,9 +37,7 @@ static int make_socket(void)
 
 static int run_program(void)
 {
-	char *argv[] = { "/bin/true", NULL };
-
-	return execv(argv[0], argv);
+	return execl("/bin/true", "true", (char *)NULL);
 }
 
 static int make_process(void)
