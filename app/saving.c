@@ -105,6 +105,45 @@ static void survive_file_size_limit(void)
 	sigaction(SIGXFSZ, &action, NULL);
 }
 
+/* The recording goes on, but -q does not silence this. */
+static void tell_failure(const struct err *err)
+{
+	enum log_level level = log_get_level();
+
+	if (level < LOG_WARN)
+		log_set_level(LOG_WARN);
+	log_warn(NULL, "error: %s", err->msg);
+	log_set_level(level);
+}
+
+static void note_failure(struct saving *s, struct saved *file, struct err *err)
+{
+	if (file->failed)
+		return;
+	file->failed = true;
+	err_prefix(err, "%s: the first %llu bytes can be read, the rest is lost", file->path,
+		   (unsigned long long)perfdata_written(file->writer));
+	if (!s->failure.code)
+		s->failure = *err;
+	tell_failure(err);
+}
+
+/* False: no file is left that can be written to. */
+static bool flush(struct saving *s, bool now)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < s->files.len; i++) {
+		struct saved *file = &s->files.data[i];
+		struct err err = { 0 };
+
+		if (perfdata_write_flush(file->writer, now, &err) < 0)
+			note_failure(s, file, &err);
+		any |= !file->failed;
+	}
+	return any;
+}
+
 static int open_file(struct saving *s, const char *path, const struct perfdata_write_opts *opts,
 		     struct err *err)
 {
@@ -180,6 +219,7 @@ int saving_open(const struct saving_opts *opts, struct saving **ret, struct err 
 	r = tell_what_is_there(s, err);
 	if (r < 0)
 		return r;
+	flush(s, true);
 	*ret = steal_ptr(s);
 	return 0;
 }
@@ -225,42 +265,9 @@ void saving_record(struct saving *s, const struct record *rec)
 		perfdata_write_record(s->files.data[i].writer, rec, event);
 }
 
-/* The recording goes on, but -q does not silence this. */
-static void tell_failure(const struct err *err)
-{
-	enum log_level level = log_get_level();
-
-	if (level < LOG_WARN)
-		log_set_level(LOG_WARN);
-	log_warn(NULL, "error: %s", err->msg);
-	log_set_level(level);
-}
-
-static void note_failure(struct saving *s, struct saved *file, struct err *err)
-{
-	if (file->failed)
-		return;
-	file->failed = true;
-	err_prefix(err, "%s: the first %llu bytes can be read, the rest is lost", file->path,
-		   (unsigned long long)perfdata_written(file->writer));
-	if (!s->failure.code)
-		s->failure = *err;
-	tell_failure(err);
-}
-
 bool saving_flush(struct saving *s)
 {
-	bool any = false;
-
-	for (size_t i = 0; i < s->files.len; i++) {
-		struct saved *file = &s->files.data[i];
-		struct err err = { 0 };
-
-		if (perfdata_write_flush(file->writer, false, &err) < 0)
-			note_failure(s, file, &err);
-		any |= !file->failed;
-	}
-	return any;
+	return flush(s, false);
 }
 
 /* --- the end --- */

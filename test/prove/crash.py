@@ -43,7 +43,10 @@ def read_by_perf(path):
 def read_by_fold(path, unfinished):
     done = subprocess.run([args.ringfold, 'fold', '--include-idle', path], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, errors='replace')
-    check(done.returncode == 0, f'fold exits {done.returncode}: {done.stderr}')
+    if not done.stdout: # killed before the first sample
+        check(done.returncode == 3, f'fold of nothing exits {done.returncode}: {done.stderr}')
+    else:
+        check(done.returncode == 0, f'fold exits {done.returncode}: {done.stderr}')
     if unfinished:
         check('not finished' in done.stderr or 'unfinished' in done.stderr, f'fold does not say that it is unfinished: {done.stderr}')
     return sum(int(line.rsplit(' ', 1)[1]) for line in done.stdout.splitlines())
