@@ -9,9 +9,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 
-/* tools/lib/perf/include/perf/event.h */
-enum { PERFDATA_FINISHED_ROUND = 68 };
-
 static const uint64_t FLUSH_NS = 1000000000;
 static const uint16_t MISC_SIZE_IS_TOLD = 1u << 15; /* PERF_RECORD_MISC_BUILD_ID_SIZE */
 

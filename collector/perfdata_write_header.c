@@ -186,8 +186,11 @@ static void add_attrs(struct strbuf *b, const struct perfdata_writer *w, uint64_
 	}
 }
 
+/* With a first record that says nothing: perf calls a file without any broken. */
 static void add_file_header(struct strbuf *b, struct perfdata_writer *w)
 {
+	static const struct perf_event_header round = { .type = PERFDATA_FINISHED_ROUND,
+							.size = sizeof(round) };
 	size_t num = w->events.len;
 	struct file_header h = {
 		.size = sizeof(h),
@@ -198,11 +201,13 @@ static void add_file_header(struct strbuf *b, struct perfdata_writer *w)
 	h.attrs.offset = sizeof(h) + num * sizeof(uint64_t);
 	h.attrs.size = num * h.attr_size;
 	h.data.offset = h.attrs.offset + h.attrs.size;
+	h.data.size = w->size = sizeof(round);
 	w->records_at = h.data.offset;
 	strbuf_add(b, &h, sizeof(h));
 	for (size_t i = 0; i < num; i++)
 		add_u64(b, w->events.data[i].id);
 	add_attrs(b, w, sizeof(h));
+	strbuf_add(b, &round, sizeof(round));
 }
 
 bool write_size(struct perfdata_writer *w)

@@ -13,6 +13,7 @@ enum {
 	WRITE_MUCH = 256 << 10,    /* worth a system call */
 	WRITE_RECORD_MAX = 65528,  /* header.size has 16 bits, and records are multiples of 8 */
 	WRITE_EVENTS_MAX = 64,
+	PERFDATA_FINISHED_ROUND = 68, /* tools/lib/perf/include/perf/event.h */
 	WRITE_NAME_ALIGN = 64,     /* NAME_ALIGN of header.c: strings are padded to it */
 };
 

@@ -84,6 +84,9 @@ try:
         record.send_signal(signal.SIGKILL)
         killed = time.monotonic()
         record.communicate()
+        if not os.path.exists(path) or not os.path.getsize(path):
+            print('  before it had opened the file')
+            continue
         data = read_back(path, finished=False)
         missing = killed - data.last_ns / 1e9
         print(f'  {data.samples} samples, the last {missing:.2f} s before the kill, {data.data_size} bytes', flush=True)
