@@ -4,7 +4,8 @@
  * from the leaf outwards, an empty line. Read by stackcollapse-perf.pl, speedscope, Firefox Profiler, FlameScope, PerfView.
  *
  * Where perf and we differ on purpose: control characters in names are '?', as a newline in a comm would forge a
- * header; callers in the kernel are named by their call, not by the instruction behind it, which may be another function's.
+ * header; a task that is just ending and has no id left (-1) gets that of its process or 0, as readers expect digits
+ * (PerfView stops at anything else, without a word); callers in the kernel are named by their call, not by the instruction behind it, which may be another function's.
  */
 #include "output/format.h"
 
@@ -59,8 +60,10 @@ static void add_header(struct script *s, const struct profile_sample *sample)
 	uint64_t us = sample->time_ns / 1000;
 	const char *comm = sample->comm < p->comms.len ? p->comms.data[sample->comm] : NULL;
 
+	pid_t pid = sample->pid < 0 ? 0 : sample->pid;
+
 	add_name(s, comm ? comm : "");
-	strbuf_printf(&s->text, " %7d/%-7d ", sample->pid, sample->tid);
+	strbuf_printf(&s->text, " %7d/%-7d ", pid, sample->tid < 0 ? pid : sample->tid);
 	if (sample->cpu != UINT32_MAX)
 		strbuf_printf(&s->text, "[%03u] ", sample->cpu);
 	strbuf_printf(&s->text, "%5" PRIu64 ".%06" PRIu64 ": %10" PRIu64 " %*s: \n", us / 1000000,

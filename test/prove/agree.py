@@ -197,6 +197,8 @@ def compare_heads(ours, theirs):
         return None
     if ours[1:] == theirs[1:] and theirs[0] == f':{theirs[2]}':
         return 'theirs forgot the name of a thread after its EXIT record'
+    if '-1' in theirs[1:3] and ours[3:] == theirs[3:]:
+        return 'a task that is ending has no id left'
     if ours[1:] == theirs[1:] and ours[0].startswith('kworker/') and theirs[0].startswith('kworker/'):
         return 'a kernel worker changed its name, of which no record tells'
     return 'OTHER HEADER'
