@@ -441,9 +441,10 @@ static int open_recording(struct recording *r, struct err *err)
 	session.door = r->door;
 	session.regs_mask = collect.user_regs;
 	session.keep_build_ids = outputs_want_saving(&a->out);
-	if (collector_info(r->collector)->filtered && collect.target == TARGET_PIDS) {
-		session.pids = a->pids.data;
-		session.num_pids = a->pids.len;
+	if (collector_info(r->collector)->filtered) {
+		session.pids = collect.pids;
+		session.num_pids = collect.num_pids;
+		session.tids = collect.target == TARGET_TIDS;
 	}
 	session.containers = r->containers;
 	session.only_containers = by_containers(a) && collector_info(r->collector)->filtered;
@@ -453,8 +454,11 @@ static int open_recording(struct recording *r, struct err *err)
 	if (!ret)
 		ret = enter_jail(r, err);
 	/* From here on what targets control is read. */
-	if (!ret && (collect.target == TARGET_ALL || collect.target == TARGET_CGROUP))
+	if (!ret && (collect.target == TARGET_ALL || collect.target == TARGET_CGROUP ||
+		     collector_info(r->collector)->filtered))
 		ret = session_scan(r->session, err);
+	else if (!ret && collect.target != TARGET_COMMAND)
+		ret = session_scan_tasks(r->session, collect.pids, collect.num_pids, err);
 	return ret;
 }
 

@@ -456,25 +456,25 @@ static const struct place_seen *place_of(struct session *s, struct addrspace *sp
 	return live ? &live->place : NULL;
 }
 
-static bool process_wanted(struct session *s, struct addrspace *space, uint64_t now_ns)
+static bool is_wanted(struct session *s, struct addrspace *space, const struct record *rec)
 {
 	const struct place_seen *place;
 
 	if (s->opts.only_containers) {
-		place = place_of(s, space, now_ns);
+		place = place_of(s, space, rec->time_ns);
 		if (!place || !place->wanted)
 			return false;
 	}
-	if (s->opts.by_uid && addrspaces_uid(s->spaces, space) != s->opts.uid)
+	if (s->opts.by_uid && addrspaces_uid(s->spaces, space, rec->time_ns) != s->opts.uid)
 		return false;
-	return !s->opts.num_pids || pid_set_find(&s->wanted, space->pid);
+	return !s->opts.num_pids || pid_set_find(&s->wanted, s->opts.tids ? rec->tid : rec->pid);
 }
 
 bool session_wants(struct session *s, const struct record *sample)
 {
 	struct addrspace *space = addrspaces_get(s->spaces, sample->pid);
 
-	return space && process_wanted(s, space, sample->time_ns);
+	return space && is_wanted(s, space, sample);
 }
 
 static size_t add_kernel_frames(struct session *s, const struct record_sample *sample, size_t num)
@@ -595,12 +595,12 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 	size_t num = 0;
 
 	space = addrspaces_get(s->spaces, rec->pid);
+	if (space && !is_wanted(s, space, rec))
+		return;
 	if (!space || !(live = live_get(s, space))) {
 		s->failed = true;
 		return;
 	}
-	if (!process_wanted(s, space, rec->time_ns))
-		return;
 	comm = addrspaces_comm(s->spaces, rec->pid, rec->tid);
 	if (s->opts.wanted && !s->opts.wanted(s->opts.data, rec, intern_get(s->strings, comm)))
 		return;
@@ -677,7 +677,8 @@ static void take_mmap(struct session *s, const struct record *rec)
 
 static void take_fork(struct session *s, const struct record *rec)
 {
-	if (s->opts.num_pids && rec->pid != rec->task.ppid && pid_set_find(&s->wanted, rec->task.ppid)) {
+	if (s->opts.num_pids && !s->opts.tids && rec->pid != rec->task.ppid &&
+	    pid_set_find(&s->wanted, rec->task.ppid)) {
 		struct pid_slot *slot = pid_set_add(&s->wanted, rec->pid, NULL);
 
 		if (slot)
@@ -691,7 +692,9 @@ static void take_fork(struct session *s, const struct record *rec)
 static void take_exit(struct session *s, const struct record *rec)
 {
 	addrspaces_exit(s->spaces, rec->pid, rec->tid, rec->time_ns);
-	if (s->opts.num_pids && !addrspaces_peek(s->spaces, rec->pid))
+	if (s->opts.num_pids && s->opts.tids)
+		pid_set_remove(&s->wanted, rec->tid);
+	else if (s->opts.num_pids && !addrspaces_peek(s->spaces, rec->pid))
 		pid_set_remove(&s->wanted, rec->pid);
 }
 
@@ -1217,6 +1220,11 @@ void session_set_regs(struct session *s, uint64_t regs_mask)
 int session_scan(struct session *s, struct err *err)
 {
 	return addrspaces_scan(s->spaces, err);
+}
+
+int session_scan_tasks(struct session *s, const pid_t *tids, size_t num, struct err *err)
+{
+	return addrspaces_scan_tasks(s->spaces, tids, num, err);
 }
 
 struct session_progress session_progress(const struct session *s)

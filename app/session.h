@@ -37,6 +37,7 @@ struct session_opts {
 	uid_t uid;
 	const pid_t *pids;          /* only these and what they start (where everything is recorded) */
 	size_t num_pids;            /* 0 = all */
+	bool tids;                  /* these are threads, which alone are meant */
 	bool keep_samples;          /* profile->samples */
 	bool keep_addresses;        /* profile_frame.addr */
 	bool keep_build_ids;        /* for session_each_build_id: also those of files that are gone */
@@ -57,6 +58,8 @@ void session_free(struct session *s); /* NULL is fine */
 
 /* Maps of the processes already there. Call between opening the events and enabling them. */
 int session_scan(struct session *s, struct err *err);
+/* The same for the processes of these tasks alone. */
+int session_scan_tasks(struct session *s, const pid_t *tids, size_t num, struct err *err);
 
 /* Is this sample of a process that was asked for? To be asked before it is given to session_record. */
 bool session_wants(struct session *s, const struct record *sample);

@@ -32,13 +32,26 @@ struct space {
 	uint64_t read_ns; /* CLOCK_MONOTONIC just before /proc/PID/maps was read; 0 = it was not */
 	VEC(pid_t) tids;  /* its known live tasks */
 	bool class_known; /* pub.compat was decided by a mapped ELF file */
-	bool uid_stale;   /* an exec came since uid was read */
+	uint64_t uid_ns;  /* CLOCK_MONOTONIC when uid was read; 0 = a fork or an exec came since */
 	bool ghost;       /* no EXIT will come for it */
 };
 
+/*
+ * A task's name. Strings live as long as the run, so a name becomes one only when a sample asks for it: programs that
+ * rename themselves without end are not to fill the memory.
+ */
+struct comm {
+	uint32_t id;   /* of the string, or one of: */
+	char text[16]; /* TASK_COMM_LEN of include/linux/sched.h; with COMM_IN_TEXT */
+};
+
+enum { COMM_IN_PROC = UINT32_MAX, COMM_IN_TEXT = UINT32_MAX - 1 };
+
+static const struct comm comm_in_proc = { .id = COMM_IN_PROC };
+
 struct task {
 	pid_t tid, pid;
-	uint32_t comm;  /* UINT32_MAX = not asked for yet */
+	struct comm comm;
 	uint32_t index; /* in the space's tids */
 };
 
@@ -55,7 +68,7 @@ HTAB(tasks, struct task, pid_t, hash_u64((uint32_t)key), slot->tid == key,
 /* A task that ended lately, or one that is not worth a place in the table. */
 struct ended {
 	pid_t tid; /* 0 = free */
-	uint32_t comm;
+	struct comm comm;
 	bool was_process; /* its process ended with it */
 };
 
@@ -348,7 +361,7 @@ static void task_remove(struct addrspaces *a, pid_t tid)
 		task->index = index;
 }
 
-static struct task *task_add(struct addrspaces *a, struct space *s, pid_t tid, uint32_t comm)
+static struct task *task_add(struct addrspaces *a, struct space *s, pid_t tid, struct comm comm)
 {
 	struct task *task = tasks_find(&a->tasks, tid);
 
@@ -366,17 +379,17 @@ static struct task *task_add(struct addrspaces *a, struct space *s, pid_t tid, u
 	return task;
 }
 
-static void remember_ended(struct addrspaces *a, pid_t tid, uint32_t comm, bool was_process)
+static void remember_ended(struct addrspaces *a, pid_t tid, struct comm comm, bool was_process)
 {
 	a->ended[a->next_ended] = (struct ended){ tid, comm, was_process };
 	a->next_ended = (a->next_ended + 1) % MAX_ENDED;
 }
 
 /* The latest that had this number. */
-static const struct ended *find_ended(const struct addrspaces *a, pid_t tid)
+static struct ended *find_ended(struct addrspaces *a, pid_t tid)
 {
 	for (size_t i = 1; i <= MAX_ENDED; i++) {
-		const struct ended *e = &a->ended[(a->next_ended + MAX_ENDED - i) % MAX_ENDED];
+		struct ended *e = &a->ended[(a->next_ended + MAX_ENDED - i) % MAX_ENDED];
 
 		if (e->tid == tid)
 			return e;
@@ -384,57 +397,87 @@ static const struct ended *find_ended(const struct addrspaces *a, pid_t tid)
 	return NULL;
 }
 
-static uint32_t comm_id(struct addrspaces *a, const char *comm, size_t len)
+static struct comm comm_of(struct addrspaces *a, const char *text, size_t len)
 {
-	uint32_t id;
+	struct comm ret = { .id = COMM_IN_TEXT };
 
 	if (len > MAX_COMM_BYTES)
 		len = MAX_COMM_BYTES;
-	id = len ? intern_id(a->opts.strings, comm, len) : UINT32_MAX;
-	return id == UINT32_MAX ? a->comm_unknown : id;
+	if (!len)
+		ret.id = a->comm_unknown;
+	else if (len < sizeof(ret.text))
+		memcpy(ret.text, text, len);
+	else
+		ret.id = intern_id(a->opts.strings, text, len);
+	if (ret.id == COMM_IN_PROC) /* out of memory */
+		ret.id = a->comm_unknown;
+	return ret;
 }
 
-static uint32_t read_comm(struct addrspaces *a, pid_t pid, pid_t tid)
+static uint32_t comm_string(struct addrspaces *a, struct comm *comm)
+{
+	if (comm->id == COMM_IN_TEXT)
+		comm->id = intern_id(a->opts.strings, comm->text, strlen(comm->text));
+	if (comm->id == COMM_IN_PROC)
+		comm->id = a->comm_unknown;
+	return comm->id;
+}
+
+/* What the process is called, by what is known of its leader: the best guess for a thread that nobody told of. */
+static struct comm process_comm(struct addrspaces *a, pid_t pid)
+{
+	const struct task *leader = tasks_find(&a->tasks, pid);
+	const struct ended *ended = leader ? NULL : find_ended(a, pid);
+	struct comm ret = { .id = a->comm_unknown };
+
+	if (leader && leader->comm.id != COMM_IN_PROC)
+		return leader->comm;
+	return ended ? ended->comm : ret;
+}
+
+/* *ret as /proc tells it, else as its process is called; false = the task is gone. */
+static bool read_comm(struct addrspaces *a, pid_t pid, pid_t tid, struct comm *ret)
 {
 	struct strbuf text = { 0 };
-	uint32_t comm = a->comm_unknown;
 	char name[64];
+	bool alive;
 
 	snprintf(name, sizeof(name), "task/%d/comm", (int)tid);
-	if (a->opts.door && pid > 0 &&
-	    door_read_proc(a->opts.door, pid, name, 256, &text, NULL, NULL) == 0 && text.len) {
-		size_t len = text.data[text.len - 1] == '\n' ? text.len - 1 : text.len;
-
-		comm = comm_id(a, text.data, len);
-	}
+	alive = a->opts.door && pid > 0 &&
+		door_read_proc(a->opts.door, pid, name, 256, &text, NULL, NULL) == 0 && text.len;
+	if (alive)
+		*ret = comm_of(a, text.data, text.len - (text.data[text.len - 1] == '\n'));
+	else
+		*ret = process_comm(a, pid);
 	strbuf_deinit(&text);
-	return comm;
+	return alive;
 }
 
 uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid)
 {
 	struct task *task = tasks_find(&a->tasks, tid);
-	const struct ended *ended;
+	struct ended *ended;
 	struct space_slot *slot;
-	uint32_t comm;
+	struct comm comm;
+	bool alive;
 
 	if (!tid)
 		return a->comm_idle;
 	if (task && task->pid == pid) {
-		if (task->comm == UINT32_MAX)
-			task->comm = read_comm(a, pid, tid);
-		return task->comm;
+		if (task->comm.id == COMM_IN_PROC)
+			read_comm(a, pid, tid, &task->comm);
+		return comm_string(a, &task->comm);
 	}
 	ended = find_ended(a, tid);
 	if (ended)
-		return ended->comm;
-	comm = read_comm(a, pid, tid);
+		return comm_string(a, &ended->comm);
+	alive = read_comm(a, pid, tid, &comm);
+	comm_string(a, &comm);
 	slot = spaces_find(&a->spaces, pid);
 	/* A live thread whose FORK we missed is its process's; all others are only kept in mind. */
-	if (comm == a->comm_unknown || !slot || slot->space->ghost ||
-	    !task_add(a, slot->space, tid, comm))
+	if (!alive || !slot || slot->space->ghost || !task_add(a, slot->space, tid, comm))
 		remember_ended(a, tid, comm, false);
-	return comm;
+	return comm.id;
 }
 
 /* --- Processes --- */
@@ -515,7 +558,7 @@ static int read_task(void *data, pid_t tid)
 {
 	struct reading *reading = data;
 
-	task_add(reading->a, reading->space, tid, UINT32_MAX);
+	task_add(reading->a, reading->space, tid, comm_in_proc);
 	return 0;
 }
 
@@ -527,14 +570,14 @@ static bool is_zombie(const char *status)
 	return state && (state[8] == 'Z' || state[8] == 'X');
 }
 
-/* uid, parent and name. False when the process is gone. */
-static bool read_status(struct addrspaces *a, struct space *s, struct proc_status *status)
+/* uid, process, parent and name of a task. False when it is gone. */
+static bool read_status(struct addrspaces *a, pid_t tid, struct proc_status *status)
 {
 	struct strbuf text = { 0 };
 	bool alive = false;
 
-	if (a->opts.door && s->pub.pid > 0 &&
-	    door_read_proc(a->opts.door, s->pub.pid, "status", 64u << 10, &text, NULL, NULL) == 0 &&
+	if (a->opts.door && tid > 0 &&
+	    door_read_proc(a->opts.door, tid, "status", 64u << 10, &text, NULL, NULL) == 0 &&
 	    text.len && proc_status_parse(text.data, text.len, status) == 0)
 		alive = !is_zombie(text.data);
 	strbuf_deinit(&text);
@@ -565,9 +608,10 @@ static bool read_process(struct addrspaces *a, struct space *s)
 	struct proc_status status;
 	struct task *leader;
 
-	if (!read_status(a, s, &status))
+	if (!read_status(a, s->pub.pid, &status))
 		return false;
 	s->pub.uid = status.uid;
+	s->uid_ns = clock_monotonic_ns();
 	s->pub.ppid = status.ppid;
 	read_maps(a, s);
 	if (!s->read_ns && ended && ended->was_process)
@@ -575,9 +619,9 @@ static bool read_process(struct addrspaces *a, struct space *s)
 	door_each_task(a->opts.door, s->pub.pid, read_task, &reading, NULL);
 	/* The kernel escapes some bytes here; such a name is read from its own file when it is
 	 * asked for. */
-	leader = task_add(a, s, s->pub.pid, UINT32_MAX);
+	leader = task_add(a, s, s->pub.pid, comm_in_proc);
 	if (leader && !strchr(status.name, '\\'))
-		leader->comm = comm_id(a, status.name, strlen(status.name));
+		leader->comm = comm_of(a, status.name, strlen(status.name));
 	return true;
 }
 
@@ -613,14 +657,15 @@ struct addrspace *addrspaces_peek(struct addrspaces *a, pid_t pid)
 	return s ? &s->pub : NULL;
 }
 
-uid_t addrspaces_uid(struct addrspaces *a, struct addrspace *space)
+uid_t addrspaces_uid(struct addrspaces *a, struct addrspace *space, uint64_t time_ns)
 {
+	static const uint64_t good_for_ns = 250000000;
 	struct space *s = space_of(space);
 	struct proc_status status;
 
-	if (s->uid_stale) {
-		s->uid_stale = false;
-		if (read_status(a, s, &status))
+	if (!s->uid_ns || time_ns > s->uid_ns + good_for_ns) {
+		s->uid_ns = clock_monotonic_ns();
+		if (read_status(a, space->pid, &status))
 			space->uid = status.uid;
 	}
 	return space->uid;
@@ -650,6 +695,17 @@ int addrspaces_scan(struct addrspaces *a, struct err *err)
 	}
 	vec_deinit(&list.pids);
 	return r == -ENOMEM ? err_oom(err) : r;
+}
+
+int addrspaces_scan_tasks(struct addrspaces *a, const pid_t *tids, size_t num, struct err *err)
+{
+	for (size_t i = 0; i < num; i++) {
+		struct proc_status status;
+
+		if (read_status(a, tids[i], &status) && !space_get(a, status.tgid))
+			return err_oom(err);
+	}
+	return 0;
 }
 
 int addrspaces_new(const struct addrspaces_opts *opts, struct addrspaces **ret, struct err *err)
@@ -766,11 +822,10 @@ static void fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid,
 		child->pub.uid = parent->pub.uid;
 		child->pub.exec_ns = parent->pub.exec_ns;
 		child->pub.compat = parent->pub.compat;
-		child->uid_stale = parent->uid_stale;
 		child->class_known = parent->class_known;
 		copy_maps(child, parent);
 	}
-	task_add(a, child, tid, ptask ? ptask->comm : UINT32_MAX);
+	task_add(a, child, tid, ptask ? ptask->comm : comm_in_proc);
 }
 
 void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
@@ -778,7 +833,7 @@ void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid
 {
 	const struct task *ptask;
 	struct space *s;
-	uint32_t comm;
+	struct comm comm;
 
 	if (pid <= 0 || tid <= 0)
 		return;
@@ -790,13 +845,13 @@ void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid
 	if (!s || time_ns < s->read_ns)
 		return; /* if it still lives it was found with the rest */
 	ptask = tasks_find(&a->tasks, ptid);
-	comm = ptask ? ptask->comm : UINT32_MAX;
+	comm = ptask ? ptask->comm : comm_in_proc;
 	task_remove(a, tid); /* the number may have been another thread's whose EXIT was lost */
 	task_add(a, s, tid, comm);
 }
 
 /* The program is another one: what the old one had mapped, named and was called ends. */
-static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, uint32_t comm,
+static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, struct comm comm,
 			 uint64_t time_ns)
 {
 	struct space *old = space_peek(a, pid), *s;
@@ -814,7 +869,6 @@ static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, uint32_t co
 	s->pub.uid = uid;
 	s->pub.ppid = ppid;
 	s->pub.exec_ns = time_ns;
-	s->uid_stale = true;
 	/* A thread that execs takes the leader's number (fs/exec.c de_thread), all others have
 	 * ended. */
 	task_add(a, s, tid, comm);
@@ -824,22 +878,21 @@ void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const c
 			     size_t len, bool exec, uint64_t time_ns)
 {
 	struct space *s = space_peek(a, pid);
+	struct comm name = comm_of(a, comm, len);
 	struct task *task;
-	uint32_t id;
 
 	if (pid <= 0 || tid <= 0 || (s && time_ns < s->read_ns))
 		return;
-	id = comm_id(a, comm, len);
 	if (exec) {
-		exec_process(a, pid, tid, id, time_ns);
+		exec_process(a, pid, tid, name, time_ns);
 		return;
 	}
 	s = s ? s : space_get(a, pid);
 	if (!s || s->ghost || time_ns < s->read_ns)
 		return;
-	task = task_add(a, s, tid, id);
+	task = task_add(a, s, tid, name);
 	if (task)
-		task->comm = id;
+		task->comm = name;
 }
 
 void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns)
@@ -847,6 +900,7 @@ void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 	struct space *s = space_peek(a, pid);
 	struct task *task = tasks_find(&a->tasks, tid);
 	bool known = task && task->pid == pid;
+	struct comm comm;
 	bool last;
 
 	if (!s) {
@@ -861,9 +915,10 @@ void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 	 */
 	if (time_ns < s->read_ns && (tid != pid || last))
 		return;
-	remember_ended(a, tid, known ? task->comm : a->comm_unknown, last);
+	comm = known && task->comm.id != COMM_IN_PROC ? task->comm : process_comm(a, pid);
+	remember_ended(a, tid, comm, last);
 	if (last && tid != pid)
-		remember_ended(a, pid, a->comm_unknown, true);
+		remember_ended(a, pid, process_comm(a, pid), true);
 	if (last)
 		space_end(a, s);
 	else if (known)

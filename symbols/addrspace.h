@@ -30,7 +30,7 @@ struct addrspace {
 	uint32_t id;           /* unique over the run: the generation */
 	uint32_t version;      /* grows with every change of `maps` */
 	VEC(struct mapping) maps; /* sorted by start, never overlapping */
-	uid_t uid;             /* real uid when first seen, (uid_t)-1 = not known; see addrspaces_uid */
+	uid_t uid;             /* real uid when last looked at, (uid_t)-1 = not known; see addrspaces_uid */
 	pid_t ppid;
 	uint64_t exec_ns;      /* CLOCK_MONOTONIC of the exec that began it; 0 = none was seen */
 	bool compat;           /* a 32-bit program */
@@ -58,10 +58,16 @@ void addrspaces_free(struct addrspaces *a); /* calls space_gone for each */
  */
 struct addrspace *addrspaces_get(struct addrspaces *a, pid_t pid);
 struct addrspace *addrspaces_peek(struct addrspaces *a, pid_t pid); /* NULL when not known */
-/* Real uid, read again from /proc after an exec that may have followed a setuid; (uid_t)-1 = not known. */
-uid_t addrspaces_uid(struct addrspaces *a, struct addrspace *space);
+/*
+ * Real uid; (uid_t)-1 = not known. No record tells of a setuid, so it is read again from /proc when it may have
+ * changed: after a fork or an exec, and when the last look is a quarter of a second older than `time_ns`, the
+ * time of a sample.
+ */
+uid_t addrspaces_uid(struct addrspaces *a, struct addrspace *space, uint64_t time_ns);
 /* Every running process, before recording starts. */
 int addrspaces_scan(struct addrspaces *a, struct err *err);
+/* The same for the processes of these tasks alone; one that is gone is none. */
+int addrspaces_scan_tasks(struct addrspaces *a, const pid_t *tids, size_t num, struct err *err);
 
 /* Interned id (intern_get(strings, id)) of the thread's comm; read from /proc when unknown. */
 uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid);

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -258,7 +259,9 @@ static void test_fork(void)
 	CHECK_STR(comm_of(w, 7, 8), "worker");
 	CHECK_STR(comm_of(w, 7, 7), "parent");
 	CHECK_STR(comm_of(w, 0, 0), "swapper");
-	CHECK_STR(comm_of(w, 7, 4444), "[unknown]");
+	/* A thread that nobody told of. */
+	CHECK_STR(comm_of(w, 7, 4444), "parent");
+	CHECK_STR(comm_of(w, 5555, 5556), "[unknown]");
 	world_free(w);
 }
 
@@ -308,6 +311,32 @@ static void test_exit(void)
 	addrspaces_exit(w->spaces, 7, 9, 6);
 	addrspaces_exit(w->spaces, 4711, 4711, 6);
 	CHECK(w->num_gone == 1);
+	world_free(w);
+}
+
+/* Names nobody asks for are not kept. */
+static void test_renames(void)
+{
+	struct world *w = world_new(false);
+	char name[32];
+	size_t before;
+
+	set_comm(w, 7, 7, "first", false, 1);
+	set_comm(w, 7, 8, "second", false, 1);
+	before = intern_count(w->strings);
+	for (uint64_t i = 0; i < 10000; i++) {
+		snprintf(name, sizeof(name), "name %d", (int)i);
+		set_comm(w, 7, 8, name, false, 2 + i);
+	}
+	CHECK(intern_count(w->strings) == before);
+	CHECK_STR(comm_of(w, 7, 8), "name 9999");
+	CHECK_STR(comm_of(w, 7, 7), "first");
+	set_comm(w, 7, 8, "fifteen letters", false, 20000);
+	CHECK_STR(comm_of(w, 7, 8), "fifteen letters");
+	set_comm(w, 7, 8, "kworker/u8:0-events_unbound", false, 20000);
+	CHECK_STR(comm_of(w, 7, 8), "kworker/u8:0-events_unbound");
+	addrspaces_exit(w->spaces, 7, 8, 20001);
+	CHECK_STR(comm_of(w, 7, 8), "kworker/u8:0-events_unbound");
 	world_free(w);
 }
 
@@ -501,7 +530,106 @@ static void test_scan(void)
 	CHECK(addrspaces_count(w->spaces) >= 2);
 	CHECK(addrspaces_peek(w->spaces, getpid()));
 	CHECK(addrspaces_peek(w->spaces, getppid()));
-	CHECK(addrspaces_uid(w->spaces, addrspaces_peek(w->spaces, getpid())) == getuid());
+	CHECK(addrspaces_uid(w->spaces, addrspaces_peek(w->spaces, getpid()), 0) == getuid());
+	world_free(w);
+}
+
+static int keep_other(void *data, pid_t tid)
+{
+	if (tid != getpid())
+		*(pid_t *)data = tid;
+	return 0;
+}
+
+/* The one thread besides the first; 0 = none. */
+static pid_t other_thread(void)
+{
+	struct world *w = world_new(true);
+	pid_t ret = 0;
+
+	CHECK(door_each_task(w->door, getpid(), keep_other, &ret, NULL) == 0);
+	world_free(w);
+	return ret;
+}
+
+static void *sleep_named(void *data)
+{
+	int *pipe = data;
+	char byte;
+
+	prctl(PR_SET_NAME, "sleeper");
+	(void)!write(pipe[3], "n", 1);
+	(void)!read(pipe[0], &byte, 1);
+	return NULL;
+}
+
+/* By the number of any thread its process is found; threads found there have a name even if nobody asked in time. */
+static void test_scan_tasks(void)
+{
+	struct world *w = world_new(true);
+	pid_t tids[] = { 0, 4500000 };
+	pthread_t thread;
+	int pipes[4];
+	char byte, name[17] = "";
+
+	prctl(PR_GET_NAME, name);
+	CHECK(!pipe(pipes) && !pipe(pipes + 2));
+	CHECK(!pthread_create(&thread, NULL, sleep_named, pipes));
+	CHECK(read(pipes[2], &byte, 1) == 1);
+	tids[0] = other_thread();
+	CHECK(tids[0] > 0);
+	CHECK(addrspaces_scan_tasks(w->spaces, tids, 2, NULL) == 0);
+	CHECK(addrspaces_count(w->spaces) == 1);
+	CHECK(addrspaces_peek(w->spaces, getpid())->maps.len > 3);
+	CHECK(write(pipes[1], "", 1) == 1);
+	pthread_join(thread, NULL);
+	while (other_thread()) /* the kernel is a moment behind */
+		usleep(1000);
+	addrspaces_exit(w->spaces, getpid(), tids[0], clock_monotonic_ns());
+	CHECK_STR(comm_of(w, getpid(), tids[0]), name);
+	for (int i = 0; i < 4; i++)
+		close(pipes[i]);
+	world_free(w);
+}
+
+/* A worker that gives up root's rights without an exec is its new user's from then on. */
+static void test_uid(void)
+{
+	struct world *w = world_new(true);
+	struct addrspace *space;
+	int go[2], done[2];
+	uint64_t now_ns = clock_monotonic_ns();
+	pid_t pid;
+	char byte;
+
+	CHECK(!pipe(go) && !pipe(done));
+	addrspaces_get(w->spaces, getpid());
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		(void)!read(go[0], &byte, 1);
+		if (setuid(4321))
+			_exit(1);
+		(void)!write(done[1], "", 1);
+		(void)!read(go[0], &byte, 1);
+		_exit(0);
+	}
+	addrspaces_fork(w->spaces, pid, getpid(), pid, getpid(), clock_monotonic_ns());
+	space = addrspaces_peek(w->spaces, pid);
+	CHECK(addrspaces_uid(w->spaces, space, clock_monotonic_ns()) == getuid());
+	if (!geteuid()) {
+		CHECK(write(go[1], "", 1) == 1 && read(done[0], &byte, 1) == 1);
+		now_ns = clock_monotonic_ns();
+		CHECK(addrspaces_uid(w->spaces, space, now_ns) == 0);
+		CHECK(addrspaces_uid(w->spaces, space, now_ns + 1000000000) == 4321);
+	}
+	close(go[1]);
+	waitpid(pid, NULL, 0);
+	/* Nobody can be asked any more. */
+	CHECK(addrspaces_uid(w->spaces, space, now_ns + 2000000000) == (geteuid() ? getuid() : 4321));
+	for (int i = 0; i < 2; i++)
+		close(done[i]);
+	close(go[0]);
 	world_free(w);
 }
 
@@ -578,6 +706,7 @@ int main(void)
 	test_fork();
 	test_exec();
 	test_exit();
+	test_renames();
 	test_pid_reuse();
 	test_churn();
 	test_self();
@@ -585,5 +714,7 @@ int main(void)
 	test_zombie();
 	test_grandparent();
 	test_scan();
+	test_scan_tasks();
+	test_uid();
 	return check_done();
 }
