@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -214,6 +215,7 @@ struct recording {
 	char **argv;
 	char targets[256];
 	uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
+	int nice; /* ours, to return to */
 };
 
 static void recording_close(struct recording *r)
@@ -364,18 +366,27 @@ static int start_broker(struct recording *r, struct err *err)
 static int enter_jail(struct recording *r, struct err *err)
 {
 	struct err why = { 0 };
-	int ret;
+	int ret = jail_enter(r->launch.pid, &why);
 
-	/*
-	 * On a machine with more to do than CPUs the rings must still be emptied in time; it takes a few percent
-	 * of one CPU. Refused without CAP_SYS_NICE, which only makes loss likelier. The command, forked before,
-	 * keeps its own priority.
-	 */
-	setpriority(PRIO_PROCESS, 0, -20);
-	ret = jail_enter(r->launch.pid, &why);
 	if (!ret)
 		return 0;
 	return err_set(err, -ret, "cannot give up privileges before reading what others wrote: %s", why.msg);
+}
+
+/*
+ * On a machine with more to do than CPUs the rings must still be opened and emptied in time; it takes a few percent of
+ * one CPU. Refused without CAP_SYS_NICE, which only makes loss likelier. The command, forked before, keeps its own
+ * priority, and for naming there is no hurry.
+ */
+static void raise_priority(struct recording *r)
+{
+	r->nice = getpriority(PRIO_PROCESS, 0);
+	setpriority(PRIO_PROCESS, 0, -20);
+}
+
+static void restore_priority(const struct recording *r)
+{
+	setpriority(PRIO_PROCESS, 0, r->nice);
 }
 
 /* One of --container and -G: as it is, else a list. A cgroup's name may hold a comma. */
@@ -433,6 +444,7 @@ static int open_recording(struct recording *r, struct err *err)
 		ret = launch_prepare(a->command, &r->launch, err);
 	if (ret < 0)
 		return ret;
+	raise_priority(r);
 	collect = collector_opts(r);
 	ret = collector_open(&collect, &r->collector, err);
 	if (ret < 0)
@@ -619,7 +631,20 @@ static int record(struct recording *r, struct err *err)
 		return ret;
 	ret = collector_disable(r->collector, err);
 	r->end_ns = clock_monotonic_ns();
-	return ret < 0 ? ret : drain(r, true, err);
+	if (!ret)
+		ret = drain(r, true, err);
+	restore_priority(r);
+	return ret;
+}
+
+/* That it was stopped is our caller's wish, as is the end of the time: no failure, whatever became of the command. */
+static int command_status(const struct recording *r)
+{
+	const struct launch *l = &r->launch;
+
+	if (l->ended || (l->reaped && WIFSIGNALED(l->status) && WTERMSIG(l->status) == r->events.stop_signal))
+		return 0;
+	return launch_exit_status(l);
 }
 
 static int finish(struct recording *r)
@@ -637,7 +662,7 @@ static int finish(struct recording *r)
 		return EXIT_FAILED;
 	if (r->launch.pid) {
 		launch_end(&r->launch);
-		return r->events.time_up ? 0 : launch_exit_status(&r->launch);
+		return command_status(r);
 	}
 	return samples ? 0 : EXIT_NO_SAMPLES;
 }
@@ -673,7 +698,7 @@ static int record_run(int argc, char **argv)
 	if (record(&r, &err) < 0) {
 		int status = command_failed(&err);
 
-		return err.code == ENOENT && r.launch.pid ? 127 : status;
+		return r.launch.exec_failed ? launch_exit_status(&r.launch) : status;
 	}
 	return finish(&r);
 }

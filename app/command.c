@@ -8,6 +8,7 @@
 
 int command_usage(const char *name, const struct err *err)
 {
+	log_set_level(LOG_WARN); /* -q silences everything but this */
 	log_warn(NULL, "error: %s (ringfold %s --help tells more)", err->msg, name);
 	return EXIT_USAGE;
 }

@@ -22,6 +22,14 @@ static int watch(struct events *e, int fd, const char *what, struct err *err)
 	return 0;
 }
 
+/* Started by nohup, the end of the terminal is not for us. A blocked signal is queued even when it is ignored. */
+static bool is_ignored(int signal_number)
+{
+	struct sigaction action;
+
+	return !sigaction(signal_number, NULL, &action) && action.sa_handler == SIG_IGN;
+}
+
 int events_open(struct events *ret, struct err *err)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD };
@@ -30,8 +38,10 @@ int events_open(struct events *ret, struct err *err)
 	int r;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		sigaddset(&set, signals[i]);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		if (signals[i] != SIGHUP || !is_ignored(SIGHUP))
+			sigaddset(&set, signals[i]);
+	}
 	e.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (e.epoll_fd < 0)
 		return err_set(err, errno, "epoll: %s", strerror(errno));

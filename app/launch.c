@@ -44,6 +44,7 @@ int launch_prepare(char *const argv[], struct launch *ret, struct err *err)
 		close(go[1]);
 		return err_set(err, code, "pipe: %s", strerror(code));
 	}
+	signal(SIGCHLD, SIG_DFL); /* whoever started us may ignore it: then there would be no status to pass on */
 	pid = fork();
 	if (pid == 0) {
 		close(go[1]);
@@ -77,9 +78,11 @@ int launch_go(struct launch *l, const char *name, struct err *err)
 	} while (got < 0 && errno == EINTR);
 	closep(&l->fail_fd);
 	l->fail_fd = -1;
-	if (got == sizeof(code))
-		return err_set(err, code, "cannot run %s: %s", name, strerror(code));
-	return 0;
+	if (got != sizeof(code))
+		return 0;
+	l->exec_failed = true;
+	l->status = (code == ENOENT ? 127 : 126) << 8; /* what the child's own exit will say */
+	return err_set(err, code, "cannot run %s: %s", name, strerror(code));
 }
 
 bool launch_poll(struct launch *l)
@@ -97,6 +100,7 @@ void launch_end(struct launch *l)
 
 	if (!l->pid || launch_poll(l))
 		return;
+	l->ended = true;
 	kill(l->pid, SIGTERM);
 	for (int i = 0; i < 100 && !launch_poll(l); i++)
 		nanosleep(&pause, NULL);
@@ -104,7 +108,7 @@ void launch_end(struct launch *l)
 
 int launch_exit_status(const struct launch *l)
 {
-	if (!l->reaped)
+	if (!l->reaped && !l->exec_failed)
 		return 0;
 	if (WIFSIGNALED(l->status))
 		return 128 + WTERMSIG(l->status);

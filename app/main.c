@@ -1,6 +1,7 @@
 #include "app/command.h"
 
 #include "base/log.h"
+#include "target/door.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -52,6 +53,8 @@ int main(int argc, char **argv)
 {
 	const struct command *command;
 
+	if (!door_fill_standard_descriptors())
+		return EXIT_FAILED;
 	/* Large blocks go back to the system when freed: by default the first one freed ends that. */
 	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	signal(SIGPIPE, SIG_IGN); /* a closed stdout is a write error with a name, not a silent end */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -151,13 +152,26 @@ int outputs_set_verbose(void *data, const char *arg, struct err *err)
 /* A name nothing can be written to is told before the work, not after. */
 static int check_writable(const char *path, struct err *err)
 {
-	_cleanup_free_ char *copy = strdup(path);
+	_cleanup_free_ char *copy = NULL;
 	const char *dir;
+	struct stat st;
 
-	if (!copy)
-		return err_oom(err);
 	if (!strcmp(path, "-"))
 		return 0;
+	if (!stat(path, &st)) {
+		/* Devices and pipes are written in place, files replaced where they really are. */
+		if (S_ISDIR(st.st_mode))
+			return err_set(err, EISDIR, "cannot write %s: %s", path, strerror(EISDIR));
+		if (!S_ISREG(st.st_mode) && access(path, W_OK) < 0)
+			return err_set(err, errno, "cannot write %s: %s", path, strerror(errno));
+		if (!S_ISREG(st.st_mode))
+			return 0;
+		copy = realpath(path, NULL);
+	} else {
+		copy = strdup(path);
+	}
+	if (!copy)
+		return err_oom(err);
 	dir = dirname(copy);
 	if (access(dir, W_OK | X_OK) < 0)
 		return err_set(err, errno, "cannot write %s: %s: %s", path, dir, strerror(errno));
@@ -216,6 +230,10 @@ int outputs_check(struct outputs *o, struct err *err)
 
 	if (o->view.kernel_only && o->view.user_only)
 		return err_set(err, EINVAL, "-K and -U exclude each other");
+	if (o->stats_path)
+		r = check_writable(o->stats_path, err);
+	if (r < 0)
+		return r;
 	if (o->list.len == 0 && !o->format_perf_data)
 		return default_output(o, err);
 	if (o->list.len == 0 && !vec_push(&o->list, ((struct output){ .path = "-" })))
@@ -257,7 +275,7 @@ static int write_output(const struct outputs *o, const char *path, const struct 
 	else
 		r = stats_write_json(profile, outfile_stream(out), err);
 	if (r < 0)
-		return err_prefix(err, "writing %s", path);
+		return err_prefix(err, "writing %s", strcmp(path, "-") ? path : "standard output");
 	return outfile_commit(steal_ptr(out), err);
 }
 

@@ -55,6 +55,17 @@ static bool probe_openat2(int root_fd)
 	return fd >= 0;
 }
 
+bool door_fill_standard_descriptors(void)
+{
+	static const int flags[] = { O_RDONLY, O_RDONLY, O_WRONLY };
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", flags[fd]) < 0)
+			return false;
+	}
+	return true;
+}
+
 int door_new(struct door **ret, struct err *err)
 {
 	_cleanup_(door_freep) struct door *door = calloc(1, sizeof(*door));

@@ -65,6 +65,13 @@ struct door_mapping {
 	size_t build_id_len;     /* 0 = not told */
 };
 
+/*
+ * A caller may have closed a standard descriptor: the next file to be opened would get its number, and be written to as
+ * if it were stdout or stderr. Puts /dev/null in its place, so that a closed stdout still fails (it is opened for reading),
+ * and a closed stderr swallows what it is told. False when that cannot be done. To be called first of all.
+ */
+bool door_fill_standard_descriptors(void);
+
 int door_new(struct door **ret, struct err *err);
 void door_free(struct door *door); /* NULL is fine */
 

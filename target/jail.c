@@ -73,6 +73,9 @@ static int allow_some(scmp_filter_ctx filter, pid_t child)
 	if (!r)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
 				     SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
+	if (!r) /* our own, and without capabilities only to less */
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2,
+				     SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS), SCMP_A1(SCMP_CMP_EQ, 0));
 	if (!r && child > 0)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1,
 				     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)child));

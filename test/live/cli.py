@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+"""usage: cli.py RINGFOLD
+What `ringfold record` promises at its door: exit statuses, signals, where output goes, and whose samples are in it.
+"""
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+RINGFOLD = sys.argv[1]
+SPIN = "while True: pass"
+failures = []
+
+
+def check(what, got, want):
+    if got != want:
+        failures.append(what)
+        print(f"FAIL {what}: {got!r}, not {want!r}")
+
+
+def run(*args, **more):
+    """(exit status, stderr) of a record that ends by itself."""
+    p = subprocess.run([RINGFOLD, "record", *args], stdout=more.pop("stdout", subprocess.DEVNULL),
+                       stderr=subprocess.PIPE, text=True, timeout=60, **more)
+    return p.returncode, p.stderr
+
+
+class Recording:
+    """One that runs until it is told to stop; ready once it said what it records."""
+
+    def __init__(self, *args, **more):
+        self.p = subprocess.Popen([RINGFOLD, "record", "-o", "r.folded", "--stats", "r.json", *args],
+                                  stderr=subprocess.PIPE, text=True, **more)
+        self.said = self.p.stderr.readline()
+
+    def end(self):
+        try:
+            self.said += self.p.communicate(timeout=60)[1]
+        except subprocess.TimeoutExpired:
+            self.p.kill()
+            raise
+        return self.p.returncode
+
+    def running(self):
+        time.sleep(0.3)
+        return self.p.poll() is None
+
+
+def stacks():
+    with open("r.folded") as f:
+        return {line.rpartition(" ")[0]: int(line.rpartition(" ")[2]) for line in f}
+
+
+def comms():
+    return {stack.partition(";")[0] for stack in stacks()}
+
+
+def stats():
+    with open("r.json") as f:
+        s = json.load(f)
+    check("identity", s["samples"], s["idle"] + s["kernel_only"] + s["complete"] + s["truncated"]
+          + sum(s["broken"].values()))
+    return s
+
+
+def spinner(name, **more):
+    """A process of that name which burns CPU."""
+    code = f"open('/proc/self/comm', 'w').write({name!r})\n{more.pop('code', SPIN)}"
+    return subprocess.Popen([sys.executable, "-S", "-c", code], **more)
+
+
+def end(p):
+    p.kill()
+    p.wait()
+
+
+def test_statuses():
+    os.makedirs("directory.folded", exist_ok=True)
+    open("plain", "w").close()
+    short = ["-q", "-o", "o.folded"]
+    for want, args in [
+            (7, [*short, "--", "sh", "-c", "exit 7"]),
+            (137, [*short, "--", "sh", "-c", "kill -9 $$"]),
+            (127, [*short, "--", "./is-not-there"]),
+            (126, [*short, "--", "./plain"]),
+            (126, [*short, "--", "/"]),
+            (0, [*short, "-d", "0.3", "--", "sleep", "60"]),
+            (1, [*short, "-p", "4500000"]),
+            (2, ["-q", "-p", "one"]),
+            (2, ["-q", "-a", "-p", "1"]),
+            (3, [*short, "-d", "0.2", "-p", str(os.getpid())]),
+            (0, ["-q", "-o", "/dev/null", "-f", "collapsed", "--", "true"]),
+            (1, ["-q", "-o", "/dev/full", "-f", "collapsed", "--", sys.executable, "-c", "sum(range(9000000))"])]:
+        status, said = run(*args)
+        check(" ".join(args), status, want)
+        # Even -q leaves a failure of our own its sentence; a command's own is its own.
+        if want in (1, 2, 126, 127):
+            check(f"{' '.join(args)}: a sentence", said.count("ringfold: error: "), 1)
+
+
+def test_before_the_work():
+    """Outputs that cannot be written are told before the command ran."""
+    for args in ["-o", "directory.folded"], ["-o", "none/o.folded"], ["-o", "o.folded", "--stats", "none/s.json"], \
+                ["-o", "o.folded", "--stats", "directory.folded"]:
+        status, _ = run("-q", *args, "--", "touch", "ran")
+        check(f"{args}: status", status, 1)
+        check(f"{args}: ran", os.path.exists("ran"), False)
+        os.path.exists("ran") and os.unlink("ran")
+
+
+def test_closed_descriptors():
+    def close_some(*fds):
+        return lambda: [os.close(fd) for fd in fds]
+
+    loop = ["--", sys.executable, "-c", "sum(range(9000000))"]
+    p = subprocess.run([RINGFOLD, "record", "-q", *loop], stderr=subprocess.PIPE, text=True,
+                       preexec_fn=close_some(0, 1))
+    check("closed stdout", (p.returncode, "standard output" in p.stderr), (1, True))
+    p = subprocess.run([RINGFOLD, "record", "-o", "c.folded", *loop], stdout=subprocess.PIPE,
+                       preexec_fn=close_some(0, 2))
+    check("closed stderr", (p.returncode, p.stdout), (0, b""))
+    with open("c.folded") as f:
+        check("closed stderr: lines", [line for line in f if not line.rpartition(" ")[2].strip().isdigit()], [])
+
+
+def test_signals():
+    for what, stop in ("SIGINT", signal.SIGINT), ("SIGTERM", signal.SIGTERM), ("SIGHUP", signal.SIGHUP):
+        r = Recording("-a")
+        r.running()
+        r.p.send_signal(stop)
+        check(what, r.end(), 0)
+        check(f"{what}: samples", stats()["samples"] > 0, True)
+    # As nohup starts it.
+    r = Recording("-a", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    r.p.send_signal(signal.SIGHUP)
+    check("nohup", r.running(), True)
+    r.p.send_signal(signal.SIGINT)
+    check("nohup and Ctrl-C", r.end(), 0)
+    # Ctrl-C at us alone: the command is ended, and that was wished.
+    r = Recording("--", "sleep", "60")
+    r.running()
+    r.p.send_signal(signal.SIGINT)
+    check("SIGINT with a command", r.end(), 0)
+    # Its status is passed through wherever we were started.
+    r = Recording("--", "sh", "-c", "exit 5", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    check("SIGCHLD ignored", r.end(), 5)
+
+
+def test_write_now():
+    r = Recording("-a")
+    os.path.exists("r.folded") and os.unlink("r.folded")
+    r.running()
+    r.p.send_signal(signal.SIGUSR1)
+    check("SIGUSR1", (r.running(), os.path.exists("r.folded")), (True, True))
+    before = sum(stacks().values())
+    r.running()
+    r.p.send_signal(signal.SIGINT)
+    check("SIGUSR1 and Ctrl-C", r.end(), 0)
+    check("more after than before", sum(stacks().values()) > before, True)
+
+
+def test_exec():
+    """What ran before an exec has the name and the maps of then, though they are gone when its samples are read."""
+    code = ("import os, sys, time; sys.stdin.read(1); end = time.time() + 0.06\n"
+            "while time.time() < end: pass\n"
+            "os.execv('/bin/sh', ['sh', '-c', 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'])")
+    p = spinner("before", code=code, stdin=subprocess.PIPE)
+    time.sleep(0.5)
+    r = Recording("-F", "999", "-p", str(p.pid))
+    p.stdin.write(b"x")
+    p.stdin.close()
+    p.wait()
+    check("exec", r.end(), 0)
+    check("exec: names", comms(), {"before", "sh"})
+    check("exec: unknown frames", stats()["unknown_frames"], 0)
+
+
+def few_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+
+
+def test_filtered():
+    """With too few descriptors for its threads every process is recorded, and the target picked out all the same."""
+    target, other = spinner("wanted"), spinner("unwanted")
+    time.sleep(0.3)
+    for option in "-p", "-t":
+        r = Recording(option, str(target.pid), "-d", "1", preexec_fn=few_descriptors)
+        check(f"filtered {option}", r.end(), 0)
+        check(f"filtered {option}: said", "ulimit -n" in r.said, True)
+        check(f"filtered {option}: names", comms(), {"wanted"})
+    end(target)
+    end(other)
+
+
+def test_user():
+    """A worker that becomes another user's without an exec."""
+    code = ("import os, time\n"
+            "time.sleep(0.5)\n"
+            "os.setuid(4321)\n"
+            "while True: pass")
+    master = spinner("master", code=f"import os\npid = os.fork()\nif pid:\n os.waitpid(pid, 0)\nelse:\n "
+                                    + code.replace("\n", "\n "), start_new_session=True)
+    r = Recording("-u", "4321", "-d", "2")
+    check("-u", r.end(), 0)
+    check("-u: names", comms(), {"master"})
+    check("-u: samples", stats()["samples"] > 5, True)
+    os.killpg(master.pid, signal.SIGKILL)
+    master.wait()
+
+
+def test_plain_user():
+    """Devices are for everybody, whoever owns their directory."""
+    copy = os.path.join(os.getcwd(), "ringfold")
+    os.system(f"cp {RINGFOLD} {copy}")
+    os.chmod(copy, 0o755)
+    os.chmod(".", 0o777)
+    with open("/proc/sys/kernel/perf_event_paranoid") as f:
+        if int(f.read()) > 2:
+            return
+
+    def be_nobody():
+        os.setgid(65534)
+        os.setuid(65534)
+
+    p = subprocess.run([copy, "record", "-q", "-o", "/dev/null", "-f", "collapsed", "--", "true"], preexec_fn=be_nobody,
+                       stderr=subprocess.PIPE, text=True, cwd="/")
+    check("a user's -o /dev/null", (p.returncode, p.stderr), (0, ""))
+
+
+def test_full_disk():
+    """What was there before stays."""
+    os.mkdir("small")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", "small"]).returncode:
+        return
+    try:
+        with open("small/old.folded", "w") as f:
+            f.write("old 1\n")
+        p = spinner("full")
+        status, said = run("-q", "-a", "-K", "--by", "pid", "-d", "0.5", "-o", "small/old.folded",
+                           "-o", "r.folded", "--threads", "--include-idle", "-F", "999")
+        end(p)
+        if os.path.getsize("r.folded") > 8192:
+            check("full disk", (status, "small/old.folded" in said), (1, True))
+            with open("small/old.folded") as f:
+                check("full disk: the old one", f.read(), "old 1\n")
+            check("full disk: what else is there", os.listdir("small"), ["old.folded"])
+    finally:
+        subprocess.run(["umount", "small"], check=True)
+
+
+def main():
+    if os.geteuid():
+        print("needs root")
+        sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
+    with tempfile.TemporaryDirectory() as where:
+        os.chdir(where)
+        for name, test in list(globals().items()):
+            if name.startswith("test_"):
+                test()
+        os.chdir("/")
+    print(f"{len(failures)} failed")
+    sys.exit(1 if failures else 0)
+
+
+main()
