@@ -151,6 +151,7 @@ def test_signals():
 
 
 def test_write_now():
+    p = spinner("busy")
     r = Recording("-a")
     os.path.exists("r.folded") and os.unlink("r.folded")
     r.running()
@@ -161,6 +162,7 @@ def test_write_now():
     r.p.send_signal(signal.SIGINT)
     check("SIGUSR1 and Ctrl-C", r.end(), 0)
     check("more after than before", sum(stacks().values()) > before, True)
+    end(p)
 
 
 def test_exec():
