@@ -62,7 +62,10 @@ static void add_header(struct script *s, const struct profile_sample *sample)
 
 	pid_t pid = sample->pid < 0 ? 0 : sample->pid;
 
-	add_name(s, comm ? comm : "");
+	if (comm && *comm)
+		add_name(s, comm);
+	else /* as perf names a thread of which it knows no name; readers want something there */
+		strbuf_printf(&s->text, ":%d", sample->tid < 0 ? pid : sample->tid);
 	strbuf_printf(&s->text, " %7d/%-7d ", pid, sample->tid < 0 ? pid : sample->tid);
 	if (sample->cpu != UINT32_MAX)
 		strbuf_printf(&s->text, "[%03u] ", sample->cpu);

@@ -183,6 +183,23 @@ def record(row, path):
     return read_script(open(f'{path}.txt', errors='surrogateescape'))
 
 
+# How each reader of this text finds its parts: stackcollapse-perf.pl of FlameGraph, src/import/linux-tools-perf.ts of
+# speedscope, src/profile-logic/import/linux-perf.js of Firefox Profiler, perf/regexp.py of FlameScope.
+HEAD_READERS = [re.compile(r) for r in (r'^(\S.+?)\s+(\d+)/*(\d+)*\s+', r'\s+(\d+\.\d+):\s+', r'(\S+):\s*$', r' +([0-9.]+): .+?:',
+                                         r'^\S.*?\s+(?:\d+\/)?\d+\s+(?:\[\d+\]\s+)?[\d.]+:')]
+FRAME_READERS = [re.compile(r) for r in (r'^\s*(\w+)\s*(.+) \((.*)\)', r'^\s*(\w+)\s*(.+) \((\S*)\)')]
+
+
+def judge_readers(row, path):
+    bad = []
+    for line in open(path, errors='surrogateescape'):
+        readers = FRAME_READERS if line.startswith('\t') else HEAD_READERS if line != '\n' else []
+        if not all(r.search(line) for r in readers) and ' (/memfd:' not in line:
+            bad.append(line)
+    print(f'{row[0]}: {len(bad)} lines that a reader would not take: {"FAILED: " + bad[0].rstrip() if bad else "ok"}')
+    return not bad
+
+
 def judge_fold(row, path):
     done = subprocess.run([args.ringfold, 'fold', '-q', '--include-idle', '-f', 'perf-script', path], stdout=subprocess.PIPE)
     same = done.returncode == 0 and done.stdout == open(f'{path}.txt', 'rb').read()
@@ -258,9 +275,9 @@ def main():
             row[2]()
         path = f'{tmp}/{row[0]}.data'
         ours = record(row, path)
-        ok = judge_fold(row, path)
-        passed += ok is True
-        failed += ok is False
+        for ok in judge_fold(row, path), judge_readers(row, f'{path}.txt'):
+            passed += ok is True
+            failed += ok is False
         for r in readers:
             r['samples'] = run_perf(r['command'], path)
         agreed = [any(i < len(r['samples']) and compare(o.chain, r['samples'][i].chain, r['by_offset'])[0] == 'equal'
