@@ -22,6 +22,22 @@ const struct arch *arch_by_machine(uint16_t elf_machine)
 	return NULL;
 }
 
+void arch_layout_init(struct arch_layout *l, const struct arch *arch, uint64_t mask)
+{
+	*l = (struct arch_layout){ .mask = mask, .pc_at = UINT8_MAX };
+	for (unsigned int bit = 0; bit < ARCH_MAX_PERF_REGS; bit++) {
+		int dwarf = bit < arch->num_perf_regs ? arch->to_dwarf[bit] : -1;
+
+		if (!(mask >> bit & 1))
+			continue;
+		if (dwarf == -2)
+			l->pc_at = l->num;
+		if (dwarf >= 0)
+			l->valid |= 1ull << dwarf;
+		l->dwarf[l->num++] = (uint8_t)(dwarf >= 0 ? dwarf : ARCH_MAX_REGS - 1);
+	}
+}
+
 void arch_regs_from_perf(const struct arch *arch, uint64_t mask, const uint64_t *values, size_t num,
 			 struct regs *ret)
 {

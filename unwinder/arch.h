@@ -50,6 +50,25 @@ extern const struct arch arch_aarch64;
 const struct arch *arch_host(void);
 const struct arch *arch_by_machine(uint16_t elf_machine);
 
+/* Which register each value of a sample is. */
+struct arch_layout {
+	uint64_t mask;                    /* attr.sample_regs_user */
+	uint64_t valid;                   /* DWARF numbers that it has, as in struct regs */
+	uint8_t num;                      /* values */
+	uint8_t pc_at;                    /* which of them is the pc; num = none */
+	uint8_t dwarf[ARCH_MAX_PERF_REGS]; /* ARCH_MAX_REGS - 1 for those of no use, which is never valid */
+};
+void arch_layout_init(struct arch_layout *l, const struct arch *arch, uint64_t mask);
+
+static inline void arch_regs_take(const struct arch_layout *l, const uint64_t *values,
+				  struct regs *ret)
+{
+	for (size_t i = 0; i < l->num; i++)
+		ret->v[l->dwarf[i]] = values[i];
+	ret->pc = l->pc_at < l->num ? values[l->pc_at] : 0;
+	ret->valid = l->valid;
+}
+
 /* Values in the order of the mask's bits (perf_output_sample_regs), num of them. */
 void arch_regs_from_perf(const struct arch *arch, uint64_t mask, const uint64_t *values, size_t num,
 			 struct regs *ret);

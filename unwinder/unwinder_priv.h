@@ -211,6 +211,7 @@ struct unwinder {
 	struct frames frames;
 	struct rule_exts exts;
 	struct trace *trace; /* max_frames; owned */
+	struct arch_layout layout; /* of the last sample's registers */
 	struct unwind_counts counts;
 	struct libunwind_state *libunwind; /* NULL until first used */
 };

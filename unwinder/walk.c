@@ -22,6 +22,7 @@ struct walk {
 	const struct mapping *map; /* the last two looked up; never NULL */
 	const struct mapping *map2;
 	struct space_frames *own; /* the generation's; NULL until needed */
+	uint64_t fetched; /* so much of the copy was asked for; see fetch_ahead */
 	size_t stale; /* plain frames from here on have not loaded what they saved; see walk_plain */
 	size_t end_stale;
 	/*
@@ -760,6 +761,23 @@ static bool is_plain(const struct rule *rule)
 	return rule->kind == RULE_CFA && rule->flags == 0;
 }
 
+/*
+ * A stack is rarely in cache, and each word of it tells where the next one is. Frames are small and
+ * lie in order, so the lines ahead are asked for before anything is known of them: *from on, up to
+ * FETCH_AHEAD behind `at`.
+ */
+enum { FETCH_AHEAD = 2048, CACHE_LINE = 64 };
+
+static inline void fetch_ahead(const uint8_t *stack, size_t bytes, uint64_t at, uint64_t *from)
+{
+	uint64_t to = bytes - at > FETCH_AHEAD ? at + FETCH_AHEAD : bytes;
+
+	if (*from < at)
+		*from = at;
+	for (; *from < to; *from += CACHE_LINE)
+		__builtin_prefetch(stack + *from);
+}
+
 /* Goes through plain frames and stands at the first that is not, of which nothing is noted yet. */
 static void walk_plain(struct walk *w)
 {
@@ -774,6 +792,7 @@ static void walk_plain(struct walk *w)
 	uint64_t pc = w->regs.pc, sp = w->sp, ra_at = w->ra_at;
 	uint64_t fp = w->regs.v[fp_reg];
 	bool fp_known = w->regs.valid >> fp_reg & 1;
+	uint64_t fetched = w->fetched;
 	struct plain_map map = { 0 };
 
 	if (w->activation || !table->mask || !(w->regs.valid >> sp_reg & 1) || sp < base)
@@ -814,6 +833,7 @@ static void walk_plain(struct walk *w)
 		memcpy(&saved_fp, stack + (cfa_at - (fp_below ? fp_below : 8)), sizeof(saved_fp));
 		fp = fp_below ? saved_fp : fp;
 		fp_known |= fp_below != 0;
+		fetch_ahead(stack, bytes, cfa_at, &fetched);
 		trace[num] = (struct trace){ pc, ra_at, sp, rule };
 		frames[num++] = e->id;
 		ra_at = cfa - below;
@@ -821,6 +841,7 @@ static void walk_plain(struct walk *w)
 		pc &= ra_mask;
 		sp = cfa;
 	}
+	w->fetched = fetched;
 	if (num == w->ret->num_frames)
 		return;
 	w->stale = w->ret->num_frames;
@@ -866,7 +887,6 @@ static bool walk_frame(struct walk *w)
 	struct frame_entry *e;
 	struct rule rule;
 
-	load_stale(w);
 	if (w->ret->num_frames == w->u->max_frames)
 		return stop(w, REASON_TOO_DEEP);
 	m = map_at(w, pc);
@@ -878,6 +898,9 @@ static bool walk_frame(struct walk *w)
 	note_frame(w, e->id);
 	w->ret->num_jit += !m->file;
 	rule = e->rule;
+	if (rule.kind == RULE_END || rule.kind == RULE_ROOT)
+		return complete(w); /* mostly right behind plain frames, whose registers nobody wants then */
+	load_stale(w);
 	if (__builtin_expect(rule.kind == RULE_CFA, 1))
 		return step_cfa(w, &rule);
 	if (rule.kind == RULE_UNSET ||
@@ -916,6 +939,12 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	w.in = in;
 	w.stack = in->stack;
 	w.stack_bytes = in->stack ? in->stack_bytes : 0;
+	w.fetched = 0;
+	/* One access each to where registers and stack are, before all those that only may be needed. */
+	__builtin_prefetch(in->perf_regs);
+	__builtin_prefetch(in->perf_regs + 8);
+	__builtin_prefetch(in->perf_regs + 16);
+	fetch_ahead(w.stack, w.stack_bytes, 0, &w.fetched);
 	w.ra_at = w.wanted_at = 0;
 	w.map = w.map2 = &nowhere;
 	w.own = NULL;
@@ -924,8 +953,9 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	w.altstack = false;
 	w.frames = frames;
 	w.ret = ret;
-	arch_regs_from_perf(arch, in->perf_mask, in->perf_regs,
-			    (size_t)__builtin_popcountll(in->perf_mask), &w.regs);
+	if (__builtin_expect(u->layout.mask != in->perf_mask, 0))
+		arch_layout_init(&u->layout, arch, in->perf_mask);
+	arch_regs_take(&u->layout, in->perf_regs, &w.regs);
 	if (!(w.regs.valid >> arch->sp & 1)) {
 		stop(&w, REASON_NO_REGS);
 		return;

@@ -1,17 +1,25 @@
 /*
- * Warm unwinding, in nanoseconds per frame, on this program's own stack: many samples of
- * different depth and pc, each walked again and again while its bytes are in cache.
+ * Unwinding alone, in nanoseconds per frame.
  *
- * bench_walk [SECONDS]
+ *	bench_walk [-s SECONDS] [-m cfi|libunwind|fp] [FILE..]
+ *
+ * FILE is a perf.data of this boot of this machine. All its samples are read into memory, with what was mapped where
+ * at the time of each; then all are walked, again and again. The first pass meets every pc for the first time; "warm" is
+ * the median of the others, "best" the shortest. Stacks are not in cache then, as a recording is larger than any.
+ *
+ * Without a FILE the stacks are those of a made-up program, a few of different depth and pc, all of it in cache.
  */
 #include "fixture.h"
+#include "test/unwinder/corpus.h"
 
 #include "base/clock.h"
+#include "base/err.h"
 #include "base/hash.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_SAMPLES = 64, MAX_STACK = 32 * 1024, FUNCTIONS = 512 };
 
@@ -121,15 +129,14 @@ static size_t round_of(struct bench *b)
 	return num;
 }
 
-int main(int argc, char **argv)
+static void bench_made_up(uint64_t seconds)
 {
-	uint64_t seconds = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
 	struct bench *b = calloc(1, sizeof(*b));
 	uint64_t start, now, best = ~0ull;
 	size_t frames;
 
 	if (!b)
-		return 1;
+		exit(1);
 	setup(b);
 	frames = round_of(b);
 	start = clock_monotonic_ns();
@@ -146,5 +153,99 @@ int main(int argc, char **argv)
 	unwinder_free(b->u);
 	program_deinit(&b->program);
 	free(b);
+}
+
+/* ---- recordings ---- */
+
+enum { MAX_PASSES = 1000 };
+
+struct passes {
+	size_t frames, complete;
+	size_t num;
+	uint64_t ns[MAX_PASSES];
+};
+
+/* Of this thread: other work on the machine counts only by what it does to the caches. */
+static uint64_t thread_ns(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static void pass_of(struct unwinder *u, const struct corpus *c, struct passes *p)
+{
+	uint32_t frames[1024];
+	struct unwind_result result;
+	uint64_t from = thread_ns();
+
+	p->frames = p->complete = 0;
+	for (size_t i = 0; i < corpus_len(c); i++) {
+		unwinder_walk(u, corpus_at(c, i), frames, &result);
+		p->frames += result.num_frames;
+		p->complete += result.class == UNWIND_COMPLETE;
+	}
+	p->ns[p->num++] = thread_ns() - from;
+}
+
+static int compare_ns(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static int bench_recording(const char *path, enum unwind_method method, uint64_t seconds)
+{
+	struct unwinder *u = new_unwinder(arch_host(), method);
+	struct passes p = { 0 };
+	struct unwind_counts counts;
+	struct corpus *c;
+	struct err err;
+	uint64_t start, first;
+	double frames;
+
+	if (corpus_read(path, &c, &err) < 0) {
+		fprintf(stderr, "%s: %s\n", path, err.msg);
+		return 1;
+	}
+	pass_of(u, c, &p);
+	first = p.ns[0];
+	p.num = 0;
+	counts = unwinder_counts(u);
+	start = clock_monotonic_ns();
+	while (p.num < MAX_PASSES &&
+	       (p.num < 3 || clock_monotonic_ns() - start < seconds * 1000000000u))
+		pass_of(u, c, &p);
+	qsort(p.ns, p.num, sizeof(p.ns[0]), compare_ns);
+	frames = p.frames ? (double)p.frames : 1;
+	printf("%-24s %6zu stacks %5.1f frames %5.1f %% complete  %6zu pcs  ns/frame: first %6.1f  warm %5.1f  "
+	       "best %5.1f\n",
+	       path, corpus_len(c), frames / (double)corpus_len(c),
+	       100.0 * (double)p.complete / (double)corpus_len(c), (size_t)counts.rule_misses,
+	       (double)first / frames, (double)p.ns[p.num / 2] / frames, (double)p.ns[0] / frames);
+	unwinder_free(u);
+	corpus_free(c);
 	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	enum unwind_method method = UNWIND_CFI;
+	uint64_t seconds = 1;
+	int option, ret = 0;
+
+	while ((option = getopt(argc, argv, "s:m:")) != -1) {
+		if (option == 's')
+			seconds = strtoull(optarg, NULL, 10);
+		else if (option == 'm')
+			method = !strcmp(optarg, "fp")    ? UNWIND_FP
+				 : !strcmp(optarg, "cfi") ? UNWIND_CFI
+							  : UNWIND_LIBUNWIND;
+		else
+			return 2;
+	}
+	if (optind == argc)
+		bench_made_up(seconds);
+	for (; optind < argc; optind++)
+		ret |= bench_recording(argv[optind], method, seconds);
+	return ret;
 }

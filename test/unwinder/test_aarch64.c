@@ -66,6 +66,20 @@ static void teardown(struct test *t)
 	program_deinit(&t->program);
 }
 
+/* The fast way takes the same. */
+static void test_layout(const struct arch *arch, uint64_t mask, const uint64_t *values)
+{
+	struct arch_layout layout;
+	struct regs want, got;
+
+	arch_regs_from_perf(arch, mask, values, (size_t)__builtin_popcountll(mask), &want);
+	arch_layout_init(&layout, arch, mask);
+	arch_regs_take(&layout, values, &got);
+	CHECK(got.valid == want.valid && got.pc == want.pc);
+	for (unsigned int reg = 0; reg < ARCH_MAX_REGS; reg++)
+		CHECK(!(want.valid >> reg & 1) || got.v[reg] == want.v[reg]);
+}
+
 static void test_registers(void)
 {
 	uint64_t values[33];
@@ -92,6 +106,12 @@ static void test_registers(void)
 	CHECK(regs.v[0] == 1000 && regs.v[3] == 1001 && regs.v[2] == 1002 && regs.v[1] == 1003);
 	CHECK(regs.v[4] == 1004 && regs.v[5] == 1005 && regs.v[6] == 1006 && regs.v[7] == 1007);
 	CHECK(regs.v[8] == 1009 && regs.v[15] == 1016);
+
+	test_layout(&arch_x86_64, arch_x86_64.perf_regs, values);
+	test_layout(arm, arm->perf_regs, values);
+	test_layout(arm, 1ull << 32 | 1ull << 29 | 1ull << 31, values);
+	test_layout(arm, 1ull << 29, values);
+	test_layout(arm, 0, values);
 }
 
 static struct rule rule_of(struct test *t, uint64_t vaddr)
