@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# What recording a live machine costs, beside perf record and samply, on the same load in the same run.
+# What ringfold costs, beside perf and samply, on the same load in the same run.
 #
-#   scripts/bench.sh [live] [--rounds N] [--seconds S]
+#   scripts/bench.sh [live] [--rounds N] [--seconds S]      recording a live machine
+#   scripts/bench.sh fold [--rounds N] [--keep DIR]         folding a recording; test/prove/bench_fold.py
 #
-# Load: two threads of a deep C++ recursion (test/victims, deepc). Each tool attaches to the running load, so its
+# Load of `live`: two threads of a deep C++ recursion (test/victims, deepc). Each tool attaches to the running load, so its
 # CPU time is its own. Figures are medians of N rounds (3), the tools taking turns within a round.
 # RINGFOLD names the binary (default build/release), PEERS a directory with `run perf` and `run samply`;
 # what is missing is left out, aloud.
@@ -18,6 +19,11 @@ if [ ! -x "$RINGFOLD" ]; then
 	ninja -C build/release >/dev/null
 fi
 [ -n "$LOAD" ] || LOAD=$(find "$(dirname "$RINGFOLD")/.." -name victim-deepc -type f -perm -u+x | head -n 1)
+export LOAD
+if [ "${1:-}" = fold ]; then
+	shift
+	exec python3 test/prove/bench_fold.py "$@"
+fi
 exec python3 - "$@" <<'PY'
 import argparse, json, os, shutil, statistics, subprocess, sys, tempfile, time
 
