@@ -4,11 +4,12 @@
 usage: agree.py RINGFOLD VICTIMS_DIR [--seconds S] [--freq HZ] [--only NAME,..] [--keep DIR] [--perf CMD]..
 
 Each program is recorded once, into a perf.data and into -f perf-script at the same time. Every perf named by --perf
-(default: perf, and perf 7 where PERF7 names one) reads the perf.data with --no-inline, and each sample's chain is held
+(default: perf, and perf 7 where PERF7 names one) reads the perf.data with --no-inline, as does `ringfold fold --unwinder
+libunwind`, and each sample's chain is held
 against ours: first by its address, or where a perf prints offsets in the file (6.1), by those bits of it that mapping
 leaves alone. What differs is listed by class: who ends early and where, or where both go different ways. The classes are
 explained in docs/differences.md. Fails when a header differs, or when ours is the shorter one or goes another way, and no
-other perf agrees with ours, in more samples of a row than it may (a column of the table below). Against perf 6.1 alone
+perf agrees with ours, in more samples of a row than it may (a column of the table below). Against perf 6.1 alone
 nothing is judged: it loses libc in half of the programs that were started by fork and exec. `ringfold fold` of the file
 must print what the recording printed, byte for byte (but for -a, where files are gone by then and others' maps spliced).
 """
@@ -68,6 +69,12 @@ def read_script(lines):
 def run_perf(command, path):
     done = subprocess.run([*command, 'script', '-i', path, '--no-inline', '--max-stack', '1024', '-F', FIELDS],
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors='surrogateescape')
+    return read_script(done.stdout.splitlines())
+
+
+def run_fold(path):
+    done = subprocess.run([args.ringfold, 'fold', '-q', '--include-idle', '--unwinder', 'libunwind', '-f', 'perf-script', path],
+                          stdout=subprocess.PIPE, text=True, errors='surrogateescape')
     return read_script(done.stdout.splitlines())
 
 
@@ -280,9 +287,10 @@ def main():
             failed += ok is False
         for r in readers:
             r['samples'] = run_perf(r['command'], path)
+        libunwind = {'version': 'fold --unwinder libunwind', 'alone': False, 'by_offset': False, 'samples': run_fold(path)}
         agreed = [any(i < len(r['samples']) and compare(o.chain, r['samples'][i].chain, r['by_offset'])[0] == 'equal'
                       for r in readers) for i, o in enumerate(ours)]
-        for r in readers:
+        for r in [*readers, libunwind]:
             print(f'{row[0]} against {r["version"]}:', flush=True)
             ok = judge(row, ours, r, agreed)
             passed += ok is True
