@@ -789,7 +789,8 @@ static size_t find_slot(const struct collector *c, int cpu)
 static int open_new_cpu(struct collector *c, int cpu, struct err *err)
 {
 	size_t i = find_slot(c, cpu);
-	int r = 0;
+	struct err why = { 0 };
+	int r;
 
 	if (i == c->slots.len) {
 		r = add_slot(c, cpu, err);
@@ -798,11 +799,16 @@ static int open_new_cpu(struct collector *c, int cpu, struct err *err)
 		c->slots.data[i].gone = true;
 	}
 	/* What an earlier life of this CPU left is handed out first. */
-	if (!c->slots.data[i].gone || !is_empty(&c->slots.data[i]))
+	if (!c->slots.data[i].gone || c->slots.data[i].refused || !is_empty(&c->slots.data[i]))
 		return 0;
-	r = reopen_slot(c, (uint32_t)i, err);
+	r = reopen_slot(c, (uint32_t)i, &why);
 	/* It may have gone again meanwhile. */
-	return r == -ENODEV ? 0 : r;
+	if (r == 0 || r == -ENODEV)
+		return 0;
+	/* What the other CPUs tell is worth going on for. */
+	c->slots.data[i].refused = true;
+	collector_note(c, "CPU %d came online and is not recorded: %s", cpu, why.msg);
+	return 0;
 }
 
 int collector_rescan_cpus(struct collector *c, struct err *err)
@@ -814,8 +820,10 @@ int collector_rescan_cpus(struct collector *c, struct err *err)
 		return 0;
 	r = read_online(c, online, err);
 	for (size_t i = 0; i < c->slots.len && r == 0; i++) {
-		if (!has_bit(online, MAX_CPUS, (size_t)c->slots.data[i].cpu))
-			c->slots.data[i].gone = true;
+		if (has_bit(online, MAX_CPUS, (size_t)c->slots.data[i].cpu))
+			continue;
+		c->slots.data[i].gone = true;
+		c->slots.data[i].refused = false;
 	}
 	for (size_t cpu = 0; cpu < MAX_CPUS && r == 0; cpu++) {
 		if (has_bit(online, MAX_CPUS, cpu))

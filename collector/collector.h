@@ -106,5 +106,8 @@ int collector_set_period(struct collector *c, uint64_t period_ns, struct err *er
 int collector_drain(struct collector *c, const struct collector_sink *sink, bool all, struct err *err);
 
 struct collector_counts collector_counts(struct collector *c);
-/* Opens what newly came online since, when all CPUs are recorded; called about once a second. */
+/*
+ * Opens what newly came online since, when all CPUs are recorded; called about once a second. A CPU that may not be
+ * opened is told of in the notes and left out.
+ */
 int collector_rescan_cpus(struct collector *c, struct err *err);

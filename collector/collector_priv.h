@@ -34,7 +34,8 @@ struct stream {
 /* One CPU. */
 struct slot {
 	int cpu;
-	bool gone; /* went offline */
+	bool gone;    /* went offline */
+	bool refused; /* came back, and may not be opened */
 	int barrier_fd; /* reading it interrupts the CPU; borrowed from the events when own_barrier is false */
 	bool own_barrier;
 	struct stream streams[NUM_STREAMS];

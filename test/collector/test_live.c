@@ -440,6 +440,47 @@ static void test_cpu_returns(void)
 	collector_close(c);
 }
 
+/* A CPU that came back and may not be opened again: the others are recorded on. */
+static void test_cpu_refused(void)
+{
+	struct collector_opts opts = {
+		.target = TARGET_ALL, .freq_hz = 50, .event = "cpu-clock", .door = door
+	};
+	struct collector *c = open_one(&opts);
+	int cpu = c->slots.data[0].cpu;
+	struct seen seen = { 0 };
+	const char *note;
+	char want[64];
+	pid_t busy;
+
+	if (c->slots.len < 2) {
+		fprintf(stderr, "not tried: one CPU\n");
+		collector_close(c);
+		return;
+	}
+	busy = start_busy(c->slots.data[1].cpu);
+	CHECK(collector_enable(c, NULL) == 0);
+	c->slots.data[0].gone = true;
+	CHECK(ioctl(c->slots.data[0].streams[STREAM_SAMPLES].owner_fd, PERF_EVENT_IOC_DISABLE, 0) == 0);
+	c->attrs[STREAM_SIDE].type = 4711; /* no kernel has such an event */
+	for (int i = 0; i < 20; i++) {
+		drain(c, &seen, true);
+		CHECK(collector_rescan_cpus(c, NULL) == 0);
+	}
+	CHECK(c->slots.data[0].gone && c->slots.data[0].refused);
+	note = c->num_notes ? c->info.notes[c->num_notes - 1] : "";
+	snprintf(want, sizeof(want), "CPU %d came online and is not recorded: ", cpu);
+	CHECK_MSG(!strncmp(note, want, strlen(want)), "%s", note);
+	CHECK(c->num_notes < 2 || strncmp(c->info.notes[c->num_notes - 2], want, strlen(want)));
+	seen = (struct seen){ .pid = busy };
+	for (int i = 0; i < 50 && seen.of_pid < 3; i++)
+		record_for(c, &seen, 100);
+	finish(c, &seen);
+	CHECK(seen.of_pid > 2);
+	stop(busy);
+	collector_close(c);
+}
+
 /* --- processes, threads, commands --- */
 
 /* Threads that are born while we attach have their own events and inherited ones: each counts once. */
@@ -891,6 +932,7 @@ int main(void)
 	test_side_band();
 	test_cgroups();
 	test_cpu_returns();
+	test_cpu_refused();
 	check_pids(0);
 	/* Whether any thread is born between two of our system calls is chance; test_drain.c leaves none to it. */
 	for (int i = 0; i < 5 && !duplicates; i++)
