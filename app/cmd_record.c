@@ -698,7 +698,12 @@ static int record_run(int argc, char **argv)
 	if (record(&r, &err) < 0) {
 		int status = command_failed(&err);
 
-		return r.launch.exec_failed ? launch_exit_status(&r.launch) : status;
+		if (r.launch.exec_failed)
+			return launch_exit_status(&r.launch);
+		/* What was recorded until then is worth having. */
+		if (session_progress(r.session).samples)
+			finish(&r);
+		return status;
 	}
 	return finish(&r);
 }
