@@ -86,11 +86,6 @@ static uint64_t read_mem_kib(struct saving *s)
 	return find_value(&text, "MemTotal", &value, &len) ? strtoull(value, NULL, 10) : 0;
 }
 
-static void event_name(const struct perf_event_attr *attr, const char *name, char *ret, size_t size)
-{
-	snprintf(ret, size, "%s%s", name, attr->exclude_kernel ? ":u" : attr->exclude_user ? ":k" : "");
-}
-
 /* --- life --- */
 
 /* A file size limit (ulimit -f) is to be a failed write, not a death. The handler goes at the command's exec. */
@@ -168,16 +163,15 @@ static int open_files(struct saving *s, struct err *err)
 	const struct outputs *outputs = s->opts.outputs;
 	const struct perf_event_attr *samples = collector_sample_attr(s->opts.collector);
 	const struct perf_event_attr *side = collector_side_attr(s->opts.collector);
-	char names[NUM_EVENTS][128];
-	struct perfdata_write_event events[NUM_EVENTS] = { { samples, names[EVENT_SAMPLES] },
-							   { side, names[EVENT_SIDE] } };
+	struct perfdata_write_event events[NUM_EVENTS] = {
+		{ samples, collector_info(s->opts.collector)->event },
+		{ side, "dummy:u" }, /* as event_side_attr has it */
+	};
 	struct perfdata_write_opts opts = { .events = events, .num_events = NUM_EVENTS,
 					    .version = "ringfold " RINGFOLD_VERSION,
 					    .argv = s->opts.argv, .mem_kib = read_mem_kib(s) };
 	int r = 0;
 
-	event_name(samples, collector_info(s->opts.collector)->event, names[EVENT_SAMPLES], 128);
-	event_name(side, "dummy", names[EVENT_SIDE], 128);
 	read_cpu(s);
 	opts.cpu = s->cpu[0] ? s->cpu : NULL;
 	for (size_t i = 0; i < outputs->list.len && r == 0; i++) {

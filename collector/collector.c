@@ -554,9 +554,14 @@ static void fill_format(struct collector *c)
 
 static void fill_info(struct collector *c)
 {
+	const struct perf_event_attr *attr = &c->attrs[STREAM_SAMPLES];
 	struct collector_info *info = &c->info;
 
-	info->event = c->choice.name;
+	snprintf(c->event_name, sizeof(c->event_name), "%s%s", c->choice.name,
+		 attr->exclude_kernel ? ":u" :
+		 attr->exclude_user   ? ":k" :
+					"");
+	info->event = c->event_name;
 	info->freq_hz = c->opts.period || c->choice.tracepoint ? 0 : c->freq_hz;
 	info->stack_bytes = c->shape.stack_bytes;
 	for (size_t i = 0; i < c->slots.len; i++)

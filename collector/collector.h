@@ -54,7 +54,7 @@ struct collector_opts {
 
 /* What was really opened; borrowed strings live as long as the collector. */
 struct collector_info {
-	const char *event;         /* "cycles", "cpu-clock", "sched:sched_switch" */
+	const char *event;         /* "cycles", "cpu-clock:u", "sched:sched_switch"; what it counts, not what was asked for */
 	uint32_t freq_hz;
 	uint32_t stack_bytes;
 	uint32_t num_cpus;

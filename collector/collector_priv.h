@@ -76,6 +76,7 @@ struct collector {
 	struct explain_rights rights;
 
 	struct event_choice choice;
+	char event_name[sizeof(((struct event_choice *)0)->name) + 2]; /* with what it was restricted to */
 	bool auto_event;       /* cycles, unless they do not open */
 	bool no_format_lost;   /* before Linux 6.0 */
 	bool no_exclude_guest; /* refused by this PMU */
