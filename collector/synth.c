@@ -225,6 +225,18 @@ static int emit_map(void *data, const struct proc_map *map)
 	return 0;
 }
 
+/* The process that `id`, which may be a thread's, belongs to; -1 when it has ended. */
+static pid_t process_of(struct process *p, pid_t id)
+{
+	struct proc_status status;
+
+	p->pid = id;
+	if (!read_proc(p, "status", TASK_TEXT_MAX) || p->text->failed ||
+	    proc_status_parse(p->text->data, p->text->len, &status) < 0)
+		return -1;
+	return status.tgid;
+}
+
 static int emit_process(void *data, pid_t pid)
 {
 	struct process *p = data;
@@ -246,7 +258,10 @@ int synth_process(struct door *door, pid_t pid, const struct collector_sink *sin
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	struct process p = { .door = door, .sink = sink, .text = &text };
 
-	return emit_process(&p, pid) < 0 ? err_oom(err) : 0;
+	pid = process_of(&p, pid);
+	if (text.failed)
+		return err_oom(err);
+	return pid > 0 && emit_process(&p, pid) < 0 ? err_oom(err) : 0;
 }
 
 int synth_all(struct door *door, const struct collector_sink *sink, struct err *err)

@@ -246,6 +246,73 @@ static void test_stdout(void)
 	unlink("captured");
 }
 
+static int grow(const char *path, const char *text, bool *stream, struct err *err)
+{
+	int fd = -1, r = outfile_open_growing(path, &fd, stream, err);
+
+	if (r < 0) {
+		CHECK(fd == -1);
+		return r;
+	}
+	CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	close(fd);
+	return 0;
+}
+
+/* Under its own name at once; what was there is kept, once. */
+static void test_growing(void)
+{
+	struct err err = { 0 };
+	bool stream;
+	int fd;
+
+	umask(0);
+	CHECK(grow("g", "one\n", &stream, &err) == 0 && !stream);
+	CHECK(mode_of("g") == 0600);
+	umask(022);
+	CHECK_STR(contents("g"), "one\n");
+	CHECK(grow("g", "two\n", &stream, &err) == 0);
+	CHECK_STR(contents("g"), "two\n");
+	CHECK_STR(contents("g.old"), "one\n");
+	CHECK(grow("g", "three\n", &stream, &err) == 0);
+	CHECK_STR(contents("g.old"), "two\n");
+	CHECK(entries(".") == 2);
+	/* A link is moved away itself: what it leads to is not touched. */
+	unlink("g");
+	put("elsewhere", "kept\n");
+	CHECK(!symlink("elsewhere", "g"));
+	CHECK(grow("g", "four\n", &stream, &err) == 0);
+	CHECK_STR(contents("elsewhere"), "kept\n");
+	CHECK_STR(contents("g"), "four\n");
+	unlink("g");
+	unlink("g.old");
+	unlink("elsewhere");
+	CHECK(!symlink("nowhere", "g"));
+	CHECK(grow("g", "five\n", &stream, &err) == 0 && access("nowhere", F_OK) < 0);
+	unlink("g");
+	unlink("g.old");
+	/* What cannot be moved away, or is no file, is left as it is. */
+	CHECK(!mkdir("dir", 0755));
+	CHECK(grow("dir", "", &stream, &err) == -EISDIR);
+	put("busy", "kept\n");
+	CHECK(!mkdir("busy.old", 0755));
+	put("busy.old/x", "");
+	CHECK(grow("busy", "", &stream, &err) < 0);
+	CHECK_STR(contents("busy"), "kept\n");
+	unlink("busy.old/x");
+	rmdir("busy.old");
+	unlink("busy");
+	rmdir("dir");
+	CHECK(grow("no/such", "", &stream, &err) == -ENOENT);
+	CHECK(grow("/dev/null", "x", &stream, &err) == 0 && stream);
+	CHECK(!mkfifo("fifo", 0600));
+	fd = open("fifo", O_RDWR);
+	CHECK(grow("fifo", "through\n", &stream, &err) == 0 && stream);
+	close(fd);
+	unlink("fifo");
+}
+
 int main(void)
 {
 	char dir[] = "/tmp/test-outfile-XXXXXX";
@@ -260,6 +327,7 @@ int main(void)
 	test_special();
 	test_links();
 	test_stdout();
+	test_growing();
 	CHECK(!chmod(".", 0755)); /* for the ordinary user */
 	test_read_only();
 	CHECK(entries(".") == 0);
