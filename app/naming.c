@@ -1,20 +1,34 @@
 #include "app/naming.h"
 
 #include "base/cleanup.h"
+#include "base/hash.h"
+#include "base/htab.h"
 #include "base/intern.h"
 #include "base/vec.h"
 #include "output/profile.h"
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
+#include "symbols/inline.h"
+#include "symbols/inlined.h"
 #include "symbols/symbols.h"
 #include "unwinder/unwinder.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* What is inlined at a frame's place; few have any. */
+struct inlined_slot {
+	uint32_t id;
+	uint32_t first, num; /* in inlined_names */
+};
+HTAB(inlined_tab, struct inlined_slot, uint32_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
+
 struct naming {
 	struct naming_opts opts;
 	VEC(struct profile_frame) frames; /* by frame id; kind FRAME_LABEL = not named */
+	struct inlined_tab inlined;
+	VEC(const char *) inlined_names;
+	bool failed;
 };
 
 /* A frame that waits for its symbol. */
@@ -49,6 +63,8 @@ void naming_free(struct naming *n)
 	if (!n)
 		return;
 	vec_deinit(&n->frames);
+	vec_deinit(&n->inlined_names);
+	inlined_tab_deinit(&n->inlined);
 	free(n);
 }
 
@@ -57,6 +73,16 @@ const struct profile_frame *naming_get(const struct naming *n, uint32_t id)
 	if (id >= n->frames.len || n->frames.data[id].kind == FRAME_LABEL)
 		return NULL;
 	return &n->frames.data[id];
+}
+
+size_t naming_inlined(const struct naming *n, uint32_t id, const char *const **ret)
+{
+	const struct inlined_slot *slot = inlined_tab_find(&n->inlined, id);
+
+	if (!slot)
+		return 0;
+	*ret = n->inlined_names.data + slot->first;
+	return slot->num;
 }
 
 static bool grow(struct naming *n, uint32_t num)
@@ -163,6 +189,27 @@ static bool name_frame(struct naming *n, uint32_t id, const struct symbol *symbo
 	return true;
 }
 
+struct group {
+	struct naming *naming;
+	const struct waiting *frames;
+};
+
+/* inlined_find: all but the last, which the symbol table names better. */
+static void take_inlined(void *data, size_t i, const struct inline_frame *frames, size_t num)
+{
+	struct group *g = data;
+	struct naming *n = g->naming;
+	struct inlined_slot *slot = inlined_tab_add(&n->inlined, g->frames[i].id, NULL);
+
+	if (!slot || !vec_reserve(&n->inlined_names, n->inlined_names.len + num)) {
+		n->failed = true;
+		return;
+	}
+	*slot = (struct inlined_slot){ g->frames[i].id, (uint32_t)n->inlined_names.len, (uint32_t)num - 1 };
+	for (size_t at = 0; at + 1 < num; at++)
+		n->inlined_names.data[n->inlined_names.len++] = frames[at].name;
+}
+
 /* Frames of one owner. */
 static bool name_group(struct naming *n, const struct waiting *group, size_t num)
 {
@@ -180,7 +227,13 @@ static bool name_group(struct naming *n, const struct waiting *group, size_t num
 		if (!name_frame(n, group[i].id, &symbols[i], modules[i]))
 			return false;
 	}
-	return true;
+	if (n->opts.inlined && group->owner != KERNEL) {
+		struct group g = { n, group };
+
+		inlined_find(n->opts.files, n->opts.strings, files_by_id(n->opts.files, group->owner), places,
+			     num, take_inlined, &g);
+	}
+	return !n->failed;
 }
 
 static bool name_queue(struct naming *n, struct queue *q, bool (*stop)(void *data), void *data)

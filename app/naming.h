@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct files;
@@ -19,6 +20,7 @@ struct naming_opts { /* all borrowed */
 	struct files *files;
 	struct symbols *symbols;
 	struct intern *strings;
+	bool inlined; /* the calls inlined at each place as well */
 };
 
 struct naming *naming_new(const struct naming_opts *opts); /* NULL when out of memory */
@@ -34,3 +36,8 @@ bool naming_file(struct naming *n, uint32_t file_id);
 
 /* NULL: not named (yet), or neither in a file nor in the kernel. Good until the next naming. */
 const struct profile_frame *naming_get(const struct naming *n, uint32_t id);
+/*
+ * Functions inlined into the frame's function at its place, innermost first: their names (interned). Their number;
+ * 0 without opts.inlined.
+ */
+size_t naming_inlined(const struct naming *n, uint32_t id, const char *const **ret);

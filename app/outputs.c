@@ -129,6 +129,12 @@ int outputs_set_annotate(void *data, const char *arg, struct err *err)
 	return 0;
 }
 
+int outputs_set_inline(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->inlined = true;
+	return 0;
+}
+
 int outputs_set_include_idle(void *data, const char *arg, struct err *err)
 {
 	((struct outputs *)data)->include_idle = true;
@@ -249,6 +255,7 @@ void outputs_session(const struct outputs *o, struct session_opts *opts)
 	opts->by = o->by;
 	opts->threads = o->threads;
 	opts->include_idle = o->include_idle;
+	opts->inlined = o->inlined;
 	opts->kernel_only = o->view.kernel_only;
 	opts->user_only = o->view.user_only;
 	for (size_t i = 0; i < o->list.len; i++) {

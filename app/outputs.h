@@ -31,7 +31,7 @@ struct outputs {
 	struct profile_view view;    /* -K, -U, --annotate */
 	enum unwind_method method;
 	enum session_by by;
-	bool threads, include_idle;
+	bool threads, include_idle, inlined;
 	const struct outfile_opener *opener; /* who opens the files in our place; NULL: we */
 };
 
@@ -72,6 +72,7 @@ int outputs_set_by_pid(void *data, const char *arg, struct err *err);
 int outputs_set_threads(void *data, const char *arg, struct err *err);
 int outputs_set_annotate(void *data, const char *arg, struct err *err);
 int outputs_set_include_idle(void *data, const char *arg, struct err *err);
+int outputs_set_inline(void *data, const char *arg, struct err *err);
 int outputs_set_quiet(void *data, const char *arg, struct err *err);
 int outputs_set_verbose(void *data, const char *arg, struct err *err);
 
@@ -96,7 +97,9 @@ int outputs_set_verbose(void *data, const char *arg, struct err *err);
 	{ 0, "threads", NULL, "a frame per thread below the first", outputs_set_threads },   \
 	{ 0, "annotate", NULL, "_[k] and _[j] behind kernel and JIT frames",                 \
 	  outputs_set_annotate },                                                            \
-	{ 0, "include-idle", NULL, "keep the idle task", outputs_set_include_idle }
+	{ 0, "include-idle", NULL, "keep the idle task", outputs_set_include_idle },         \
+	{ 0, "inline", NULL, "inlined functions as frames, from the programs' DWARF",        \
+	  outputs_set_inline }
 
 #define WORD_ROWS                                                                            \
 	{ 'q', "quiet", NULL, "nothing on stderr but errors", outputs_set_quiet },           \

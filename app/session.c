@@ -738,12 +738,30 @@ struct comm_slot {
 };
 HTAB(comm_tab, struct comm_slot, uint32_t, hash_u64(key), slot->comm == key, hash_u64(slot->comm));
 
+/* A function inlined into what the frame `around` shows. */
+struct inlined_key {
+	const char *name; /* of the profile's strings */
+	uint32_t around;  /* index in profile->frames */
+};
+struct inlined_slot {
+	struct inlined_key key;
+	uint32_t frame;
+};
+static inline uint64_t inlined_hash(const struct inlined_key *key)
+{
+	return hash_two((uintptr_t)key->name, key->around);
+}
+HTAB(inlined_tab, struct inlined_slot, const struct inlined_key *, inlined_hash(key),
+     slot->key.name == key->name && slot->key.around == key->around, inlined_hash(&slot->key));
+
 struct build {
 	struct session *s;
 	struct profile *profile;
 	struct addrspace *space;    /* of the stacks being merged; NULL for ended ones */
 	struct comm_tab comms;
 	VEC(uint32_t) index;        /* frame id -> index in profile->frames; 0 = not yet */
+	struct inlined_tab inlined;
+	VEC(uint32_t) around;       /* by index in profile->frames: what it is inlined into; 0 = nothing */
 	VEC(const struct file *) files; /* that the frames of the profile lie in */
 	VEC(uint32_t) containers;   /* indexes in profile->frames of different names */
 	bool failed;
@@ -812,6 +830,15 @@ static const char *copy_text(struct build *b, const char *text)
 	return copy;
 }
 
+static bool note_file_of(struct build *b, const struct file *file)
+{
+	while (b->files.len + 1 < b->profile->frames.len) {
+		if (!vec_push(&b->files, NULL))
+			return false;
+	}
+	return vec_push(&b->files, file);
+}
+
 /* Which file the youngest frame of the profile lies in. */
 static bool note_file(struct build *b, uint32_t id)
 {
@@ -822,11 +849,7 @@ static bool note_file(struct build *b, uint32_t id)
 		place = unwinder_frame(b->s->unwinder, b->s->placed.data[place.owner & ~PLACED].id);
 	if (place.where == FRAME_IN_FILE)
 		file = files_by_id(b->s->files, place.owner);
-	while (b->files.len + 1 < b->profile->frames.len) {
-		if (!vec_push(&b->files, NULL))
-			return false;
-	}
-	return vec_push(&b->files, file);
+	return note_file_of(b, file);
 }
 
 /* A container that was started anew under its old name is one with the old; 0 = the frame is a new one. */
@@ -845,6 +868,60 @@ static uint32_t known_container(struct build *b, uint32_t id, const char *name)
 	return 0;
 }
 
+/* A frame of its own for a function inlined into another frame; 0 when out of memory. */
+static uint32_t inlined_frame(struct build *b, const char *name, uint32_t around)
+{
+	struct inlined_key key = { copy_text(b, name), around };
+	struct profile_frame frame = b->profile->frames.data[around];
+	size_t index = b->profile->frames.len;
+	struct inlined_slot *slot;
+	bool added;
+
+	slot = inlined_tab_add(&b->inlined, &key, &added);
+	if (slot && !added)
+		return slot->frame;
+	frame.name = key.name;
+	frame.kind = FRAME_INLINED;
+	if (!slot || !vec_reserve(&b->around, index + 1) || !vec_push(&b->profile->frames, frame) ||
+	    !note_file_of(b, around < b->files.len ? b->files.data[around] : NULL)) {
+		b->failed = true;
+		return 0;
+	}
+	*slot = (struct inlined_slot){ key, (uint32_t)index };
+	while (b->around.len <= index)
+		b->around.data[b->around.len++] = 0;
+	b->around.data[index] = around;
+	return (uint32_t)index;
+}
+
+/* The innermost function inlined at the frame's place, or the frame itself. */
+static uint32_t innermost(struct build *b, uint32_t id, uint32_t frame)
+{
+	struct unwind_frame place = unwinder_frame(b->s->unwinder, id);
+	const char *const *names;
+	size_t num;
+
+	if (place.where == FRAME_OTHER && place.owner & PLACED)
+		id = b->s->placed.data[place.owner & ~PLACED].id;
+	num = naming_inlined(b->s->naming, id, &names);
+	for (; num && frame; num--)
+		frame = inlined_frame(b, names[num - 1], frame);
+	return frame;
+}
+
+static bool make_index(struct build *b, uint32_t id)
+{
+	size_t old = b->index.len, len = (size_t)id + 256;
+
+	if (id < old)
+		return true;
+	if (!vec_reserve(&b->index, len)) /* naming made a new label */
+		return false;
+	memset(b->index.data + old, 0, (len - old) * sizeof(uint32_t));
+	b->index.len = len;
+	return true;
+}
+
 static uint32_t build_frame(void *data, uint32_t id)
 {
 	struct build *b = data;
@@ -860,22 +937,22 @@ static uint32_t build_frame(void *data, uint32_t id)
 	twin = known_container(b, id, frame.name);
 	if (twin)
 		return twin;
-	if (!vec_push(&b->profile->frames, frame) || !note_file(b, id)) {
+	if (!vec_push(&b->profile->frames, frame) || !note_file(b, id) || !make_index(b, id)) {
 		b->failed = true;
 		return 0;
 	}
-	if (id >= b->index.len) { /* naming made a new label */
-		size_t old = b->index.len, len = (size_t)id + 256;
-
-		if (!vec_reserve(&b->index, len)) {
-			b->failed = true;
-			return 0;
-		}
-		memset(b->index.data + old, 0, (len - old) * sizeof(uint32_t));
-		b->index.len = len;
-	}
 	b->index.data[id] = (uint32_t)(b->profile->frames.len - 1);
+	if (b->s->opts.inlined)
+		b->index.data[id] = innermost(b, id, b->index.data[id]);
 	return b->index.data[id];
+}
+
+/* struct stacks_expansion */
+static uint32_t around_frame(void *data, uint32_t frame)
+{
+	const struct build *b = data;
+
+	return frame < b->around.len ? b->around.data[frame] : 0;
 }
 
 /* Index of a thread's name in the profile. */
@@ -973,8 +1050,9 @@ static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *cons
 static uint32_t *merge_stacks(struct build *b, const struct stacks *from)
 {
 	uint32_t *became = calloc(stacks_num_nodes(from) + 1, sizeof(*became));
+	const struct stacks_expansion expansion = { build_frame, around_frame, b };
 
-	if (!became || stacks_merge_nodes(b->profile->stacks, from, build_frame, b, became))
+	if (!became || stacks_merge_expanded(b->profile->stacks, from, &expansion, became))
 		return became;
 	free(became);
 	return NULL;
@@ -1049,6 +1127,8 @@ int session_profile(struct session *s, bool (*stop)(void *data), void *data, str
 	vec_deinit(&b.index);
 	vec_deinit(&b.files);
 	vec_deinit(&b.containers);
+	vec_deinit(&b.around);
+	inlined_tab_deinit(&b.inlined);
 	comm_tab_deinit(&b.comms);
 	if (r < 0) {
 		profile_free(b.profile);
@@ -1101,7 +1181,8 @@ static int open_parts(struct session *s, struct err *err)
 	if (!r)
 		r = symbols_new(&symbols, &s->symbols, err);
 	if (!r) {
-		naming = (struct naming_opts){ s->unwinder, s->files, s->symbols, s->strings };
+		naming = (struct naming_opts){ s->unwinder, s->files, s->symbols, s->strings,
+					       s->opts.inlined };
 		s->naming = naming_new(&naming);
 		r = s->naming ? 0 : err_oom(err);
 	}

@@ -31,6 +31,7 @@ struct session_opts {
 	bool only_containers;       /* only the processes that are wanted of `containers` */
 	bool threads;               /* a frame per thread below it */
 	bool include_idle;
+	bool inlined;               /* inlined functions become frames */
 	bool kernel_only;           /* -K: user stacks are not even walked */
 	bool user_only;             /* -U */
 	bool by_uid;                /* only processes of `uid` */

@@ -17,7 +17,7 @@
 #include "output/count_priv.h"
 
 /* Node numbers leave a bit free for those who sort or mark them. */
-enum { MAX_NODES = INT32_MAX };
+enum { MAX_NODES = INT32_MAX, MAX_EXPANSION = 128 };
 
 struct slot {
 	uint32_t node;
@@ -207,20 +207,37 @@ bool stacks_merge(struct stacks *into, const struct stacks *from,
 	return became && stacks_merge_nodes(into, from, map, data, became);
 }
 
+/* A frame below what it lies in, outermost first; at most a few levels deep. 0 when out of memory. */
+static uint32_t add_expanded(struct stacks *into, uint32_t parent, uint32_t frame,
+			     const struct stacks_expansion *x)
+{
+	uint32_t frames[MAX_EXPANSION];
+	size_t num = 0;
+
+	for (; frame && num < MAX_EXPANSION; frame = x->around(x->data, frame))
+		frames[num++] = frame;
+	for (; num; num--) {
+		parent = child_of(into, parent, frames[num - 1]);
+		if (!parent)
+			return 0;
+	}
+	return parent;
+}
+
 /* As parents come first, each node is mapped once, below what its parent became. */
-bool stacks_merge_nodes(struct stacks *into, const struct stacks *from,
-			uint32_t (*map)(void *data, uint32_t frame), void *data, uint32_t *became)
+bool stacks_merge_expanded(struct stacks *into, const struct stacks *from,
+			   const struct stacks_expansion *x, uint32_t *became)
 {
 	size_t num = from->nodes.len;
 
 	became[0] = 0;
 	for (size_t i = 1; i < num; i++) {
 		struct stacks_node node = from->nodes.data[i];
-		uint32_t frame = map(data, node.frame);
+		uint32_t frame = x->expand(x->data, node.frame);
 
 		became[i] = became[node.parent];
 		if (frame) {
-			became[i] = child_of(into, became[i], frame);
+			became[i] = add_expanded(into, became[i], frame, x);
 			if (!became[i])
 				return false;
 		}
@@ -228,6 +245,33 @@ bool stacks_merge_nodes(struct stacks *into, const struct stacks *from,
 			count_node(into, became[i], node.self);
 	}
 	return true;
+}
+
+/* A frame that becomes one at most. */
+struct one_to_one {
+	uint32_t (*map)(void *data, uint32_t frame);
+	void *data;
+};
+
+static uint32_t map_one(void *data, uint32_t frame)
+{
+	struct one_to_one *one = data;
+
+	return one->map(one->data, frame);
+}
+
+static uint32_t around_none(void *data, uint32_t frame)
+{
+	return 0;
+}
+
+bool stacks_merge_nodes(struct stacks *into, const struct stacks *from,
+			uint32_t (*map)(void *data, uint32_t frame), void *data, uint32_t *became)
+{
+	struct one_to_one one = { map, data };
+	const struct stacks_expansion expansion = { map_one, around_none, &one };
+
+	return stacks_merge_expanded(into, from, &expansion, became);
 }
 
 size_t stacks_num_nodes(const struct stacks *s)

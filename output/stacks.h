@@ -37,6 +37,18 @@ bool stacks_merge(struct stacks *into, const struct stacks *from,
 bool stacks_merge_nodes(struct stacks *into, const struct stacks *from,
 			uint32_t (*map)(void *data, uint32_t frame), void *data, uint32_t *became);
 
+/*
+ * The same where a frame becomes several, of which expand() names the innermost and, until it says 0, what each
+ * lies in.
+ */
+struct stacks_expansion {
+	uint32_t (*expand)(void *data, uint32_t frame); /* the innermost frame, 0 = leave it out */
+	uint32_t (*around)(void *data, uint32_t frame); /* of a frame made so: what it lies in, 0 = nothing more */
+	void *data;
+};
+bool stacks_merge_expanded(struct stacks *into, const struct stacks *from,
+			   const struct stacks_expansion *expansion, uint32_t *became);
+
 /* Nodes are 1..n in an order where a parent comes before its children. */
 struct stacks_node {
 	uint32_t frame;

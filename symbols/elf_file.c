@@ -6,6 +6,7 @@
 #include "target/door.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,6 +53,13 @@ void *elf_file_load(const struct elf_file *f, uint64_t offset, uint64_t size, ui
  * ctime is left out on purpose: deleting or renaming a file touches it, and a deleted binary must
  * keep its names. Writing to a file moves mtime.
  */
+int elf_file_dup_fd(const struct elf_file *f, bool debug)
+{
+	const struct elf_file *which = debug ? f->debug : f;
+
+	return which && which->fd >= 0 ? fcntl(which->fd, F_DUPFD_CLOEXEC, 3) : -1;
+}
+
 bool elf_file_changed(const struct elf_file *f)
 {
 	struct stat st;

@@ -87,6 +87,9 @@ const char *elf_file_debuglink(struct elf_file *f, uint32_t *ret_crc);
  */
 int elf_file_add_debug(struct elf_file *f, struct elf_file *debug, struct err *err);
 
+/* Another descriptor of the file, or of its separate debug file: the caller's. -1: there is none. */
+int elf_file_dup_fd(const struct elf_file *f, bool debug);
+
 /*
  * The file changed since it was opened (size or mtime): nothing read later is believed. ctime is
  * not asked: deleting or renaming a file moves it too, and leaves the bytes alone.

@@ -145,15 +145,17 @@ static enum symtab_bind bind_of(const struct elf_symbol *sym)
 
 /*
  * A label without a type is a function only in code, and only if somebody gave it a size or made it
- * known to others: assembly does.
+ * known to others, as assembly does, or if the program begins there: the loader's _start.
  */
-static bool is_wanted(const struct elf_symbol *sym, const struct elf_section *section)
+static bool is_wanted(const struct elf_file *f, const struct elf_symbol *sym,
+		      const struct elf_section *section)
 {
 	if (sym->shndx == SHN_UNDEF || !elf_symbol_is_code(sym) || !sym->value || !sym->name)
 		return false;
 	if (sym->type != STT_NOTYPE)
 		return true;
-	return section && section->flags & SHF_EXECINSTR && (sym->size || sym->bind != STB_LOCAL);
+	return section && section->flags & SHF_EXECINSTR &&
+	       (sym->size || sym->bind != STB_LOCAL || sym->value == f->entry);
 }
 
 /* Where the answers go. */
@@ -195,7 +197,7 @@ static bool offer_table(struct pass *pass, struct elf_file *f, const struct elf_
 
 		elf_symbol_parse(f, &r, &sym);
 		section = sym.shndx < num_sections ? &sections[sym.shndx] : NULL;
-		if (!is_wanted(&sym, section))
+		if (!is_wanted(f, &sym, section))
 			continue;
 		found = true;
 		function = (struct symtab_function){
@@ -287,7 +289,7 @@ static bool names_something(struct elf_file *debug)
 		return false;
 	while (elf_cursor_next(&c, &r)) {
 		elf_symbol_parse(debug, &r, &sym);
-		if (is_wanted(&sym, sym.shndx < num_sections ? &sections[sym.shndx] : NULL) &&
+		if (is_wanted(debug, &sym, sym.shndx < num_sections ? &sections[sym.shndx] : NULL) &&
 		    elf_name_get(&names, sym.name, &len))
 			return !elf_file_changed(debug);
 	}

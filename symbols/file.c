@@ -801,3 +801,30 @@ void files_rest(struct files *files)
 			elf_file_rest(slot->entry->file.elf);
 	}
 }
+
+static int open_named(struct files *files, struct entry *e, const char *path)
+{
+	struct door_file opened;
+	bool found;
+
+	if (files->opts.offline)
+		return offline_open_debug(files->opts.offline, path, &opened) == DOOR_OK ? opened.fd : -1;
+	found = door_open(files->opts.door, e->file.seen_pid, path, DOOR_DEBUG, &opened, NULL) == DOOR_OK ||
+		(named_by_host(files, e) &&
+		 door_open(files->opts.door, 0, path, DOOR_DEBUG, &opened, NULL) == DOOR_OK);
+	return found ? opened.fd : -1;
+}
+
+int files_open_named(struct files *files, struct file *file, const char *path)
+{
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+
+	if (!files->opts.door || *file->path != '/' || !*path)
+		return -1;
+	if (*path != '/') {
+		strbuf_add(&text, file->path, (size_t)(file->base - file->path));
+		strbuf_str(&text, path);
+		path = text.data;
+	}
+	return text.failed ? -1 : open_named(files, entry_of(file), path);
+}

@@ -71,6 +71,12 @@ void files_unref(struct files *files, struct file *file); /* may evict the longe
  * if that is the host's, on the host. What fits is added to file->elf: true then. */
 bool files_find_debug(struct files *files, struct file *file);
 
+/*
+ * A file that the debug information of `file` names: absolute, or relative to the directory of `file`; where debug
+ * files are looked for. A descriptor, or -1.
+ */
+int files_open_named(struct files *files, struct file *file, const char *path);
+
 /* Call about once a second: call-frame information of files that no row was asked of since is let go. */
 void files_rest(struct files *files);
 

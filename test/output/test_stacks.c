@@ -207,6 +207,41 @@ static void test_model(void)
 	free(mapped);
 }
 
+/* Frame 2 was inlined into 20 and that into 10; the others stay what they are. */
+static uint32_t expand_two(void *data, uint32_t frame)
+{
+	return frame == 9 ? 0 : frame;
+}
+
+static uint32_t around_two(void *data, uint32_t frame)
+{
+	return frame == 2 ? 20 : frame == 20 ? 10 : 0;
+}
+
+static void test_expanded(void)
+{
+	const struct stacks_expansion expansion = { expand_two, around_two, NULL };
+	const uint32_t first[] = { 3, 2, 1 }, second[] = { 2, 1 }, third[] = { 4, 9, 2, 1 };
+	struct stacks *from = stacks_new(), *into = stacks_new();
+	uint32_t became[16], at;
+	static const uint32_t path[] = { 3, 2, 20, 10, 1 };
+
+	if (!from || !into)
+		abort();
+	CHECK(stacks_add(from, first, 3, 5) && stacks_add(from, second, 2, 7) &&
+	      stacks_add(from, third, 4, 1));
+	CHECK(stacks_merge_expanded(into, from, &expansion, became));
+	CHECK(stacks_num_nodes(into) == 6 && stacks_total(into) == 13 && stacks_distinct(into) == 3);
+	at = became[3]; /* 1, 2, 3 were made in this order */
+	CHECK(stacks_node(into, at)->self == 5);
+	for (size_t i = 0; i < 5; i++, at = stacks_node(into, at)->parent)
+		CHECK(stacks_node(into, at)->frame == path[i]);
+	CHECK(!at);
+	CHECK(stacks_node(into, became[2])->self == 7 && stacks_node(into, became[2])->frame == 2);
+	stacks_free(from);
+	stacks_free(into);
+}
+
 int main(void)
 {
 	test_empty();
@@ -214,5 +249,6 @@ int main(void)
 	test_saturation();
 	test_deep();
 	test_model();
+	test_expanded();
 	return check_done();
 }

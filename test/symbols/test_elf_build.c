@@ -88,6 +88,15 @@ static void test_rest(void)
 	elf_file_free(f);
 }
 
+/* A label that nobody knows is a place in what is before it, but not where the program begins. */
+static void test_entry_label(void)
+{
+	struct elf_file *f = open_elf("entry");
+
+	CHECK_STR(name_of(f, nm_vaddr("entry", "asm_global") + 1), "asm_global");
+	elf_file_free(f);
+}
+
 static void test_build_id(void)
 {
 	const uint8_t *a, *b;
@@ -294,13 +303,16 @@ int main(void)
 		  "cc -O1 -g -DOTHER=1 -Wl,--build-id=sha1 -o other prog.c && "
 		  "cc -O1 -g -Wl,--build-id=none -o noid prog.c && "
 		  "strip -o stripped prog && objcopy --only-keep-debug prog prog.debug && "
+		  "cc -O1 -Wl,-e,asm_global -o entry prog.c labels.S && "
+		  "objcopy --localize-symbol=asm_global entry && "
 		  "objcopy --only-keep-debug noid noid.debug && strip -o linked noid && "
 		  "objcopy --add-gnu-debuglink=noid.debug linked && "
 		  "cp noid.debug noid.changed && printf x >> noid.changed"));
 	if (!check_failures) {
 		test_symtab();
 		test_rest();
-	test_build_id();
+		test_entry_label();
+		test_build_id();
 		test_debug_by_id();
 		test_debuglink();
 		test_debugdata();
