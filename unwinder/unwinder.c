@@ -108,6 +108,19 @@ static bool is_first_of_stack(struct unwinder *u, const struct mapping *m, uint6
 	       !arch->ends_in_call(before);
 }
 
+bool unwinder_is_entered_from(struct unwinder *u, const struct mapping *m, uint64_t ra, bool *root)
+{
+	uint8_t before[ARCH_CALL_BYTES];
+	struct elf_file *elf = m->file && m->file->kind == FILE_ELF ? m->file->elf : NULL;
+
+	if (!elf || !u->arch->ends_in_call ||
+	    !elf_file_read_vaddr(elf, ra - m->bias - sizeof(before), before, sizeof(before)) ||
+	    !u->arch->ends_in_call(before))
+		return false;
+	*root = elf_file_is_root(elf, ra - 1 - m->bias);
+	return true;
+}
+
 static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t pc)
 {
 	struct elf_file *elf = m->file->elf;

@@ -228,6 +228,12 @@ uint32_t unwinder_intern(struct unwinder *u, const struct addrspace *space, uint
  */
 struct rule unwinder_native_rule_in(struct unwinder *u, const struct mapping *m, uint64_t pc);
 /*
+ * True when `ra`, in that mapping, stands behind a call instruction of a file: an address that a call may have
+ * left. *root: in a function that is the first of a process or thread.
+ */
+bool unwinder_is_entered_from(struct unwinder *u, const struct mapping *m, uint64_t ra, bool *root);
+
+/*
  * That rule proves that a stack is complete at `pc`. Where a return address, by RULE_NEXT, does not
  * lie behind a call, *pc becomes the place it stands for.
  */

@@ -7,6 +7,8 @@ static const uint64_t max_stack_bytes = 1ull << 30;
 /* Room the kernel needs for a signal frame (AT_MINSIGSTKSZ; AMX state makes it 11 KiB) and then
  * some. */
 static const uint64_t max_signal_bytes = 64 << 10;
+/* What the code that calls main may have pushed, its return address included. */
+static const uint64_t max_entry_bytes = 256;
 
 struct walk {
 	struct unwinder *u;
@@ -482,6 +484,34 @@ static bool fp_leads_on(struct walk *w, const struct fp_frame *f)
 	return unwinder_native_rule_in(w->u, m, f->ra - 1).kind != RULE_FP;
 }
 
+/*
+ * The C code that calls main may have neither call-frame information nor a frame pointer: musl's has not. Where the
+ * next address on the stack that a call can have left is one of the program's entry point, nothing lies
+ * between but the few words that such code pushed. Any other such address may be its caller or a remnant.
+ */
+static bool step_to_entry(struct walk *w, const struct mapping *m)
+{
+	if (!w->arch->call_pushes_ra || !m->file || m->file->kind != FILE_ELF)
+		return false;
+	for (uint64_t at = w->sp; at < w->sp + max_entry_bytes; at += 8) {
+		const struct mapping *above;
+		bool root = false;
+		uint64_t ra;
+
+		if (!word_at(w, at, &ra))
+			return false;
+		above = map_at(w, ra - 1);
+		if (!above || !unwinder_is_entered_from(w->u, above, ra, &root))
+			continue;
+		if (!root)
+			return false;
+		w->regs.valid = 0;
+		enter_caller(w, ra, at + 8, at, false);
+		return true;
+	}
+	return false;
+}
+
 static bool step_fp(struct walk *w, const struct mapping *m)
 {
 	const struct arch *arch = w->arch;
@@ -519,6 +549,8 @@ static bool step_fp(struct walk *w, const struct mapping *m)
 		return true;
 	if (at_end && at_stack_end(w))
 		return complete(w);
+	if (!w->altstack && step_to_entry(w, m))
+		return true;
 	return stop(w, w->altstack ? REASON_ALTSTACK : no_fp_reason(m));
 }
 
