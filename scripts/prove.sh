@@ -7,6 +7,7 @@
 #   scripts/prove.sh agree        our stacks against perf script on the same bytes (PERF7="CMD.." for a second perf)
 #   scripts/prove.sh crash        kill -9 at 20 moments and a full disk: every perf.data reads back
 #   scripts/prove.sh mutate       10,000 mutated recordings folded under the sanitizers: no crash, 5 s, 512 MiB
+#   scripts/prove.sh containers   real containers (runc, crun, unshare) from the host and from one with hostPID
 #
 # BUILD names a build directory (default build/release, built when missing).
 set -euo pipefail
@@ -14,7 +15,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build/release}
 proof=${1:-}
 case $proof in
-programs | oracle | churn | crash | agree | mutate) shift ;;
+programs | oracle | churn | crash | agree | mutate | containers) shift ;;
 *)
 	sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
 	exit 2
@@ -28,4 +29,7 @@ if [ "$proof" = mutate ]; then
 fi
 [ -e "$build/build.ninja" ] || meson setup "$build" --buildtype=release >/dev/null
 ninja -C "$build" >/dev/null
+if [ "$proof" = containers ]; then
+	exec python3 test/live/containers.py "$build/app/ringfold" . "$build/test/live/roots" "$@"
+fi
 exec python3 "test/prove/$proof.py" "$build/app/ringfold" "$build/test/victims" "$@"
