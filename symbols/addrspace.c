@@ -31,6 +31,7 @@ struct space {
 	struct addrspace pub; /* first: the outside knows only this */
 	uint64_t read_ns; /* CLOCK_MONOTONIC just before /proc/PID/maps was read; 0 = it was not */
 	VEC(pid_t) tids;  /* its known live tasks */
+	pid_t through;    /* whose /proc tells of it: its leader, or a thread when the leader has ended */
 	bool class_known; /* pub.compat was decided by a mapped ELF file */
 	uint64_t uid_ns;  /* CLOCK_MONOTONIC when uid was read; 0 = a fork or an exec came since */
 	bool ghost;       /* no EXIT will come for it */
@@ -511,7 +512,7 @@ static struct space *space_add(struct addrspaces *a, pid_t pid)
 		return NULL;
 	}
 	*slot = (struct space_slot){ pid, s };
-	s->pub.pid = pid;
+	s->pub.pid = s->through = pid;
 	s->pub.id = ++a->next_id;
 	s->pub.uid = (uid_t)-1;
 	return s;
@@ -540,7 +541,7 @@ static int read_map(void *data, const struct proc_map *map)
 {
 	struct reading *reading = data;
 	struct door_mapping dm = {
-		.pid = reading->space->pub.pid,
+		.pid = reading->space->through,
 		.start = map->start,
 		.end = map->end,
 		.maj = map->maj,
@@ -557,8 +558,11 @@ static int read_map(void *data, const struct proc_map *map)
 static int read_task(void *data, pid_t tid)
 {
 	struct reading *reading = data;
+	struct space *s = reading->space;
 
-	task_add(reading->a, reading->space, tid, comm_in_proc);
+	/* A leader that has ended is listed as long as its threads live; its EXIT is behind us. */
+	if (tid != s->pub.pid || s->through == tid)
+		task_add(reading->a, s, tid, comm_in_proc);
 	return 0;
 }
 
@@ -592,12 +596,42 @@ static void read_maps(struct addrspaces *a, struct space *s)
 	size_t bad = 0;
 	int r;
 
-	r = door_read_proc(a->opts.door, s->pub.pid, "maps", max_maps_text, &text, NULL, NULL);
+	r = door_read_proc(a->opts.door, s->through, "maps", max_maps_text, &text, NULL, NULL);
 	if (r == 0 && text.len) {
 		s->read_ns = now_ns; /* what came before is included */
 		proc_maps_parse(text.data, text.len, read_map, &reading, &bad);
 	}
 	strbuf_deinit(&text);
+}
+
+struct search {
+	struct addrspaces *a;
+	pid_t pid, found;
+	struct proc_status *status;
+};
+
+static int is_alive(void *data, pid_t tid)
+{
+	struct search *search = data;
+
+	if (tid == search->pid || !read_status(search->a, tid, search->status))
+		return 0;
+	search->found = tid;
+	return 1;
+}
+
+/* A process whose first thread has ended has no memory as /proc/PID shows it; another of its threads still has. */
+static bool find_living(struct addrspaces *a, struct space *s, struct proc_status *status)
+{
+	struct search search = { .a = a, .pid = s->pub.pid, .status = status };
+
+	if (read_status(a, s->pub.pid, status))
+		return true;
+	if (!a->opts.door || s->pub.pid <= 0)
+		return false;
+	door_each_task(a->opts.door, s->pub.pid, is_alive, &search, NULL);
+	s->through = search.found ? search.found : s->pub.pid;
+	return search.found;
 }
 
 /* Fills a new space from /proc; false when the process is gone. */
@@ -608,7 +642,7 @@ static bool read_process(struct addrspaces *a, struct space *s)
 	struct proc_status status;
 	struct task *leader;
 
-	if (!read_status(a, s->pub.pid, &status))
+	if (!find_living(a, s, &status))
 		return false;
 	s->pub.uid = status.uid;
 	s->uid_ns = clock_monotonic_ns();
@@ -617,6 +651,8 @@ static bool read_process(struct addrspaces *a, struct space *s)
 	if (!s->read_ns && ended && ended->was_process)
 		return false; /* memory gone, EXIT handled: it is about to be a zombie */
 	door_each_task(a->opts.door, s->pub.pid, read_task, &reading, NULL);
+	if (s->through != s->pub.pid)
+		return true;
 	/* The kernel escapes some bytes here; such a name is read from its own file when it is
 	 * asked for. */
 	leader = task_add(a, s, s->pub.pid, comm_in_proc);
@@ -665,7 +701,7 @@ uid_t addrspaces_uid(struct addrspaces *a, struct addrspace *space, uint64_t tim
 
 	if (!s->uid_ns || time_ns > s->uid_ns + good_for_ns) {
 		s->uid_ns = clock_monotonic_ns();
-		if (read_status(a, space->pid, &status))
+		if (read_status(a, s->through, &status))
 			space->uid = status.uid;
 	}
 	return space->uid;
@@ -773,6 +809,7 @@ void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t
 		cut(a, &s->pub, dm.start, dm.end);
 		return;
 	}
+	dm.pid = s->through;
 	len = m->path_len < sizeof(path) - 1 ? m->path_len : sizeof(path) - 1;
 	memcpy(path, m->path, len);
 	path[len] = '\0';
@@ -923,4 +960,6 @@ void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 		space_end(a, s);
 	else if (known)
 		task_remove(a, tid);
+	if (!last && s->through == tid)
+		s->through = s->tids.data[0];
 }

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -592,6 +593,68 @@ static void test_scan_tasks(void)
 	world_free(w);
 }
 
+static bool has_state(struct world *w, pid_t pid, char state)
+{
+	char want[] = "\nState:\t?";
+	struct strbuf text = { 0 };
+	bool ret;
+
+	want[sizeof(want) - 2] = state;
+	ret = !door_read_proc(w->door, pid, "status", 65536, &text, NULL, NULL) && strstr(text.data, want);
+	strbuf_deinit(&text);
+	return ret;
+}
+
+static void *outlive_leader(void *data)
+{
+	const int *pipe = data;
+	pid_t tid = (pid_t)syscall(SYS_gettid);
+	char byte;
+
+	(void)!write(pipe[3], &tid, sizeof(tid));
+	(void)!read(pipe[0], &byte, 1);
+	_exit(0);
+}
+
+/* Its first thread has ended, and with it what /proc/PID tells of the memory. */
+static void test_leaderless(void)
+{
+	struct world *w = world_new(true);
+	struct addrspace *space;
+	const struct mapping *m;
+	int go[4], status;
+	pid_t pid, tid;
+
+	CHECK(!pipe(go) && !pipe(go + 2));
+	pid = fork();
+	if (!pid) {
+		pthread_t thread;
+
+		close(go[1]);
+		if (pthread_create(&thread, NULL, outlive_leader, go))
+			_exit(1);
+		syscall(SYS_exit, 0);
+	}
+	for (int i = 0; i < 1000 && !has_state(w, pid, 'Z'); i++)
+		usleep(10000);
+	CHECK(has_state(w, pid, 'Z') && read(go[2], &tid, sizeof(tid)) == sizeof(tid));
+	addrspaces_get(w->spaces, pid);
+	space = addrspaces_peek(w->spaces, pid);
+	m = addrspace_find(space, (uintptr_t)&test_leaderless);
+	CHECK(m && m->file && m->file->kind == FILE_ELF && space->uid == getuid());
+	close(go[1]);
+	waitpid(pid, &status, 0);
+	/* Only the thread's EXIT is to come. */
+	w->num_gone = 0;
+	addrspaces_exit(w->spaces, pid, tid, clock_monotonic_ns());
+	CHECK(w->num_gone == 1);
+	for (int i = 0; i < 4; i++) {
+		if (i != 1)
+			close(go[i]);
+	}
+	world_free(w);
+}
+
 /* A worker that gives up root's rights without an exec is its new user's from then on. */
 static void test_uid(void)
 {
@@ -716,5 +779,6 @@ int main(void)
 	test_scan();
 	test_scan_tasks();
 	test_uid();
+	test_leaderless();
 	return check_done();
 }
