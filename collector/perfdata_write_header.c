@@ -12,6 +12,7 @@
 
 /* enum of header.h, HEADER_*, in the order they are written. */
 enum {
+	FEATURE_TRACING_DATA = 1,
 	FEATURE_BUILD_ID = 2,
 	FEATURE_HOSTNAME = 3,
 	FEATURE_OSRELEASE = 4,
@@ -119,6 +120,70 @@ static void add_cpus(struct strbuf *b)
 	add_u32(b, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
+/*
+ * What tracefs says of a tracepoint, with a field in place of its own: samples here do not have their values. perf does
+ * not open a file with a tracepoint that it is told nothing of, and wants one field at least.
+ */
+static void add_tracepoint(struct strbuf *b, const struct write_event *e)
+{
+	const char *name = strchr(e->name, ':');
+	size_t system_len = name ? (size_t)(name - e->name) : 0;
+	size_t name_len = name ? strcspn(name + 1, ":") : 0; /* ":u" may follow */
+	struct strbuf text = { 0 };
+
+	strbuf_printf(&text,
+		      "name: %.*s\nID: %llu\nformat:\n"
+		      "\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n"
+		      "\tfield:unsigned char common_flags;\toffset:2;\tsize:1;\tsigned:0;\n"
+		      "\tfield:unsigned char common_preempt_count;\toffset:3;\tsize:1;\tsigned:0;\n"
+		      "\tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n\n"
+		      "\tfield:char unknown;\toffset:8;\tsize:1;\tsigned:0;\n\nprint fmt: \"\"\n",
+		      (int)name_len, name ? name + 1 : "", (unsigned long long)e->attr.config);
+	strbuf_add(b, e->name, system_len);
+	strbuf_char(b, 0);
+	add_u32(b, 1); /* tracepoints of this system */
+	add_u64(b, text.len);
+	strbuf_add(b, text.data, text.len);
+	b->failed |= text.failed;
+	strbuf_deinit(&text);
+}
+
+/* tools/perf/util/trace-event-read.c, version 0.6: lists of texts, most of which are left empty. */
+static void add_tracing_data(struct strbuf *b, const struct perfdata_writer *w)
+{
+	static const char magic[] = { 23, 8, 68, 't', 'r', 'a', 'c', 'i', 'n', 'g', '0', '.', '6', 0 };
+	/* events/header_page of tracefs: it may not be empty, and is of no use here. */
+	static const char page[] = "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n"
+				   "\tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;\n"
+				   "\tfield: int overwrite;\toffset:8;\tsize:1;\tsigned:1;\n"
+				   "\tfield: char data;\toffset:16;\tsize:4080;\tsigned:0;\n";
+	const uint16_t order = 1;
+	uint32_t num = 0;
+
+	for (size_t i = 0; i < w->events.len; i++)
+		num += w->events.data[i].attr.type == PERF_TYPE_TRACEPOINT;
+	if (!num)
+		return;
+	strbuf_add(b, magic, sizeof(magic));
+	strbuf_char(b, *(const char *)&order ? 0 : 1); /* 1 = big-endian */
+	strbuf_char(b, sizeof(long));
+	add_u32(b, (uint32_t)sysconf(_SC_PAGESIZE));
+	strbuf_add(b, "header_page", sizeof("header_page"));
+	add_u64(b, sizeof(page) - 1);
+	strbuf_add(b, page, sizeof(page) - 1);
+	strbuf_add(b, "header_event", sizeof("header_event"));
+	add_u64(b, 0);
+	add_u32(b, 0); /* tracepoints of ftrace itself */
+	add_u32(b, num);
+	for (size_t i = 0; i < w->events.len; i++) {
+		if (w->events.data[i].attr.type == PERF_TYPE_TRACEPOINT)
+			add_tracepoint(b, &w->events.data[i]);
+	}
+	add_u32(b, 0); /* kallsyms */
+	add_u32(b, 0); /* formats of printk */
+	add_u64(b, 0); /* names of threads */
+}
+
 /* Appends what is to be said of it: nothing, when nothing is known. */
 static void add_feature(struct strbuf *b, const struct perfdata_writer *w, unsigned int feature,
 			const struct utsname *host)
@@ -126,6 +191,9 @@ static void add_feature(struct strbuf *b, const struct perfdata_writer *w, unsig
 	const struct perf_event_attr *attr = &w->events.data[0].attr;
 
 	switch (feature) {
+	case FEATURE_TRACING_DATA:
+		add_tracing_data(b, w);
+		break;
 	case FEATURE_BUILD_ID:
 		strbuf_add(b, w->build_ids.data, w->build_ids.len);
 		break;

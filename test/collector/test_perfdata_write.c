@@ -371,6 +371,32 @@ static void test_too_long(void)
 	close(fd);
 }
 
+/* perf opens no file with a tracepoint of which it is not told the fields. */
+static void test_tracepoint(void)
+{
+	static const char want[] = "sched\0\1\0\0\0", format[] = "name: sched_switch\nID: 372\nformat:\n";
+	struct perf_event_attr attr = sample_attr;
+	const struct perfdata_write_event event = { &attr, "sched:sched_switch:u" };
+	struct perfdata_write_opts opts = { .events = &event, .num_events = 1, .version = "test" };
+	struct perfdata_writer *w = NULL;
+	static char bytes[65536];
+	int fd = empty_file();
+	const char *at;
+	ssize_t n;
+
+	attr.type = PERF_TYPE_TRACEPOINT;
+	attr.config = 372;
+	CHECK(perfdata_write_begin(dup(fd), &opts, &w, NULL) == 0);
+	write_sample(w, 5, 0);
+	CHECK(perfdata_write_end(w, NULL) == 0);
+	perfdata_writer_free(w);
+	n = pread(fd, bytes, sizeof(bytes), 0);
+	CHECK(n > 0 && memmem(bytes, (size_t)n, "tracing0.6\0\0\10", 13));
+	at = n > 0 ? memmem(bytes, (size_t)n, want, sizeof(want) - 1) : NULL;
+	CHECK(at && !strncmp(at + sizeof(want) - 1 + 8, format, sizeof(format) - 1));
+	close(fd);
+}
+
 int main(void)
 {
 	for (size_t i = 0; i < sizeof(stack); i++)
@@ -381,5 +407,6 @@ int main(void)
 	test_flush();
 	test_full();
 	test_too_long();
+	test_tracepoint();
 	return check_done();
 }
