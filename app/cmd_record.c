@@ -373,22 +373,6 @@ static int enter_jail(struct recording *r, struct err *err)
 	return err_set(err, -ret, "cannot give up privileges before reading what others wrote: %s", why.msg);
 }
 
-/*
- * On a machine with more to do than CPUs the rings must still be opened and emptied in time; it takes a few percent of
- * one CPU. Refused without CAP_SYS_NICE, which only makes loss likelier. The command, forked before, keeps its own
- * priority, and for naming there is no hurry.
- */
-static void raise_priority(struct recording *r)
-{
-	r->nice = getpriority(PRIO_PROCESS, 0);
-	setpriority(PRIO_PROCESS, 0, -20);
-}
-
-static void restore_priority(const struct recording *r)
-{
-	setpriority(PRIO_PROCESS, 0, r->nice);
-}
-
 /* One of --container and -G: as it is, else a list. A cgroup's name may hold a comma. */
 static int want_one(struct recording *r, const char *arg, bool cgroup, struct err *err)
 {
@@ -428,6 +412,22 @@ static int open_containers(struct recording *r, struct err *err)
 	return ret;
 }
 
+/*
+ * On a machine with more to do than CPUs the rings must still be opened and emptied in time; it takes a few percent of
+ * one CPU. Refused without CAP_SYS_NICE, which only makes loss likelier. The broker shares it, as the drain waits for its
+ * answers; the command does not, and for naming there is no hurry.
+ */
+static void raise_priority(struct recording *r)
+{
+	r->nice = getpriority(PRIO_PROCESS, 0);
+	setpriority(PRIO_PROCESS, 0, -20);
+}
+
+static void restore_priority(const struct recording *r)
+{
+	setpriority(PRIO_PROCESS, 0, r->nice);
+}
+
 static int open_recording(struct recording *r, struct err *err)
 {
 	struct record_args *a = &r->args;
@@ -435,16 +435,19 @@ static int open_recording(struct recording *r, struct err *err)
 	struct session_opts session = { .by_uid = a->by_uid, .uid = a->uid };
 	int ret;
 
+	raise_priority(r);
 	ret = start_broker(r, err);
 	if (!ret)
 		ret = events_open(&r->events, err);
 	if (!ret)
 		ret = open_containers(r, err);
-	if (!ret && a->command)
+	if (!ret && a->command) {
+		restore_priority(r);
 		ret = launch_prepare(a->command, &r->launch, err);
+		raise_priority(r);
+	}
 	if (ret < 0)
 		return ret;
-	raise_priority(r);
 	collect = collector_opts(r);
 	ret = collector_open(&collect, &r->collector, err);
 	if (ret < 0)

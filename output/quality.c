@@ -8,8 +8,11 @@
 
 #include <string.h>
 
-/* perf_event_attr.sample_stack_user is rounded to 8 below 64 KiB (kernel/events/core.c perf_copy_attr). */
-enum { MAX_STACK_BYTES = 65528 };
+/*
+ * A record holds 64 KiB in all (perf_event_header.size), so a copy is never larger than that without the registers, the
+ * kernel's chain and the rest: beyond this there is nothing to gain.
+ */
+enum { NEARLY_ALL_STACK_BYTES = 60000 };
 
 /* Longer than any sentence of ours. */
 enum { MAX_LINE = 400, MAX_WORD = 60 };
@@ -73,14 +76,15 @@ static void truncated_line(const struct profile_stats *s, struct strbuf *ret)
 	strbuf_str(ret, "truncated: ");
 	counted(ret, s->truncated, "stack");
 	share(ret, s->truncated, s->user_stacks);
-	if (s->stack_bytes && s->stack_bytes < MAX_STACK_BYTES) {
+	if (s->stack_bytes) {
 		strbuf_str(ret, " went on beyond the ");
 		text_count(ret, s->stack_bytes);
-		strbuf_str(ret, " bytes copied; --stack-bytes copies up to ");
-		text_count(ret, MAX_STACK_BYTES);
+		strbuf_str(ret, " bytes copied");
 	} else {
 		strbuf_str(ret, " went on beyond what the kernel copies");
 	}
+	if (s->stack_bytes && s->stack_bytes < NEARLY_ALL_STACK_BYTES)
+		strbuf_str(ret, "; a larger --stack-bytes copies more");
 	strbuf_char(ret, '\n');
 }
 

@@ -147,7 +147,7 @@ static void test_quality(void)
 	CHECK_STR(text.data,
 		  "4,981 samples, 0 lost, 99.8 % of user stacks complete\n"
 		  "truncated: 3 stacks (0.1 %) went on beyond the 32,768 bytes copied; "
-		  "--stack-bytes copies up to 65,528\n"
+		  "a larger --stack-bytes copies more\n"
 		  "broken: 7 stacks (0.1 %): no_cfi 6, outside 1\n");
 	strbuf_clear(&text);
 	quality_lines(&(struct profile_stats){ .samples = 1, .idle = 1, .lost = 1 }, &text);
