@@ -466,7 +466,7 @@ static bool widen(struct collector *c, int r)
 /* The kernel does not count by these cgroups (not its hierarchy, no CONFIG_CGROUP_PERF): the caller picks. */
 static bool widen_cgroups(struct collector *c, int r)
 {
-	if (!c->cgroup_refused || c->info.filtered || (r != -EBADF && r != -EINVAL))
+	if (!c->cgroup_refused || c->info.filtered || (r != -EBADF && r != -EINVAL && r != -ENOENT))
 		return false;
 	c->cgroup_refused = false;
 	return c->info.filtered = true;

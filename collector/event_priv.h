@@ -34,5 +34,5 @@ void event_barrier_attr(struct perf_event_attr *ret);
 
 /* The descriptor or -errno. cpu -1 = any, pid -1 = every process. */
 int event_open(const struct perf_event_attr *attr, pid_t pid, int cpu);
-/* Of a cgroup, by its directory; -EBADF when perf_event does not count by that hierarchy. */
+/* Of a cgroup, by its directory; -EBADF or -ENOENT when perf_event does not count by that hierarchy. */
 int event_open_cgroup(const struct perf_event_attr *attr, int dir_fd, int cpu);

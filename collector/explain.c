@@ -106,6 +106,10 @@ static const char *code_name(int code)
 		return "ENODEV";
 	case EOPNOTSUPP:
 		return "EOPNOTSUPP";
+	case EBADF:
+		return "EBADF";
+	case EINVAL:
+		return "EINVAL";
 	default:
 		return strerror(code);
 	}
@@ -243,14 +247,12 @@ static int explain_invalid(const struct explain_case *c, const struct explain_ri
 
 static int explain_cgroup(const struct explain_case *c, struct err *err)
 {
-	if (c->code == ENOENT)
-		return err_set(err, ENOENT, "the cgroup has been removed meanwhile, with all that ran in it");
 	return err_set(
 		err, c->code,
 		"the kernel does not count by this cgroup (%s): it must be of cgroup v2, or of the v1 hierarchy with "
 		"the controller perf_event, and the kernel needs CONFIG_CGROUP_PERF=y; record its processes with -p, "
 		"or everything with -a --by container",
-		c->code == EBADF ? "EBADF" : "EINVAL");
+		code_name(c->code));
 }
 
 static int explain_open(const struct explain_case *c, const struct explain_rights *r,
