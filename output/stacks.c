@@ -2,8 +2,10 @@
  * The tree, and two hash tables beside it:
  *
  *	known: hash of a whole stack -> its leaf node     the path of every stack seen before
- *	edges: (parent, frame) -> node                    only for stacks that are new
+ *	edges: (parent, frame) -> node                    children of nodes that have many
  *
+ * Most nodes have a child or two, made soon after them: these are in a list, which is in cache when a hash table would
+ * not be. A new stack mostly shares its outer frames with the one before, whose path is kept.
  * A hash alone proves nothing, so a hit in `known` is verified frame by frame from the leaf to the root. That
  * walk would be one dependent load per frame; as most nodes were made right after their parent, runs[] says
  * how far down the indices themselves are the chain, and within a run the loads do not wait for each other.
@@ -18,6 +20,16 @@
 
 /* Node numbers leave a bit free for those who sort or mark them. */
 enum { MAX_NODES = INT32_MAX, MAX_EXPANSION = 128 };
+
+/* Children that a node has in its list; those that come later are found by the hash of their edge. */
+enum { MAX_LISTED = 8 };
+
+/* 0 = none. */
+struct links {
+	uint32_t kid;  /* the youngest of the listed children */
+	uint32_t next; /* its parent's next in the list */
+	uint32_t num_kids;
+};
 
 struct slot {
 	uint32_t node;
@@ -49,6 +61,8 @@ HTAB(edges, struct slot, const struct edge_key *, key->hash,
 struct stacks {
 	VEC(struct stacks_node) nodes; /* nodes.data[0] is the root */
 	VEC(uint32_t) runs; /* nodes i, i-1, ..., i-runs[i] are each the child of the next */
+	VEC(struct links) links; /* by node */
+	VEC(uint32_t) path; /* nodes of the last stack that was new, from the root's child on */
 	struct known known;
 	struct edges edges;
 	size_t distinct;
@@ -109,7 +123,8 @@ struct stacks *stacks_new(void)
 {
 	struct stacks *s = calloc(1, sizeof(*s));
 
-	if (!s || !vec_push(&s->nodes, (struct stacks_node){ 0 }) || !vec_push(&s->runs, 0u)) {
+	if (!s || !vec_push(&s->nodes, (struct stacks_node){ 0 }) || !vec_push(&s->runs, 0u) ||
+	    !vec_push(&s->links, (struct links){ 0 })) {
 		stacks_free(s);
 		return NULL;
 	}
@@ -122,34 +137,60 @@ void stacks_free(struct stacks *s)
 		return;
 	vec_deinit(&s->nodes);
 	vec_deinit(&s->runs);
+	vec_deinit(&s->links);
+	vec_deinit(&s->path);
 	known_deinit(&s->known);
 	edges_deinit(&s->edges);
 	free(s);
 }
 
-/* The child of `parent` for `frame`, made if need be; 0 when out of memory. */
-static uint32_t child_of(struct stacks *s, uint32_t parent, uint32_t frame)
+/* Appends a node; its parent does not know it yet. Room has been made. */
+static uint32_t add_node(struct stacks *s, uint32_t parent, uint32_t frame)
+{
+	uint32_t index = (uint32_t)s->nodes.len;
+
+	s->nodes.data[s->nodes.len++] = (struct stacks_node){ .frame = frame, .parent = parent };
+	s->runs.data[s->runs.len++] = parent && parent == index - 1 ? s->runs.data[parent] + 1 : 0;
+	s->links.data[s->links.len++] = (struct links){ 0 };
+	s->links.data[parent].num_kids++;
+	return index;
+}
+
+/* One of more children than a list should have; 0 when out of memory. */
+static uint32_t child_by_hash(struct stacks *s, uint32_t parent, uint32_t frame)
 {
 	struct edge_key key = { s, parent, frame,
 				(uint32_t)hash_u64((uint64_t)parent << 32 | frame) };
-	uint32_t index = (uint32_t)s->nodes.len;
 	struct slot *slot;
 	bool added;
 
-	/* Room first, so that a slot in the table never lacks its node. */
-	if (index == MAX_NODES || !vec_reserve(&s->nodes, s->nodes.len + 1) ||
-	    !vec_reserve(&s->runs, s->runs.len + 1))
-		return 0;
 	slot = edges_add(&s->edges, &key, &added);
 	if (!slot)
 		return 0;
-	if (!added)
-		return slot->node;
-	slot->node = index;
-	slot->hash = key.hash;
-	s->nodes.data[s->nodes.len++] = (struct stacks_node){ .frame = frame, .parent = parent };
-	s->runs.data[s->runs.len++] = parent && parent == index - 1 ? s->runs.data[parent] + 1 : 0;
-	return index;
+	if (added)
+		*slot = (struct slot){ .node = add_node(s, parent, frame), .hash = key.hash };
+	return slot->node;
+}
+
+/* The child of `parent` for `frame`, made if need be; 0 when out of memory. */
+static uint32_t child_of(struct stacks *s, uint32_t parent, uint32_t frame)
+{
+	uint32_t kid;
+
+	for (kid = s->links.data[parent].kid; kid; kid = s->links.data[kid].next) {
+		if (s->nodes.data[kid].frame == frame)
+			return kid;
+	}
+	/* Room first, so that a slot in the table never lacks its node. */
+	if (s->nodes.len == MAX_NODES || !vec_reserve(&s->nodes, s->nodes.len + 1) ||
+	    !vec_reserve(&s->runs, s->runs.len + 1) || !vec_reserve(&s->links, s->links.len + 1))
+		return 0;
+	if (s->links.data[parent].num_kids >= MAX_LISTED)
+		return child_by_hash(s, parent, frame);
+	kid = add_node(s, parent, frame);
+	s->links.data[kid].next = s->links.data[parent].kid;
+	s->links.data[parent].kid = kid;
+	return kid;
 }
 
 static void count_node(struct stacks *s, uint32_t index, uint64_t count)
@@ -168,12 +209,34 @@ bool stacks_add(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64
 	return stacks_add_node(s, leaf_first, num, count, &node);
 }
 
+/* The node of a stack that is new, and all on the way to it; 0 when out of memory. */
+static uint32_t make_path(struct stacks *s, const uint32_t *leaf_first, size_t num)
+{
+	const uint32_t *frame = leaf_first + num;
+	size_t shared = 0;
+	uint32_t node = 0;
+
+	while (shared < num && shared < s->path.len &&
+	       s->nodes.data[s->path.data[shared]].frame == frame[-1 - (ptrdiff_t)shared])
+		node = s->path.data[shared++];
+	s->path.len = shared;
+	if (!vec_reserve(&s->path, num))
+		return 0;
+	for (size_t i = shared; i < num; i++) {
+		node = child_of(s, node, frame[-1 - (ptrdiff_t)i]);
+		if (!node)
+			return 0;
+		s->path.data[s->path.len++] = node;
+	}
+	return node;
+}
+
 bool stacks_add_node(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64_t count,
 		     uint32_t *ret_node)
 {
 	struct known_key key;
 	struct slot *slot;
-	uint32_t node = 0;
+	uint32_t node;
 
 	*ret_node = 0;
 	if (!num || !count)
@@ -185,11 +248,9 @@ bool stacks_add_node(struct stacks *s, const uint32_t *leaf_first, size_t num, u
 		count_node(s, slot->node, count);
 		return true;
 	}
-	for (size_t i = num; i > 0; i--) {
-		node = child_of(s, node, leaf_first[i - 1]);
-		if (!node)
-			return false;
-	}
+	node = make_path(s, leaf_first, num);
+	if (!node)
+		return false;
 	slot = known_add(&s->known, &key, NULL);
 	if (!slot)
 		return false;
