@@ -69,6 +69,7 @@ void unwinder_free(struct unwinder *u)
 	frames_deinit(&u->frames);
 	exts_deinit(&u->exts);
 	vec_deinit(&u->givers);
+	free(u->rows);
 	free(u->trace);
 	free(u);
 }
@@ -126,12 +127,17 @@ static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t
 	struct elf_file *elf = m->file->elf;
 	uint64_t vaddr = pc - m->bias;
 	uint64_t start, end;
+	const struct rule *known;
 	struct rule_ext ext;
 	struct rule rule;
 
 	if (elf_file_is_root(elf, vaddr))
 		return (struct rule){ .kind = RULE_ROOT };
+	known = rows_find(u->rows, m->file->id, vaddr);
+	if (known)
+		return *known;
 	rule = rule_from_cfi(u->arch, elf, vaddr, &start, &end, &ext);
+	rows_add(&u->rows, m->file->id, vaddr, start, end, &rule);
 	if (rule.kind == RULE_FP && is_first_of_stack(u, m, pc + 1))
 		rule.kind = RULE_NEXT;
 	if (rule.kind != RULE_EXT)

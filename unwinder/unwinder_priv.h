@@ -202,6 +202,12 @@ struct trace {
 
 struct libunwind_state; /* owned by libunwind.c */
 
+/* rows.c: rows that were compiled lately. NULL is an empty one; free() frees it. */
+struct rows;
+const struct rule *rows_find(const struct rows *rows, uint32_t file, uint64_t vaddr);
+void rows_add(struct rows **rows, uint32_t file, uint64_t vaddr, uint64_t start, uint64_t end,
+	      const struct rule *rule);
+
 struct unwinder {
 	const struct arch *arch;
 	enum unwind_method method;
@@ -210,6 +216,7 @@ struct unwinder {
 	VEC(struct unwind_giver) givers;
 	struct frames frames;
 	struct rule_exts exts;
+	struct rows *rows;
 	struct trace *trace; /* max_frames; owned */
 	struct arch_layout layout; /* of the last sample's registers */
 	struct unwind_counts counts;
