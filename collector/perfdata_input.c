@@ -23,7 +23,7 @@ enum {
 	READ_AHEAD_MAX = 128 << 10,
 	SKIP_WORTH_BYTES = 4096, /* a second read costs as much as copying this */
 	SPARE_BLOCKS_MAX = 16,
-	PROBE_BYTES = 512 << 10,
+	PROBE_BYTES = 2 << 20,
 };
 
 static struct block *block_get(struct block_pool *pool)
@@ -187,7 +187,7 @@ ssize_t input_read_some(int fd, void *buf, size_t size)
 
 /*
  * Reading in leaps defeats the kernel's own read-ahead. Where the file is not in memory a little ahead of us, it is
- * asked to fetch it; where it is, which is the usual case, this costs one call per half megabyte.
+ * asked to fetch it; where it is, which is the usual case, this costs one call for every two megabytes.
  */
 static void fetch_ahead(struct input *in)
 {

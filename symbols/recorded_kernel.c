@@ -378,10 +378,13 @@ static bool use_installed(struct recorded_kernel *k, struct list *l)
 	return false;
 }
 
-static bool choose(struct recorded_kernel *k, struct list *l)
+/* The kernel takes 25 ms to write its list, and a file with the same is read in 3; but only it knows its modules. */
+static bool choose(struct recorded_kernel *k, struct list *l, bool own_text_only)
 {
-	static bool (*const ways[])(struct recorded_kernel *k, struct list *l) = {
-		use_own, use_cached, use_installed,
+	bool (*const ways[])(struct recorded_kernel *k, struct list *l) = {
+		own_text_only ? use_cached : use_own,
+		own_text_only ? use_own : use_cached,
+		use_installed,
 	};
 
 	if (k->opts.kallsyms)
@@ -510,15 +513,17 @@ bool recorded_kernel_batch(struct recorded_kernel *k, const uint64_t *addrs, siz
 {
 	_cleanup_(list_deinit) struct list list = { .fd = -1 };
 	_cleanup_(asked_deinit) struct asked asked = { 0 };
+	bool own_text_only = k->end != 0;
 
 	for (size_t i = 0; i < num; i++) {
 		const struct module *m = module_at(k, addrs[i]);
 
+		own_text_only &= in_own_text(k, addrs[i]);
 		ret[i] = (struct symbol){ 0 };
 		modules[i] = m ? m->name : NULL;
 	}
 	k->note[0] = '\0';
-	if (!num || !choose(k, &list))
+	if (!num || !choose(k, &list, own_text_only))
 		return true;
 	k->note[0] = '\0';
 	if (!ask(k, &list, addrs, num, &asked))

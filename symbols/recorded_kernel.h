@@ -6,7 +6,7 @@
  *  1. --kallsyms FILE, and --vmlinux FILE if its build-id is not another one
  *  2. /proc/kallsyms, if this machine runs that kernel: by build-id, or where none was recorded, by its release
  *     on the machine that was recorded
- *  3. perf's cache (~/.debug) by build-id
+ *  3. perf's cache (~/.debug) by build-id; before /proc/kallsyms where no module is asked for
  *  4. the vmlinux of that build-id where distributions install it, or from debuginfod
  */
 #pragma once
