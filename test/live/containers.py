@@ -30,6 +30,9 @@ args.cache = os.path.abspath(args.cache)
 here = os.path.dirname(os.path.abspath(__file__))
 LIFETIME = 300  # seconds until a program ends by itself, should we be killed
 POD_UID = '0a1b2c3d-0000-1111-2222-333344445555'
+# What README.md asks for, and nothing else.
+CAPABILITIES = ['CAP_PERFMON', 'CAP_SYS_PTRACE', 'CAP_SYSLOG', 'CAP_CHECKPOINT_RESTORE', 'CAP_DAC_READ_SEARCH',
+                'CAP_IPC_LOCK']
 MUSL = '/lib/x86_64-linux-musl/libc.so'
 failures, skips = [], []
 totals = collections.defaultdict(collections.Counter)  # by program
@@ -345,12 +348,13 @@ class Names(dict):
     """By container and program, the names of its threads, which come and go."""
     def __init__(self, containers):
         super().__init__({c.name: collections.defaultdict(set) for c in containers})
-        self.containers = containers
+        self.containers, self.pids = containers, set()
 
     def look(self):
         for c in self.containers:
             for name, pid in c.pids().items():
                 self[c.name][name] |= threads_of(pid)
+                self.pids.add(pid)
 
 
 def from_host(base, containers, names):
@@ -405,6 +409,39 @@ def refusals(containers):
         print('      ' + r.stderr.strip())
 
 
+def hostile(base):
+    """A cgroup whose name would be frames of its own, and a line."""
+    v2 = '/sys/fs/cgroup/unified' if os.path.ismount('/sys/fs/cgroup/unified') else '/sys/fs/cgroup'
+    path = f'{v2}/lxc.payload.x;[host];\x1b[2Jmain 7'
+    try:
+        os.mkdir(path)
+    except OSError as e:
+        skip(f'a cgroup with a hostile name: {e}')
+        return
+    victim = subprocess.Popen([f'{base}/work/native', '60'])
+    try:
+        with open(f'{path}/cgroup.procs', 'w') as f:
+            f.write(str(victim.pid))
+        print('a cgroup with a hostile name', flush=True)
+        profile = record('hostile', base, ['-a'])
+        text = open(f'{base}/hostile.folded', encoding='utf-8').read()
+        mine = {s[0] for s in profile.stacks if s[0].startswith('lxc:')} if profile else set()
+        print(f'      {mine}')
+        if len(mine) != 1 or any(c < ' ' and c != '\n' for c in text) or '[host]' in next(iter(mine)).split(';')[1:]:
+            fail(f'the hostile cgroup is told as {mine}')
+        if profile and not any(s[:2] == (next(iter(mine)), 'native') for s in profile.stacks):
+            fail('the comm is not right below the hostile cgroup')
+    finally:
+        victim.kill()
+        victim.wait()
+        for _ in range(50):
+            try:
+                os.rmdir(path)
+                break
+            except OSError:
+                time.sleep(0.1)
+
+
 # --- from a container ---
 
 def library_path():
@@ -437,19 +474,14 @@ def from_container(base, lower, work, containers, names):
         os.makedirs(f'{side.root}/host')
         must([runtime, 'spec'], cwd=side.dir)
         config = json.load(open(f'{side.dir}/config.json'))
-        caps = json.loads(json.dumps(config['process']['capabilities']))
-        everything = ['CAP_SYS_ADMIN', 'CAP_SYS_PTRACE', 'CAP_PERFMON', 'CAP_SYSLOG', 'CAP_CHECKPOINT_RESTORE',
-                      'CAP_DAC_READ_SEARCH', 'CAP_DAC_OVERRIDE', 'CAP_IPC_LOCK', 'CAP_SETPCAP', 'CAP_SETUID',
-                      'CAP_SETGID', 'CAP_KILL', 'CAP_SYS_NICE']
-        known = int(open('/proc/sys/kernel/cap_last_cap').read())
-        for kind in caps:
-            config['process']['capabilities'][kind] = everything if kind in ('bounding', 'effective', 'permitted',
-                                                                            'inheritable') else []
-        assert known >= 38
+        for kind, caps in config['process']['capabilities'].items():
+            caps[:] = CAPABILITIES if kind in ('bounding', 'effective', 'permitted') else []
         config['root'] = {'path': side.root, 'readonly': False}
         config['process'].update(terminal=False, args=['sleep', str(LIFETIME)], noNewPrivileges=False)
         config['process']['rlimits'] = []
-        config['linux']['namespaces'] = [n for n in config['linux']['namespaces'] if n['type'] != 'pid']
+        # With a view of cgroups of its own, as Kubernetes gives under cgroup v2: others lie above it.
+        config['linux']['namespaces'] = [n for n in config['linux']['namespaces']
+                                         if n['type'] not in ('pid', 'cgroup')] + [{'type': 'cgroup'}]
         config['linux'].pop('resources', None)
         config['linux'].pop('seccomp', None)
         config['linux']['maskedPaths'] = []
@@ -554,11 +586,11 @@ def check_totals(programs):
             fail(f'{p.name}: {jit:.2f} % of its JIT frames have names')
 
 
-def leave_nothing(before):
-    """Perf maps belong into the containers; none may be left on the host."""
-    left = {f for f in os.listdir('/tmp') if re.fullmatch(r'perf-\d+\.map', f)} - before
+def leave_nothing(names):
+    """Perf maps belong into the containers; none is copied to the host."""
+    left = [f'/tmp/perf-{pid}.map' for pid in names.pids if os.path.exists(f'/tmp/perf-{pid}.map')]
     if left:
-        fail(f'left in /tmp: {left}')
+        fail(f'left on the host: {left}')
 
 
 def remove_cgroups():
@@ -579,7 +611,6 @@ def main():
     os.chmod(base, 0o755)
     os.makedirs(f'{base}/work')
     os.makedirs(args.cache, exist_ok=True)
-    before = {f for f in os.listdir('/tmp') if re.fullmatch(r'perf-\d+\.map', f)}
     containers = []
     try:
         lower = make_root()
@@ -600,8 +631,9 @@ def main():
         from_host(base, containers, names)
         if any(shutil.which(r) for r in ('runc', 'crun')):
             from_container(base, lower, f'{base}/work', containers, names)
+        hostile(base)
         check_totals(programs)
-        leave_nothing(before)
+        leave_nothing(names)
     finally:
         for c in containers:
             c.close()
