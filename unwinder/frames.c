@@ -3,14 +3,26 @@
 
 enum { TABLE_MIN_BITS = 6 };
 
-static bool table_alloc(struct frame_table *t, unsigned int bits)
+static void table_free(struct frame_table *t)
+{
+	free(t->entries);
+	free(t->hot);
+}
+
+static bool table_alloc(struct frame_table *t, unsigned int bits, bool hot)
 {
 	size_t bytes = sizeof(*t->entries) << bits;
 
 	t->entries = aligned_alloc(64, bytes);
-	if (!t->entries)
+	if (hot)
+		t->hot = aligned_alloc(64, sizeof(*t->hot) << bits);
+	if (!t->entries || (hot && !t->hot)) {
+		table_free(t);
 		return false;
+	}
 	memset(t->entries, 0, bytes);
+	if (hot)
+		memset(t->hot, 0, sizeof(*t->hot) << bits);
 	t->mask = ((size_t)1 << bits) - 1;
 	t->shift = 64 - bits;
 	t->len = 0;
@@ -60,10 +72,11 @@ static bool table_rebuild(struct frames *f, struct rule_exts *exts, struct frame
 
 	while (((size_t)1 << bits) / 4 < live + 1)
 		bits++;
-	if (!table_alloc(&fresh, bits))
+	if (!table_alloc(&fresh, bits, t == &f->files))
 		return false;
 	for (size_t i = 0; t->mask && i <= t->mask; i++) {
 		const struct frame_entry *e = &t->entries[i];
+		struct frame_entry *copy;
 
 		if (!e->id)
 			continue;
@@ -72,10 +85,13 @@ static bool table_rebuild(struct frames *f, struct rule_exts *exts, struct frame
 				exts_unref(exts, e->rule.ext);
 			continue;
 		}
-		*table_slot(&fresh, e->owner, e->place) = *e;
+		copy = table_slot(&fresh, e->owner, e->place);
+		*copy = *e;
+		if (t->hot)
+			fresh.hot[copy - fresh.entries] = t->hot[i];
 		fresh.len++;
 	}
-	free(t->entries);
+	table_free(t);
 	*t = fresh;
 	return true;
 }
@@ -110,6 +126,12 @@ static struct frame_entry *table_add(struct frames *f, struct rule_exts *exts,
 		return NULL;
 	e = table_slot(t, owner, place);
 	*e = (struct frame_entry){ .place = place, .owner = owner, .id = id };
+	if (t->hot)
+		t->hot[e - t->entries] = (struct frame_hot){
+			.kind = HOT_NOT,
+			.tag = frame_table_tag(
+				frame_table_hash(place + frame_table_owner_hash(owner))),
+		};
 	t->len++;
 	return e;
 }
@@ -138,7 +160,7 @@ bool frames_init(struct frames *f)
 
 static void space_free(struct space_frames *s)
 {
-	free(s->table.entries);
+	table_free(&s->table);
 	vec_deinit(&s->retired);
 	free(s);
 }
@@ -151,8 +173,8 @@ void frames_deinit(struct frames *f)
 	while ((slot = space_map_next(&f->spaces, &cursor)))
 		space_free(slot->frames);
 	space_map_deinit(&f->spaces);
-	free(f->files.entries);
-	free(f->global.entries);
+	table_free(&f->files);
+	table_free(&f->global);
 	vec_deinit(&f->by_id);
 	vec_deinit(&f->free_ids);
 	vec_deinit(&f->gone_files);
@@ -167,6 +189,26 @@ struct frame_entry *frames_in_file(struct frames *f, struct rule_exts *exts, uin
 		return e;
 	return table_add(f, exts, &f->files, file_id, offset,
 			 (struct unwind_frame){ FRAME_IN_FILE, file_id, offset });
+}
+
+void frames_set_rule(struct frames *f, const struct arch *arch, struct frame_entry *e,
+		     struct rule rule)
+{
+	struct frame_hot *hot = &f->files.hot[e - f->files.entries];
+	int ra_off8 = rule.cfa_off8 - rule.slot[0];
+
+	e->rule = rule;
+	hot->kind = rule.kind == RULE_END || rule.kind == RULE_ROOT ? HOT_END : HOT_NOT;
+	if (rule.kind != RULE_CFA || rule.flags || rule.slot[0] == SLOT_SAME ||
+	    rule.slot[0] == SLOT_UNDEFINED || rule.slot[1] == SLOT_UNDEFINED || ra_off8 < INT16_MIN)
+		return;
+	if (rule.cfa_reg == arch->sp)
+		hot->kind = HOT_SP;
+	else if (rule.cfa_reg == arch->fp)
+		hot->kind = HOT_FP;
+	hot->ra_off8 = (int16_t)ra_off8;
+	hot->cfa_off8 = rule.cfa_off8;
+	hot->fp_slot = rule.slot[1];
 }
 
 struct frame_entry *frames_in_space(struct frames *f, struct space_frames *s, uint32_t owner,

@@ -163,7 +163,7 @@ struct rule unwinder_native_rule_in(struct unwinder *u, const struct mapping *m,
 	u->counts.rule_misses++;
 	if (m->file->kind == FILE_ELF && m->file->elf)
 		rule = compile(u, m, pc);
-	e->rule = rule;
+	frames_set_rule(&u->frames, u->arch, e, rule);
 	u->counts.rules_cached += rule.kind != RULE_UNSET;
 	return rule;
 }

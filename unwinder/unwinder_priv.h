@@ -36,9 +36,31 @@ struct frame_entry {
 };
 _Static_assert(sizeof(struct frame_entry) == 32, "two entries fill a cache line");
 
+/*
+ * What a walk waits for, of the entry with the same index: 8 bytes, so that those of many thousand
+ * places stay in a cache. Offsets count from the stack or frame pointer, in words of 8 bytes.
+ */
+struct frame_hot {
+	int16_t ra_off8;  /* where the return address is saved */
+	int16_t cfa_off8; /* the CFA */
+	uint8_t fp_slot;  /* as in the rule; never SLOT_UNDEFINED */
+	uint8_t kind;     /* enum hot_kind */
+	uint16_t tag;     /* of the place: bits of its hash that do not tell the index */
+};
+_Static_assert(sizeof(struct frame_hot) == 8, "eight fill a cache line");
+
+enum hot_kind {
+	HOT_EMPTY, /* the slot is */
+	HOT_NOT,   /* no plain frame: its rule must be looked at */
+	HOT_SP,    /* a plain frame whose CFA counts from the stack pointer */
+	HOT_FP,    /* from the frame pointer */
+	HOT_END,   /* the stack ends here */
+};
+
 /* Open addressing, a power of two slots, at most half full. All zero = empty. */
 struct frame_table {
 	struct frame_entry *entries; /* aligned to its own size of 32 */
+	struct frame_hot *hot;       /* as many; only in the table of files */
 	size_t mask;                 /* slots - 1; 0 = nothing allocated */
 	size_t len;
 	unsigned int shift; /* 64 - log2(slots) */
@@ -78,25 +100,23 @@ static inline uint64_t frame_table_owner_hash(uint32_t owner)
 	return (uint64_t)owner * 0xd6e8feb86659fd93u;
 }
 
-/* Fibonacci hashing (Knuth, TAOCP 6.4): the upper bits of a product with 2^64 / golden ratio. */
-static inline size_t frame_table_home(const struct frame_table *t, uint32_t owner, uint64_t place)
+/*
+ * Fibonacci hashing (Knuth, TAOCP 6.4): a product with 2^64 / golden ratio, whose upper bits are
+ * the index. `sum` is place + frame_table_owner_hash(owner).
+ */
+static inline uint64_t frame_table_hash(uint64_t sum)
 {
-	return ((place + frame_table_owner_hash(owner)) * 0x9e3779b97f4a7c15u) >> t->shift;
+	return sum * 0x9e3779b97f4a7c15u;
 }
 
-/* The same with place + frame_table_owner_hash(owner) at hand; the table is not empty. NULL when
- * absent. */
-static inline struct frame_entry *frame_table_probe(const struct frame_table *t, uint64_t hash,
-						    uint32_t owner, uint64_t place)
+static inline uint16_t frame_table_tag(uint64_t hash)
 {
-	for (size_t i = (hash * 0x9e3779b97f4a7c15u) >> t->shift;; i = (i + 1) & t->mask) {
-		struct frame_entry *e = &t->entries[i];
+	return (uint16_t)(hash >> 16);
+}
 
-		if (e->place == place && e->owner == owner && e->id)
-			return e;
-		if (!e->id)
-			return NULL;
-	}
+static inline size_t frame_table_home(const struct frame_table *t, uint32_t owner, uint64_t place)
+{
+	return frame_table_hash(place + frame_table_owner_hash(owner)) >> t->shift;
 }
 
 /* NULL when absent. Valid until the next add to the table. */
@@ -105,7 +125,14 @@ static inline struct frame_entry *frame_table_find(const struct frame_table *t, 
 {
 	if (!t->mask)
 		return NULL;
-	return frame_table_probe(t, place + frame_table_owner_hash(owner), owner, place);
+	for (size_t i = frame_table_home(t, owner, place);; i = (i + 1) & t->mask) {
+		struct frame_entry *e = &t->entries[i];
+
+		if (e->place == place && e->owner == owner && e->id)
+			return e;
+		if (!e->id)
+			return NULL;
+	}
 }
 
 struct rule_exts;
@@ -118,6 +145,9 @@ struct frame_entry *frames_in_file(struct frames *f, struct rule_exts *exts, uin
 				   uint64_t offset);
 struct frame_entry *frames_in_space(struct frames *f, struct space_frames *s, uint32_t owner,
 				    uint64_t addr);
+/* Of an entry of the table of files. */
+void frames_set_rule(struct frames *f, const struct arch *arch, struct frame_entry *e,
+		     struct rule rule);
 uint32_t frames_global(struct frames *f, uint32_t owner, uint64_t place);
 struct space_frames *frames_space(struct frames *f,
 				  uint32_t space_id); /* NULL when out of memory */
@@ -194,10 +224,9 @@ static inline bool stack_word(const uint8_t *stack, size_t bytes, uint64_t base,
 /* What the walk remembers of each frame: for splicing, and for registers that are loaded only
  * when asked for. */
 struct trace {
-	uint64_t pc;      /* exact: the return address for callers */
-	uint64_t ra_at;   /* where that return address was read; 0 = not from the stack */
-	uint64_t sp;      /* of the frame; its CFA is the next frame's */
-	struct rule rule; /* by which it was left; set for plain frames only */
+	uint64_t pc;    /* exact: the return address for callers */
+	uint64_t ra_at; /* where that return address was read; 0 = not from the stack */
+	uint64_t sp;    /* of the frame; its CFA is the next frame's */
 };
 
 struct libunwind_state; /* owned by libunwind.c */

@@ -644,7 +644,9 @@ static bool take_rule(struct walk *w, const struct mapping *m, uint64_t pc,
 		e = entry_at(w, m, pc);
 		if (e && e->rule.kind == RULE_UNSET)
 			w->u->counts.rules_cached++;
-		if (e)
+		if (e && m->file)
+			frames_set_rule(&w->u->frames, w->arch, e, rule);
+		else if (e)
 			e->rule = rule;
 	}
 	return step_by_rule(w, m, &rule);
@@ -759,11 +761,10 @@ static bool step_nowhere(struct walk *w)
 /* ---- the fast way ---- */
 
 /*
- * Nearly all frames are callers in a file, their rule is known and counts from the stack or
- * frame pointer. For them only those two registers are loaded; what else such a frame saved is
- * loaded by load_stale, should any later frame turn out not to be plain. So the loop carries
- * three registers, and one cache line of the table and one word of the stack are all it waits
- * for.
+ * Nearly all frames are in a file, their rule is known and counts from the stack or frame pointer.
+ * For them only those two registers are loaded; what else such a frame saved is loaded by
+ * load_stale, should any later frame turn out to need it. So the loop carries three registers, and
+ * all it waits for are 8 bytes of the table (struct frame_hot) and one word of the stack.
  */
 struct plain_map {
 	uint64_t start, size;
@@ -787,12 +788,6 @@ static bool plain_map_set(struct walk *w, uint64_t addr, struct plain_map *ret)
 	return true;
 }
 
-/* Only what is looked at for every frame: kind RULE_CFA, no flags. */
-static bool is_plain(const struct rule *rule)
-{
-	return rule->kind == RULE_CFA && rule->flags == 0;
-}
-
 /*
  * A stack is rarely in cache, and each word of it tells where the next one is. Frames are small and
  * lie in order, so the lines ahead are asked for before anything is known of them: *from on, up to
@@ -810,8 +805,29 @@ static inline void fetch_ahead(const uint8_t *stack, size_t bytes, uint64_t at, 
 		__builtin_prefetch(stack + *from);
 }
 
-/* Goes through plain frames and stands at the first that is not, of which nothing is noted yet. */
-static void walk_plain(struct walk *w)
+static inline bool is_entry(const struct frame_entry *e, uint64_t addr, const struct plain_map *map)
+{
+	return e->place == addr + map->to_place && e->owner == map->owner;
+}
+
+/* Of the first slot with that tag, or an empty one. */
+static inline const struct frame_hot *hot_probe(const struct frame_table *t, uint64_t hash)
+{
+	const uint16_t tag = frame_table_tag(hash);
+
+	for (size_t i = hash >> t->shift;; i = (i + 1) & t->mask) {
+		const struct frame_hot *hot = &t->hot[i];
+
+		if (hot->tag == tag || hot->kind == HOT_EMPTY)
+			return hot;
+	}
+}
+
+/*
+ * Goes through plain frames and stands at the first that is not, of which nothing is noted yet.
+ * False when the stack ended there.
+ */
+static bool walk_plain(struct walk *w)
 {
 	const struct frame_table *table = &w->u->frames.files;
 	const uint8_t *const stack = w->stack;
@@ -821,86 +837,102 @@ static void walk_plain(struct walk *w)
 	uint32_t *const frames = w->frames;
 	const size_t max = w->u->max_frames;
 	size_t num = w->ret->num_frames;
-	uint64_t pc = w->regs.pc, sp = w->sp, ra_at = w->ra_at;
+	uint64_t pc = w->regs.pc, sp_at = w->sp - base, ra_at = w->ra_at;
 	uint64_t fp = w->regs.v[fp_reg];
 	bool fp_known = w->regs.valid >> fp_reg & 1;
 	uint64_t fetched = w->fetched;
+	uint64_t call = !w->activation; /* a caller's place lies inside its call */
 	struct plain_map map = { 0 };
+	bool ended = false;
 
-	if (w->activation || !table->mask || !(w->regs.valid >> sp_reg & 1) || sp < base)
-		return;
+	/* What holds for exact frames in general is worth no time but for the sampled one. */
+	if ((w->activation && !w->first) || !table->mask || !(w->regs.valid >> sp_reg & 1) ||
+	    w->sp < base)
+		return true;
 	while (num < max) {
 		const struct frame_entry *e;
-		uint64_t addr = pc - 1, place, cfa, room, below, fp_below, saved_fp, cfa_at;
-		struct rule rule;
+		const struct frame_hot *hot;
+		uint64_t addr = pc - call, hash, from, cfa_at, ra_from, room, fp_below, saved_fp;
 
 		if (addr - map.start >= map.size && !plain_map_set(w, addr, &map))
 			break;
-		place = addr + map.to_place;
-		e = frame_table_probe(table, addr + map.to_hash, map.owner, place);
-		if (!e)
+		hash = frame_table_hash(addr + map.to_hash);
+		hot = hot_probe(table, hash);
+		e = &table->entries[hot - table->hot];
+		if (hot->kind == HOT_SP)
+			from = sp_at;
+		else if (hot->kind == HOT_FP && fp_known)
+			from = fp - base;
+		else {
+			ended = hot->kind == HOT_END && is_entry(e, addr, &map);
+			if (ended)
+				frames[num++] = e->id;
 			break;
-		rule = e->rule;
-		if (!is_plain(&rule))
+		}
+		/* The walk waits for this word alone; all else only tells whether it may go on. */
+		ra_from = from + (uint64_t)((int64_t)hot->ra_off8 * 8);
+		cfa_at = from + (uint64_t)((int64_t)hot->cfa_off8 * 8);
+		/* Above the frame, in the copy, and the return address between the two. */
+		if (cfa_at > bytes || cfa_at <= sp_at || ra_from < sp_at || ra_from >= cfa_at)
 			break;
-		if (rule.cfa_reg == sp_reg)
-			cfa = sp;
-		else if (rule.cfa_reg == fp_reg && fp_known)
-			cfa = fp;
-		else
-			break;
-		cfa += (uint64_t)((int64_t)rule.cfa_off8 * 8);
-		/* Above the frame, in the copy, and the return address between the two; a slot 0
-		 * wraps. */
-		room = cfa - sp;
-		cfa_at = cfa - base;
-		below = 8 * (uint64_t)rule.slot[0];
-		if (cfa <= sp || cfa_at > bytes || below - 1 >= room)
+		if (!is_entry(e, addr, &map))
 			break;
 		/* Without a branch on whether the frame pointer was saved: nothing predicts
 		 * that. */
-		fp_below = 8 * (uint64_t)rule.slot[1];
-		if (fp_below > room || rule.slot[1] == SLOT_UNDEFINED)
+		room = cfa_at - sp_at;
+		fp_below = 8 * (uint64_t)hot->fp_slot;
+		if (fp_below > room)
 			break;
 		memcpy(&saved_fp, stack + (cfa_at - (fp_below ? fp_below : 8)), sizeof(saved_fp));
 		fp = fp_below ? saved_fp : fp;
 		fp_known |= fp_below != 0;
 		fetch_ahead(stack, bytes, cfa_at, &fetched);
-		trace[num] = (struct trace){ pc, ra_at, sp, rule };
+		trace[num] = (struct trace){ pc, ra_at, base + sp_at };
 		frames[num++] = e->id;
-		ra_at = cfa - below;
-		memcpy(&pc, stack + (cfa_at - below), sizeof(pc));
+		ra_at = base + ra_from;
+		memcpy(&pc, stack + ra_from, sizeof(pc));
 		pc &= ra_mask;
-		sp = cfa;
+		sp_at = cfa_at;
+		call = 1;
 	}
 	w->fetched = fetched;
+	if (ended) {
+		w->ret->num_frames = num;
+		return complete(w);
+	}
 	if (num == w->ret->num_frames)
-		return;
+		return true;
 	w->stale = w->ret->num_frames;
 	w->end_stale = w->ret->num_frames = num;
 	w->regs.v[fp_reg] = fp;
 	w->regs.valid = (w->regs.valid & w->arch->callee_saved) | (uint64_t)fp_known << fp_reg;
-	enter_caller(w, pc, sp, ra_at, false);
+	enter_caller(w, pc, base + sp_at, ra_at, false);
+	return true;
 }
 
-/* Loads what plain frames saved beside the frame pointer. A slot that lies in the callee is
- * lost. */
+/*
+ * Loads what plain frames saved beside the frame pointer. A slot that lies in the callee is lost;
+ * one of the sampled frame has been popped, see load_slots.
+ */
 static void load_stale(struct walk *w)
 {
+	const struct trace *trace = w->u->trace;
 	const struct arch *arch = w->arch;
 
 	for (size_t n = w->stale; n < w->end_stale; n++) {
-		const struct trace *t = &w->u->trace[n];
-		uint64_t cfa = n + 1 < w->end_stale ? t[1].sp : w->sp;
+		const struct unwind_frame *f = &w->u->frames.by_id.data[w->frames[n]];
+		const struct frame_entry *e = frame_table_find(&w->u->frames.files, f->owner, f->place);
+		uint64_t cfa = n + 1 < w->end_stale ? trace[n + 1].sp : w->sp;
 
 		for (size_t i = 2; i < arch->num_tracked; i++) {
-			uint64_t below = 8 * (uint64_t)t->rule.slot[i];
+			uint8_t slot = e ? e->rule.slot[i] : SLOT_UNDEFINED;
+			uint64_t below = 8 * (uint64_t)slot;
 			uint64_t bit = 1ull << arch->tracked[i];
 
-			if (!below)
+			if (!below || (n == 0 && slot != SLOT_UNDEFINED && below > cfa - trace[n].sp))
 				continue;
 			w->regs.valid &= ~bit;
-			if (t->rule.slot[i] == SLOT_UNDEFINED || below > cfa - t->sp)
+			if (slot == SLOT_UNDEFINED || below > cfa - trace[n].sp)
 				continue;
 			memcpy(&w->regs.v[arch->tracked[i]], w->stack + (cfa - below - w->base), 8);
 			w->regs.valid |= bit;
@@ -995,8 +1027,8 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	w.likely = w.regs.valid & ~arch->callee_saved;
 	w.base = w.sp = w.regs.v[arch->sp];
 	fp = w.regs.valid >> arch->fp & 1 ? w.regs.v[arch->fp] : 0;
-	while (walk_frame(&w))
-		walk_plain(&w);
+	while (walk_plain(&w) && walk_frame(&w))
+		;
 	if (ret->class == UNWIND_TRUNCATED)
 		splice(&w, fp);
 }

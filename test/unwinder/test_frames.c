@@ -28,6 +28,73 @@ static void test_many_places(void)
 	exts_deinit(&exts);
 }
 
+/* What stands beside an entry for the fast way. */
+static const struct frame_hot *hot_of(const struct frames *f, uint64_t place)
+{
+	const struct frame_entry *e = frame_table_find(&f->files, 1, place);
+
+	return &f->files.hot[e - f->files.entries];
+}
+
+static void test_plain_frames(void)
+{
+	static const struct {
+		struct rule rule;
+		struct frame_hot hot;
+	} cases[] = {
+		{ { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = 4, .slot = { 1, 2 } },
+		  { .kind = HOT_SP, .ra_off8 = 3, .cfa_off8 = 4, .fp_slot = 2 } },
+		{ { .kind = RULE_CFA, .cfa_reg = 6, .cfa_off8 = 2, .slot = { 1, 0, 9 } },
+		  { .kind = HOT_FP, .ra_off8 = 1, .cfa_off8 = 2 } },
+		{ { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = INT16_MAX, .slot = { 250 } },
+		  { .kind = HOT_SP, .ra_off8 = INT16_MAX - 250, .cfa_off8 = INT16_MAX } },
+		/* Not plain: a leaf, registers lost, another register, a signal frame, no room. */
+		{ { .kind = RULE_CFA, .cfa_reg = 7, .slot = { SLOT_SAME } }, { .kind = HOT_NOT } },
+		{ { .kind = RULE_CFA, .cfa_reg = 7, .slot = { SLOT_UNDEFINED } },
+		  { .kind = HOT_NOT } },
+		{ { .kind = RULE_CFA, .cfa_reg = 7, .slot = { 1, SLOT_UNDEFINED } },
+		  { .kind = HOT_NOT } },
+		{ { .kind = RULE_CFA, .cfa_reg = 3, .slot = { 1 } }, { .kind = HOT_NOT } },
+		{ { .kind = RULE_CFA, .cfa_reg = 7, .flags = RULE_SIGNAL, .slot = { 1 } },
+		  { .kind = HOT_NOT } },
+		{ { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = INT16_MIN, .slot = { 1 } },
+		  { .kind = HOT_NOT } },
+		{ { .kind = RULE_FP }, { .kind = HOT_NOT } },
+		{ { .kind = RULE_EXT }, { .kind = HOT_NOT } },
+		{ { .kind = RULE_NEXT }, { .kind = HOT_NOT } },
+		{ { .kind = RULE_END }, { .kind = HOT_END } },
+		{ { .kind = RULE_ROOT }, { .kind = HOT_END } },
+	};
+	const size_t num = sizeof(cases) / sizeof(cases[0]);
+	struct rule_exts exts = { 0 };
+	struct frames f;
+
+	CHECK(frames_init(&f));
+	for (size_t i = 0; i < num; i++) {
+		struct frame_entry *e = frames_in_file(&f, &exts, 1, i);
+
+		CHECK(hot_of(&f, i)->kind == HOT_NOT);
+		frames_set_rule(&f, &arch_x86_64, e, cases[i].rule);
+		CHECK(!memcmp(&e->rule, &cases[i].rule, sizeof(e->rule)));
+	}
+	/* The same before and after the table grew. */
+	for (uint32_t more = 0; more <= 1000; more += 1000) {
+		for (uint32_t i = 0; i < more; i++)
+			frames_in_file(&f, &exts, 2, i);
+		for (size_t i = 0; i < num; i++) {
+			const struct frame_hot *hot = hot_of(&f, i), *want = &cases[i].hot;
+
+			CHECK_MSG(hot->kind == want->kind, "%zu", i);
+			CHECK(hot->tag ==
+			      frame_table_tag(frame_table_hash(i + frame_table_owner_hash(1))));
+			CHECK(want->kind == HOT_NOT || want->kind == HOT_END ||
+			      (hot->ra_off8 == want->ra_off8 && hot->cfa_off8 == want->cfa_off8 &&
+			       hot->fp_slot == want->fp_slot));
+		}
+	}
+	frames_deinit(&f);
+}
+
 /* A side record with one operation. */
 static uint32_t add_ext(struct rule_exts *exts, uint64_t number)
 {
@@ -132,6 +199,7 @@ static void test_global(void)
 int main(void)
 {
 	test_many_places();
+	test_plain_frames();
 	test_files_go();
 	test_spaces();
 	test_global();
