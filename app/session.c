@@ -667,8 +667,10 @@ static void take_mmap(struct session *s, const struct record *rec)
 		.build_id_len = rec->mmap.build_id_len,
 	};
 
-	if (s->opts.offline && !m.build_id_len)
+	if (s->opts.offline && !m.build_id_len) {
 		m.build_id_len = build_ids_find(s->told, m.path, m.path_len, &m.build_id);
+		m.build_id_of_path = m.build_id_len != 0;
+	}
 	if (rec->pid > 0)
 		addrspaces_mmap(s->spaces, &m, rec->time_ns);
 	else if (rec->pid == -1 && s->opts.offline && !recorded_kernel_mmap(s->kernel, &m))

@@ -794,6 +794,7 @@ void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t
 		.ino = m->ino,
 		.build_id = m->build_id,
 		.build_id_len = m->build_id_len,
+		.build_id_of_path = m->build_id_of_path,
 	};
 	char path[4096 + 16]; /* PATH_MAX and " (deleted)" */
 	struct space *s;

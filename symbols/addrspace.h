@@ -80,6 +80,7 @@ struct mmap_record {
 	uint64_t ino, ino_generation;
 	const uint8_t *build_id; /* where it is told */
 	size_t build_id_len;
+	bool build_id_of_path; /* as in struct door_mapping */
 	bool executable;
 	const char *path;
 	size_t path_len;

@@ -493,6 +493,8 @@ static enum door_refusal find_recorded(struct files *files, const struct door_ma
 	enum door_refusal all = DOOR_GONE, refusal;
 	struct door_file file;
 
+	if (mapping->build_id_of_path && offline_was_replaced(files->opts.offline, &wish))
+		return DOOR_CHANGED;
 	for (size_t place = 0; offline_find(files->opts.offline, OFFLINE_ELF, &wish, place,
 					    &refusal, &file);
 	     place++) {
@@ -514,10 +516,13 @@ static struct alias_key recorded_key(const struct door_mapping *mapping, const c
 {
 	struct alias_key key = { mapping->maj, mapping->min, mapping->ino, path };
 
-	if (mapping->build_id_len >= 16) {
+	if (mapping->build_id_len >= 16 && !mapping->build_id_of_path) {
 		memcpy(&key.ino, mapping->build_id, sizeof(key.ino));
 		memcpy(&key.maj, mapping->build_id + 8, sizeof(key.maj));
 		memcpy(&key.min, mapping->build_id + 12, sizeof(key.min));
+	} else if (!key.ino) {
+		key.maj = key.min = UINT32_MAX; /* no device: the path is all there is */
+		key.ino = 1;
 	}
 	return key;
 }
@@ -535,8 +540,13 @@ static struct file *get_recorded(struct files *files, const struct door_mapping 
 	if (make_room(files))
 		refusal = find_recorded(files, mapping, path, &opened);
 	if (refusal != DOOR_OK) {
+		struct file *file = missing(files, path, refusal);
+
+		/* Nothing comes back that was not there: thousands of processes may map it. */
 		files->refused[refusal]++;
-		return missing(files, path, refusal);
+		if (file)
+			alias_add(files, entry_of(file), &key, 0);
+		return file;
 	}
 	e = entry_opened(files, path, &opened);
 	if (!e)

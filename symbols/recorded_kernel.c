@@ -455,14 +455,15 @@ static bool set_name(struct recorded_kernel *k, const char *raw, uint64_t offset
 	return ret->name;
 }
 
-/* Modules come and go: an address that was another module's then has no name now. */
-static bool fits(const struct recorded_kernel *k, uint64_t addr, const char *answered)
+/* Modules come and go: an address that was another module's then, or of one that lay elsewhere, has no name now. */
+static bool fits(const struct recorded_kernel *k, uint64_t addr, const struct kallsyms_entry *answer)
 {
 	const struct module *m = module_at(k, addr);
 
 	if (k->end && in_own_text(k, addr))
-		return !answered;
-	return !m || (answered && !strcmp(m->name, answered));
+		return !answer->module;
+	return !m || (answer->module && !strcmp(m->name, answer->module) &&
+		      answer->start >= m->start);
 }
 
 static bool name_by_text(struct recorded_kernel *k, struct list *l, const struct asked *asked,
@@ -481,7 +482,7 @@ static bool name_by_text(struct recorded_kernel *k, struct list *l, const struct
 		size_t at = asked->index[i];
 		struct kallsyms_entry entry;
 
-		if (!kallsyms_answer(list, i, &entry) || !fits(k, addrs[at], entry.module))
+		if (!kallsyms_answer(list, i, &entry) || !fits(k, addrs[at], &entry))
 			continue;
 		ok = set_name(k, entry.name, asked->addrs[i] - entry.start, &ret[at]);
 		if (entry.module)

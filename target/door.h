@@ -63,6 +63,7 @@ struct door_mapping {
 	const char *path;    /* as told, may end in " (deleted)" */
 	const uint8_t *build_id; /* where the kernel or the recorder told it; the door does not look at it */
 	size_t build_id_len;     /* 0 = not told */
+	bool build_id_of_path;   /* the recorder read it afterwards, of whatever file had the path by then */
 };
 
 /*

@@ -112,6 +112,16 @@ static bool is_mapped_inode(const struct offline_wish *wish, const struct door_f
 	       (major(file->dev) == wish->maj && minor(file->dev) == wish->min);
 }
 
+bool offline_was_replaced(const struct offline *o, const struct offline_wish *wish)
+{
+	_cleanup_(door_file_close) struct door_file file = { .fd = -1 };
+
+	if (!wish->ino || o->opts.symfs || o->origin == OFFLINE_ELSEWHERE || wish->path[0] != '/' ||
+	    door_open(o->root, 0, wish->path, DOOR_ELF, &file, NULL) != DOOR_OK)
+		return false;
+	return !is_mapped_inode(wish, &file) && file.ctime_ns <= o->opts.end_ns;
+}
+
 /* Without a build-id: is the file of that path still the one that was mapped? */
 static enum door_refusal check_by_path(const struct offline *o, const struct offline_wish *wish,
 				       const struct door_file *file)

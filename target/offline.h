@@ -57,6 +57,13 @@ enum offline_kind {
 };
 
 /*
+ * perf reads a build-id when the recording has ended, by path. Was the mapped file replaced by then, so that the
+ * build-id is another one's? It was, if the path leads to another inode than the mapped one, which was there
+ * before the recording ended; one that came later is but a new copy.
+ */
+bool offline_was_replaced(const struct offline *o, const struct offline_wish *wish);
+
+/*
  * Place number `place` (0, 1, 2, ...) where it may be. False: there are no more places. *ret is written with
  * DOOR_OK only, and its descriptor is the caller's.
  */

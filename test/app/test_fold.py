@@ -4,12 +4,16 @@
 `ringfold fold` and `report` on recordings of perf 6.1 and 7 that are kept in test/data/perfdata, whose program is kept
 with them: exact stacks, and what is said about everything that is missing or wrong.
 """
+import ctypes
+import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 ringfold, data = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 failures = 0
@@ -156,6 +160,47 @@ def test_elsewhere():
         other.write(content.replace(host, b'Q' * (len(host) - 1) + b'\0'))
         other.flush()
         expect({KID: 5, VICTIM: 5}, other.name, symfs=data + '/root', said=['recorded on another machine (Q'])
+
+
+def test_debuginfod():
+    """What is missing comes from a server, if it has the right build-id; a server that is not there costs nothing."""
+    build_id = open(data + '/build-id').read().strip()
+    served = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            served.append(self.path)
+            found = self.path == f'/buildid/{build_id}/executable'
+            content = open(data + '/root/tmp/rf/victim', 'rb').read() if found else b''
+            self.send_response(200 if found else 404)
+            self.send_header('Content-Length', str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *words):
+            pass
+
+    try:
+        ctypes.CDLL('libdebuginfod.so.1')
+    except OSError:
+        print('no libdebuginfod: fetching was not tried', file=sys.stderr)
+        return
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    empty = tempfile.mkdtemp(prefix='ringfold-fold-')
+    env = {'DEBUGINFOD_URLS': f'http://127.0.0.1:{server.server_port}', 'DEBUGINFOD_CACHE_PATH': empty + '/cache', 'HOME': empty,
+           'ASAN_OPTIONS': 'detect_leaks=0'}
+    result = fold('--symfs', empty, '--no-debuginfod', 'plain.data', env=env)
+    check('leaf' not in result.out and not served, result, '--no-debuginfod asks nobody')
+    expect({KID: 5, VICTIM: 5}, 'plain.data', symfs=empty, env=env)
+    check(f'/buildid/{build_id}/executable' in served, result, str(served))
+    server.shutdown()
+    server.server_close()
+    env['DEBUGINFOD_CACHE_PATH'] = empty + '/other'
+    start = time.monotonic()
+    result = fold('--symfs', empty, 'plain.data', env=env)
+    check('leaf' not in result.out and time.monotonic() - start < 30, result, 'nobody answers')
+    shutil.rmtree(empty)
 
 
 def test_damage():
