@@ -769,16 +769,25 @@ static bool find_recorded_debug(struct files *files, struct entry *e, const stru
 	return false;
 }
 
-/* In the root of a process that maps it, and if that is the host's, on the host. */
+/*
+ * In the root of a process that maps it, and on the host: there by its name only if that is the host's, but by its
+ * build-id always, as what images leave out is often installed on the host, and only the very same build has this id.
+ */
 static bool find_live_debug(struct files *files, struct entry *e, const struct strbuf *paths,
 			    size_t num)
 {
-	bool found = false, host;
+	size_t id_len, on_host = 0;
+	const uint8_t *id;
+	bool found = false;
 
 	for (size_t i = 0; i < num && !found; i++)
 		found = !paths[i].failed && try_debug(files, e, e->file.seen_pid, paths[i].data);
-	host = !found && num && named_by_host(files, e);
-	for (size_t i = 0; i < num && !found && host; i++)
+	id_len = elf_file_build_id(e->file.elf, &id);
+	if (!found && num && named_by_host(files, e))
+		on_host = num;
+	else if (id_len >= 2 && id_len <= 64)
+		on_host = 1; /* the first, see debug_paths */
+	for (size_t i = 0; i < on_host && !found; i++)
 		found = !paths[i].failed && try_debug(files, e, 0, paths[i].data);
 	return found;
 }

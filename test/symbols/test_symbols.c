@@ -3,7 +3,10 @@
 #include "symbols/symbols.h"
 
 #include <dlfcn.h>
+#include <sched.h>
 #include <stdint.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -117,15 +120,45 @@ static void run(const char *command)
 	CHECK_MSG(system(command) == 0, "%s", command);
 }
 
+/* Is only_in_debug found in the file that the process, which is about to exec, maps under this path? */
+static bool finds_in_debug(struct world *w, pid_t pid, const char *path)
+{
+	bool mapped = false, found = false;
+
+	/* Its exec is done when its maps show it. */
+	for (int i = 0; i < 200 && !mapped; i++) {
+		struct addrspaces_opts opts = { .files = w->files,
+						.door = w->door,
+						.strings = w->strings };
+		const struct addrspace *space;
+		struct addrspaces *spaces;
+
+		usleep(10000);
+		if (addrspaces_new(&opts, &spaces, NULL) < 0)
+			abort();
+		space = addrspaces_get(spaces, pid);
+		for (size_t at = 0; at < space->maps.len; at++) {
+			const struct mapping *m = &space->maps.data[at];
+			struct symbol symbol;
+
+			if (!m->file || strcmp(m->file->path, path))
+				continue;
+			mapped = true;
+			for (uint64_t addr = m->start; addr < m->end && !found; addr++)
+				found = symbol_at(w, m->file, addr - m->bias, &symbol) &&
+					!strcmp(symbol.name, "only_in_debug");
+			CHECK(m->file->debug_tried);
+		}
+		addrspaces_free(spaces);
+	}
+	return found;
+}
+
 /* Stripped to nothing, with the rest beside it: found by its debuglink, in the root of who maps it.
  */
 static void test_debuglink(struct world *w)
 {
 	char dir[] = "/var/tmp/ringfold-test-XXXXXX", command[600], path[64];
-	struct addrspace *space;
-	struct symbol symbol;
-	const struct mapping *m;
-	bool found = false;
 	int pipes[2];
 	pid_t pid;
 	char byte;
@@ -151,35 +184,63 @@ static void test_debuglink(struct world *w)
 		_exit(1);
 	}
 	close(pipes[0]);
-	/* Its exec is done when its maps show it. */
-	for (int i = 0; i < 200 && !found; i++) {
-		struct addrspaces_opts opts = { .files = w->files,
-						.door = w->door,
-						.strings = w->strings };
-		struct addrspaces *spaces;
-
-		usleep(10000);
-		if (addrspaces_new(&opts, &spaces, NULL) < 0)
-			abort();
-		space = addrspaces_get(spaces, pid);
-		for (size_t at = 0; at < space->maps.len; at++) {
-			m = &space->maps.data[at];
-			if (!m->file || strcmp(m->file->path, path))
-				continue;
-			for (uint64_t addr = m->start; addr < m->end && !found; addr++)
-				found = symbol_at(w, m->file, addr - m->bias, &symbol) &&
-					!strcmp(symbol.name, "only_in_debug");
-			CHECK(m->file->debug_tried);
-			CHECK(found);
-			found = true;
-		}
-		addrspaces_free(spaces);
-	}
-	CHECK(found);
+	CHECK(finds_in_debug(w, pid, path));
 	byte = '\n';
 	CHECK(write(pipes[1], &byte, 1) == 1);
 	close(pipes[1]);
 	waitpid(pid, NULL, 0);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	run(command);
+}
+
+/* A container's file, whose debug file only the host has: under its build-id, and not for another one. */
+static void test_debug_of_host(void)
+{
+	char dir[] = "/var/tmp/ringfold-test-XXXXXX", command[700];
+	struct world w;
+	int pipes[2];
+	pid_t pid;
+
+	if (geteuid() || system("command -v objcopy >/dev/null && command -v cc >/dev/null") != 0)
+		return;
+	/* For this process alone. */
+	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("tmpfs", "/usr/lib/debug", "tmpfs", 0, NULL)) {
+		fprintf(stderr, "no mount of its own at /usr/lib/debug: left out\n");
+		return;
+	}
+	if (!mkdtemp(dir))
+		abort();
+	world_init(&w);
+	for (int same = 0; same < 2; same++) {
+		snprintf(command, sizeof(command),
+			 "cd %s && echo 'static int only_in_debug(int x) { return x + 1; }"
+			 "int main(int c, char **v) { return only_in_debug(c) + getchar(); }' >x.c && "
+			 "cc -w -O0 -include stdio.h -static -Wl,--build-id=0xabcdef012%d -o x%d x.c && "
+			 "mkdir -p /usr/lib/debug/.build-id/ab && "
+			 "objcopy --only-keep-debug x%d /usr/lib/debug/.build-id/ab/cdef0121.debug && strip x%d",
+			 dir, same, same, same, same);
+		run(command);
+		if (pipe(pipes) < 0)
+			abort();
+		pid = fork();
+		if (!pid) {
+			char path[] = { '/', 'x', (char)('0' + same), '\0' };
+
+			dup2(pipes[0], 0);
+			close(pipes[1]);
+			/* Its paths are those of its own mounts then. */
+			if (!unshare(CLONE_NEWNS) && !mount(dir, dir, NULL, MS_BIND, NULL) && !chdir(dir) &&
+			    !syscall(SYS_pivot_root, ".", ".") && !umount2(".", MNT_DETACH))
+				execl(path, path, (char *)NULL);
+			_exit(1);
+		}
+		close(pipes[0]);
+		CHECK(finds_in_debug(&w, pid, same ? "/x1" : "/x0") == same);
+		close(pipes[1]);
+		waitpid(pid, NULL, 0);
+	}
+	world_deinit(&w);
 	snprintf(command, sizeof(command), "rm -r %s", dir);
 	run(command);
 }
@@ -293,5 +354,6 @@ int main(void)
 	test_kernel(&w);
 	world_deinit(&w);
 	test_sources();
+	test_debug_of_host();
 	return check_done();
 }
