@@ -43,7 +43,8 @@ bool places_inherit(struct containers *c, pid_t above, const struct place_seen *
 	struct container_place place;
 
 	if (above_seen && above_seen->look_ns) {
-		place = (struct container_place){ .place = above_seen->place, .wanted = above_seen->wanted };
+		place = (struct container_place){ .place = above_seen->place,
+						  .wanted = above_seen->wanted };
 	} else {
 		place = containers_look(c, above);
 	}

@@ -11,7 +11,7 @@ struct intern;
 
 /* What was seen of one process; zero at first. */
 struct place_seen {
-	uint32_t place;   /* see target/containers.h */
+	uint32_t place; /* see target/containers.h */
 	bool wanted;
 	uint64_t look_ns; /* CLOCK_MONOTONIC; 0 = never */
 };
@@ -34,7 +34,8 @@ struct places_ended {
 	size_t next;
 };
 void places_ended_add(struct places_ended *e, const struct place_ended *one);
-const struct place_ended *places_ended_find(const struct places_ended *e, pid_t pid); /* the latest, or NULL */
+const struct place_ended *places_ended_find(const struct places_ended *e,
+					    pid_t pid); /* the latest, or NULL */
 
 /* The place's name as a stored string; NULL only when out of memory. */
 const char *places_name(struct containers *c, uint32_t place, bool by_pod, struct intern *strings);

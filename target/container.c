@@ -115,10 +115,14 @@ static const char *runtime_of_prefix(struct piece prefix)
 	static const struct {
 		const char *prefix, *runtime;
 	} known[] = {
-		{ "docker", "docker" },      { "cri-containerd", "containerd" },
-		{ "crio", "cri-o" },         { "libpod", "podman" },
-		{ "nerdctl", "containerd" }, { "containerd", "containerd" },
-		{ "runc", "runc" },          { "crun", "crun" },
+		{ "docker", "docker" },
+		{ "cri-containerd", "containerd" },
+		{ "crio", "cri-o" },
+		{ "libpod", "podman" },
+		{ "nerdctl", "containerd" },
+		{ "containerd", "containerd" },
+		{ "runc", "runc" },
+		{ "crun", "crun" },
 		{ "libpod-payload", "podman" },
 	};
 
@@ -186,7 +190,8 @@ struct parse {
 	char pod_uid[CONTAINER_POD_MAX]; /* of a cgroup passed since the last container */
 };
 
-static void add_level(struct parse *parse, const char *runtime, struct piece id, struct piece component)
+static void add_level(struct parse *parse, const char *runtime, struct piece id,
+		      struct piece component)
 {
 	struct container_level *level;
 

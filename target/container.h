@@ -25,15 +25,17 @@ enum {
 
 /* One container of a nest. */
 struct container_level {
-	const char *runtime;             /* "docker", "containerd", "cri-o", "podman", ..; "container" = not told */
-	char id[CONTAINER_ID_MAX];       /* 64 hex digits, or the name that was given */
-	char pod_uid[CONTAINER_POD_MAX]; /* of the Kubernetes pod it belongs to, with dashes; "" = none */
-	size_t path_len;                 /* bytes of the path up to the end of the container's own cgroup */
+	const char *
+		runtime; /* "docker", "containerd", "cri-o", "podman", ..; "container" = not told */
+	char id[CONTAINER_ID_MAX]; /* 64 hex digits, or the name that was given */
+	char pod_uid
+		[CONTAINER_POD_MAX]; /* of the Kubernetes pod it belongs to, with dashes; "" = none */
+	size_t path_len; /* bytes of the path up to the end of the container's own cgroup */
 };
 
 struct container_path {
 	struct container_level levels[CONTAINER_MAX_LEVELS]; /* outermost first */
-	size_t num;                                          /* 0 = no container that can be told by its path */
+	size_t num; /* 0 = no container that can be told by its path */
 };
 
 void container_path_parse(const char *path, struct container_path *ret);

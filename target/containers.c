@@ -20,6 +20,7 @@
 
 enum {
 	MAX_PLACES = 16384, /* who may write cgroups can make up containers without end */
+	MAX_STRINGS = 1 << 20, /* names of pods are among them */
 	MAX_WANTED = 256,
 	SHORT_ID = 12, /* as docker ps shows it */
 	MAX_CGROUP_TEXT = 64 * 1024,
@@ -52,7 +53,8 @@ struct space_slot {
 	uint64_t pid_ns;
 	uint32_t place;
 };
-HTAB(space_tab, struct space_slot, uint64_t, hash_u64(key), slot->pid_ns == key, hash_u64(slot->pid_ns));
+HTAB(space_tab, struct space_slot, uint64_t, hash_u64(key), slot->pid_ns == key,
+     hash_u64(slot->pid_ns));
 
 /* A container (id) or a cgroup (path). */
 struct wanted {
@@ -94,7 +96,7 @@ struct sight {
 	bool matched[MAX_WANTED]; /* by index in containers.wanted */
 	char path[4096];          /* of the best line that is not in the root; "" = all are */
 	int path_rank;
-	char perf[4096];          /* in the hierarchy that perf_event counts by; "" = there is none */
+	char perf[4096]; /* in the hierarchy that perf_event counts by; "" = there is none */
 	bool perf_unified;
 };
 
@@ -182,7 +184,8 @@ static bool read_sight(struct containers *c, pid_t pid, struct sight *ret)
 
 	memset(ret, 0, sizeof(*ret));
 	ret->c = c;
-	if (door_read_proc(c->door, pid, "cgroup", MAX_CGROUP_TEXT, &text, NULL, NULL) < 0 || !text.data)
+	if (door_read_proc(c->door, pid, "cgroup", MAX_CGROUP_TEXT, &text, NULL, NULL) < 0 ||
+	    !text.data)
 		return false;
 	proc_cgroup_each(text.data, text.len, see_line, ret);
 	return ret->any;
@@ -193,8 +196,8 @@ static pid_t parent_of(struct containers *c, pid_t pid)
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	struct proc_status status;
 
-	if (door_read_proc(c->door, pid, "status", MAX_CGROUP_TEXT, &text, NULL, NULL) < 0 || !text.data ||
-	    proc_status_parse(text.data, text.len, &status) < 0)
+	if (door_read_proc(c->door, pid, "status", MAX_CGROUP_TEXT, &text, NULL, NULL) < 0 ||
+	    !text.data || proc_status_parse(text.data, text.len, &status) < 0)
 		return 0;
 	return status.ppid;
 }
@@ -251,6 +254,8 @@ static uint32_t add_place(struct containers *c, const struct container_path *con
 		strbuf_printf(&key, "%s\n%s\n%s\n", level->runtime, level->id, level->pod_uid);
 		place.levels[i] = *level;
 	}
+	if (intern_count(c->strings) >= MAX_STRINGS)
+		return PLACE_MORE;
 	stored = key.failed ? NULL : intern_mem(c->strings, key.data, key.len);
 	if (!stored)
 		return PLACE_UNKNOWN;
@@ -278,13 +283,15 @@ static uint32_t place_by_space(struct sight *s, pid_t pid)
 	uint64_t pid_ns;
 	uint32_t place;
 
-	if (!c->have_host_ns || door_namespace(c->door, pid, "pid", &pid_ns) < 0 || pid_ns == c->host_ns)
+	if (!c->have_host_ns || door_namespace(c->door, pid, "pid", &pid_ns) < 0 ||
+	    pid_ns == c->host_ns)
 		return PLACE_HOST;
 	slot = space_tab_find(&c->spaces, pid_ns);
 	if (slot) {
 		s->container.num = slot->place >= PLACE_FIRST;
 		if (s->container.num)
-			s->container.levels[0] = c->places.data[slot->place - PLACE_FIRST].levels[0];
+			s->container.levels[0] =
+				c->places.data[slot->place - PLACE_FIRST].levels[0];
 		return slot->place;
 	}
 	name_by_space(s, pid, pid_ns);
@@ -389,8 +396,8 @@ static bool is_long_id(const char *id)
 
 static void add_short(const struct container_level *level, struct strbuf *out)
 {
-	strbuf_printf(out, "%s:%.*s", level->runtime, is_long_id(level->id) ? SHORT_ID : CONTAINER_ID_MAX,
-		      level->id);
+	strbuf_printf(out, "%s:%.*s", level->runtime,
+		      is_long_id(level->id) ? SHORT_ID : CONTAINER_ID_MAX, level->id);
 }
 
 /* Only the outermost is the node's own, so only that one has a name there. */
@@ -578,14 +585,16 @@ static int refuse_unknown(struct containers *c, const char *text, struct err *er
 
 	if (find_matches(c, "", &all, &named) < 0)
 		return err_oom(err);
-	snprintf(what, sizeof(what), "no container is called '%.64s', nor does an id begin so; there are", text);
+	snprintf(what, sizeof(what),
+		 "no container is called '%.64s', nor does an id begin so; there are", text);
 	return refuse(c, ENOENT, &all, what, err);
 }
 
 static int want(struct containers *c, struct wanted w, struct err *err)
 {
 	if (c->wanted.len >= MAX_WANTED)
-		return err_set(err, E2BIG, "more than %d containers and cgroups are wanted", MAX_WANTED);
+		return err_set(err, E2BIG, "more than %d containers and cgroups are wanted",
+			       MAX_WANTED);
 	return vec_push(&c->wanted, w) ? 0 : err_oom(err);
 }
 
@@ -664,7 +673,8 @@ int containers_want_cgroup(struct containers *c, const char *cgroup, struct err 
 	if (has_directory(c, &w) || has_member(c, c->wanted.len - 1))
 		return 0;
 	c->wanted.len--;
-	return err_set(err, ENOENT, "there is no cgroup '%.200s': give its path as /proc/PID/cgroup shows it",
+	return err_set(err, ENOENT,
+		       "there is no cgroup '%.200s': give its path as /proc/PID/cgroup shows it",
 		       cgroup);
 }
 
@@ -760,14 +770,18 @@ static int dirs_of_wanted(struct containers *c, size_t index, struct dirs *dirs,
 	for (size_t i = before; !w->id && r == 0 && i < dirs->list.len; i++) {
 		const struct dir *dir = &dirs->list.data[i];
 
-		r = opens(door_open_cgroup(c->door, dir->kind == DIR_UNIFIED, dir->path, NULL)) ? 0 : -ENODEV;
+		r = opens(door_open_cgroup(c->door, dir->kind == DIR_UNIFIED, dir->path, NULL))
+			    ? 0
+			    : -ENODEV;
 	}
 	if (r == -ENODEV && !w->id && opens(door_open_cgroup_dir(c->door, w->given, NULL))) {
 		dirs->list.len = before;
 		r = add_dir(c, dirs, DIR_GIVEN, w->given);
 	}
 	if (r == -ENODEV)
-		return err_set(err, ENODEV, "its processes are in no cgroup of its own that perf_event counts by");
+		return err_set(
+			err, ENODEV,
+			"its processes are in no cgroup of its own that perf_event counts by");
 	return r == -ENOMEM ? err_oom(err) : r;
 }
 
@@ -815,7 +829,8 @@ static void close_dirs(struct containers *c)
 	c->fds.len = 0;
 }
 
-int containers_open_wanted(struct containers *c, const int **ret_fds, size_t *ret_num, struct err *err)
+int containers_open_wanted(struct containers *c, const int **ret_fds, size_t *ret_num,
+			   struct err *err)
 {
 	_cleanup_(dirs_deinit) struct dirs dirs = { 0 };
 	int r = 0;

@@ -19,20 +19,21 @@ struct door;
 struct err;
 struct strbuf;
 
-int containers_new(struct door *door, struct containers **ret, struct err *err); /* door is borrowed */
+int containers_new(struct door *door, struct containers **ret,
+		   struct err *err);        /* door is borrowed */
 void containers_free(struct containers *c); /* NULL is fine */
 
 /* Where a process is: a small number for each distinct container, 0 when nothing can be told. */
 enum {
 	PLACE_UNKNOWN, /* the process is gone */
 	PLACE_HOST,
-	PLACE_OWN,     /* in the container that we are in, which a cgroup namespace hides from us */
-	PLACE_MORE,    /* too many places: one for all others */
+	PLACE_OWN,  /* in the container that we are in, which a cgroup namespace hides from us */
+	PLACE_MORE, /* too many places: one for all others */
 	PLACE_FIRST,
 };
 struct container_place {
 	uint32_t place;
-	bool wanted;  /* in one of the wanted containers or cgroups */
+	bool wanted; /* in one of the wanted containers or cgroups */
 	bool at_root; /* in no cgroup but the roots: in v1 a process that is ending shows just that */
 };
 /* Reads it now: a process may have been moved. */
@@ -61,6 +62,7 @@ size_t containers_num_wanted(const struct containers *c);
  * long as `c`. -errno when a part of it cannot be told to the kernel (it is in no cgroup of its own, or in a hierarchy
  * that perf_event does not count by): its processes must then be picked out by containers_look.
  */
-int containers_open_wanted(struct containers *c, const int **ret_fds, size_t *ret_num, struct err *err);
+int containers_open_wanted(struct containers *c, const int **ret_fds, size_t *ret_num,
+			   struct err *err);
 /* Whether anything wanted is still running. */
 bool containers_wanted_alive(struct containers *c);

@@ -33,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_level(text, &path.levels[i], i ? path.levels[i - 1].path_len : 0);
 	if (!container_log_parse(text, &log) &&
 	    (!log.pod[0] || !log.namespace[0] || !log.container[0] || strlen(log.id) != 64 ||
-	     strlen(text) != strlen(log.pod) + strlen(log.namespace) + strlen(log.container) + 64 + 7))
+	     strlen(text) !=
+		     strlen(log.pod) + strlen(log.namespace) + strlen(log.container) + 64 + 7))
 		abort();
 	free(text);
 	return 0;

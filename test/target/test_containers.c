@@ -89,13 +89,19 @@ static void test_refusals(struct containers *c)
 	struct err err = { 0 };
 
 	CHECK(containers_want(c, "no such thing", &err) == -ENOENT);
-	CHECK_MSG(!strncmp(err.msg, "no container is called 'no such thing', nor does an id begin so; there are: ", 76),
-		  "%s", err.msg);
+	CHECK_MSG(
+		!strncmp(
+			err.msg,
+			"no container is called 'no such thing', nor does an id begin so; there are: ",
+			76),
+		"%s", err.msg);
 	CHECK(containers_want(c, "", &err) == -ENOENT);
 	CHECK(containers_want_cgroup(c, "", &err) == -EINVAL);
 	CHECK(containers_want_cgroup(c, "/a/../b", &err) == -EINVAL);
 	CHECK(containers_want_cgroup(c, "no/such/cgroup", &err) == -ENOENT);
-	CHECK_STR(err.msg, "there is no cgroup 'no/such/cgroup': give its path as /proc/PID/cgroup shows it");
+	CHECK_STR(
+		err.msg,
+		"there is no cgroup 'no/such/cgroup': give its path as /proc/PID/cgroup shows it");
 	CHECK(containers_num_wanted(c) == 0);
 }
 
@@ -103,7 +109,9 @@ static void test_paths(struct door *door)
 {
 	static const struct {
 		const char *given, *want;
-	} cases[] = { { "a", "/a" }, { "/a//b/", "/a/b" }, { "/", "/" }, { "a.b/..c", "/a.b/..c" } };
+	} cases[] = {
+		{ "a", "/a" }, { "/a//b/", "/a/b" }, { "/", "/" }, { "a.b/..c", "/a.b/..c" }
+	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct strbuf path = { 0 };
