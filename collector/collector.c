@@ -812,7 +812,10 @@ static int open_new_cpu(struct collector *c, int cpu, struct err *err)
 		return 0;
 	/* What the other CPUs tell is worth going on for. */
 	c->slots.data[i].refused = true;
-	collector_note(c, "CPU %d came online and is not recorded: %s", cpu, why.msg);
+	collector_note(c, "CPU %d came online and is not recorded: %s", cpu,
+		       r == -EPERM || r == -EACCES
+			       ? "the privileges that takes were given up at the start; a new recording includes it"
+			       : why.msg);
 	return 0;
 }
 
