@@ -381,14 +381,17 @@ static void test_cgroups(void)
 	c = open_one(&opts);
 	CHECK(!collector_info(c)->filtered);
 	seen.pid = pids[0];
+	seen.tid = pids[1];
 	CHECK(collector_enable(c, NULL) == 0);
-	record_for(c, &seen, 300);
-	CHECK(seen.of_pid > 30 && seen.others > 30 && seen.with_stack >= seen.of_pid * 99 / 100);
-	/* Two of four share the CPU. */
-	CHECK(seen.samples < HZ * 3 / 10 * 7 / 10);
+	/* The machine may have much other work. */
+	for (int i = 0; i < 30 && (seen.of_pid <= 30 || seen.of_tid <= 30); i++)
+		record_for(c, &seen, 200);
+	CHECK(seen.of_pid > 30 && seen.of_tid > 30 && seen.with_stack >= seen.of_pid * 99 / 100);
+	CHECK(seen.samples == seen.of_pid + seen.of_tid);
 	seen = (struct seen){ .pid = pids[3], .last_ns = seen.last_ns };
 	join(dirs[0], pids[3]);
-	record_for(c, &seen, 300);
+	for (int i = 0; i < 30 && seen.of_pid <= 30; i++)
+		record_for(c, &seen, 200);
 	CHECK(seen.of_pid > 30);
 	finish(c, &seen);
 	n = collector_counts(c);
