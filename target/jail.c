@@ -62,7 +62,7 @@ static int allow_some(scmp_filter_ctx filter, pid_t child)
 	}
 	for (size_t i = 0; !r && i < sizeof(allowed_ioctls) / sizeof(allowed_ioctls[0]); i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				     SCMP_A1(SCMP_CMP_EQ, allowed_ioctls[i]));
+				     SCMP_A1(SCMP_CMP_EQ, allowed_ioctls[i], 0));
 	if (!r)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
 				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
@@ -72,21 +72,17 @@ static int allow_some(scmp_filter_ctx filter, pid_t child)
 	/* fstat, as glibc 2.33 and later spell it; a path would tell no more than stat of a file does. */
 	if (!r)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
-				     SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
+				     SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH, 0));
 	if (!r) /* our own, and without capabilities only to less */
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2,
-				     SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS), SCMP_A1(SCMP_CMP_EQ, 0));
+				     SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS, 0), SCMP_A1(SCMP_CMP_EQ, 0, 0));
 	if (!r && child > 0)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1,
-				     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)child));
+				     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)child, 0));
 	return r;
 }
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-/* The sanitizers start helpers and read /proc when the process ends: only what nobody here needs is refused. */
+/* What nobody here needs, sanitizers or not. */
 static int refuse_some(scmp_filter_ctx filter)
 {
 	static const int refused[] = { SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(connect), SCMP_SYS(bind),
@@ -100,28 +96,16 @@ static int refuse_some(scmp_filter_ctx filter)
 
 static int load_filter(pid_t child)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-	int r = filter ? refuse_some(filter) : -ENOMEM;
+	scmp_filter_ctx filter = seccomp_init(JAIL_SANITIZED ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM));
+	int r = -ENOMEM;
 
-	(void)child;
-	(void)allow_some;
+	if (filter)
+		r = JAIL_SANITIZED ? refuse_some(filter) : allow_some(filter, child);
 	if (!r)
 		r = seccomp_load(filter);
 	seccomp_release(filter);
 	return r;
 }
-#else
-static int load_filter(pid_t child)
-{
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-	int r = filter ? allow_some(filter, child) : -ENOMEM;
-
-	if (!r)
-		r = seccomp_load(filter);
-	seccomp_release(filter);
-	return r;
-}
-#endif
 
 static int drop_capabilities(struct err *err)
 {

@@ -72,12 +72,6 @@ static int remove_file(void)
 	return unlink("/nowhere/at/all");
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
-
 static const struct {
 	const char *what;
 	int (*attempt)(void);
@@ -138,7 +132,7 @@ int main(void)
 		_exit(has_nothing());
 	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
-		int got = SANITIZED && !attempts[i].always ? 0 : outcome(attempts[i].attempt);
+		int got = JAIL_SANITIZED && !attempts[i].always ? 0 : outcome(attempts[i].attempt);
 
 		CHECK_MSG(got == 0, "%s: %s", attempts[i].what, got == 1 ? "not refused" : "no answer");
 	}
