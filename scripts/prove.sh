@@ -7,6 +7,7 @@
 #   scripts/prove.sh agree        our stacks against perf script on the same bytes (PERF7="CMD.." for a second perf)
 #   scripts/prove.sh crash        kill -9 at 20 moments and a full disk: every perf.data reads back
 #   scripts/prove.sh inline       --inline against perf script --inline: names and cost (PERF7 as above)
+#   scripts/prove.sh scale        what folding costs with more samples, binaries, processes
 #   scripts/prove.sh mutate       10,000 mutated recordings folded under the sanitizers: no crash, 5 s, 512 MiB
 #   scripts/prove.sh containers   real containers (runc, crun, unshare) from the host and from one with hostPID
 #
