@@ -23,6 +23,7 @@
 #include "target/containers.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -161,6 +162,7 @@ struct session {
 	uint32_t frames[MAX_USER_FRAMES + MAX_KERNEL_FRAMES + MAX_LABELS];
 	struct profile_stats stats;
 	uint64_t broken_by[REASON_NUM];
+	uint64_t num_denied;         /* processes that were sampled and may not be looked into */
 	bool failed;                 /* out of memory: the profile is not whole */
 	bool closing;                /* session_free: nobody will ask for a profile any more */
 };
@@ -412,6 +414,7 @@ static struct live *live_get(struct session *s, struct addrspace *space)
 		free(live);
 		return NULL;
 	}
+	s->num_denied += space->denied;
 	live->space = space;
 	live->owner = NO_OWNER;
 	live->next = s->live;
@@ -1096,6 +1099,26 @@ static bool note_kernel(struct build *b)
 	return !note || p->stats.notes[0];
 }
 
+static bool note_denied(struct build *b)
+{
+	struct profile *p = b->profile;
+	char note[160];
+
+	if (!b->s->num_denied)
+		return true;
+	snprintf(note, sizeof(note),
+		 "%" PRIu64 " process%s may not be looked into, so nothing in them has a name: run as root or with "
+		 "CAP_SYS_PTRACE",
+		 b->s->num_denied, b->s->num_denied == 1 ? "" : "es");
+	for (const char **slot = p->stats.notes; slot < p->stats.notes + 2; slot++) {
+		if (*slot)
+			continue;
+		*slot = intern_str(p->strings, note);
+		return *slot;
+	}
+	return true;
+}
+
 static int build_profile(struct build *b, struct err *err)
 {
 	struct session *s = b->s;
@@ -1106,7 +1129,7 @@ static int build_profile(struct build *b, struct err *err)
 	p->stats = s->stats;
 	p->stats.distinct_stacks = stacks_distinct(p->stacks);
 	fill_counts(s, &p->stats);
-	if (count_jit_named(p) < 0 || !note_kernel(b))
+	if (count_jit_named(p) < 0 || !note_kernel(b) || !note_denied(b))
 		return err_oom(err);
 	return missing_note(p, b->files.data, b->files.len, s->opts.offline, err);
 }

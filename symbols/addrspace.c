@@ -601,6 +601,7 @@ static void read_maps(struct addrspaces *a, struct space *s)
 		s->read_ns = now_ns; /* what came before is included */
 		proc_maps_parse(text.data, text.len, read_map, &reading, &bad);
 	}
+	s->pub.denied = r == -EACCES || r == -EPERM;
 	strbuf_deinit(&text);
 }
 
@@ -860,6 +861,7 @@ static void fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid,
 		child->pub.uid = parent->pub.uid;
 		child->pub.exec_ns = parent->pub.exec_ns;
 		child->pub.compat = parent->pub.compat;
+		child->pub.denied = parent->pub.denied;
 		child->class_known = parent->class_known;
 		copy_maps(child, parent);
 	}

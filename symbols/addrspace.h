@@ -34,6 +34,7 @@ struct addrspace {
 	pid_t ppid;
 	uint64_t exec_ns;      /* CLOCK_MONOTONIC of the exec that began it; 0 = none was seen */
 	bool compat;           /* a 32-bit program */
+	bool denied;           /* the kernel let nobody read its maps */
 	bool dead;             /* its EXIT was handled; freed after the sink's space_gone */
 	void *user;            /* the session's; starts NULL (not copied by fork) */
 	void *names;           /* the perf map source's; starts NULL */

@@ -38,7 +38,16 @@ void broker_limit_capabilities(void)
 	/* Opening /proc/PID/map_files and memory, kernel symbols, private directories. */
 	static const cap_value_t needed[] = { CAP_SYS_PTRACE, CAP_SYSLOG, CAP_DAC_READ_SEARCH };
 	cap_t had = cap_get_proc(), caps = cap_init();
+	cap_flag_value_t ptrace;
 
+	/*
+	 * Without CAP_SYS_PTRACE the kernel shows a process only to one that has all of its capabilities
+	 * (security/commoncap.c cap_ptrace_access_check): root in a container is to see root there.
+	 */
+	if (had && cap_get_flag(had, CAP_SYS_PTRACE, CAP_PERMITTED, &ptrace) == 0 && ptrace == CAP_CLEAR) {
+		cap_free(caps);
+		caps = NULL;
+	}
 	if (had && caps) {
 		for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
 			keep(caps, needed[i], had);

@@ -233,6 +233,27 @@ def test_plain_user():
     check("a user's -o /dev/null", (p.returncode, p.stderr), (0, ""))
 
 
+def without(*caps):
+    """Capabilities that the program cannot have; names as setpriv(1) has them."""
+    drop = ",".join(f"-{cap}" for cap in caps)
+    return ["setpriv", f"--bounding-set={drop}", f"--inh-caps={drop}"]
+
+
+def test_no_ptrace():
+    """Root without CAP_SYS_PTRACE, as in most containers, sees what has no more capabilities than it has itself."""
+    if subprocess.run(["which", "setpriv"], stdout=subprocess.DEVNULL).returncode:
+        return
+    drop = without("sys_ptrace")
+    p = subprocess.Popen([*drop, sys.executable, "-S", "-c", SPIN])
+    time.sleep(0.5)
+    r = subprocess.run([*drop, RINGFOLD, "record", "-p", str(p.pid), "-d", "1", "-o", "r.folded", "--stats", "r.json"],
+                       stderr=subprocess.PIPE, text=True)
+    end(p)
+    check("no ptrace", r.returncode, 0)
+    check("no ptrace: unknown", stats()["unknown_frames"], 0)
+    check("no ptrace: said", "may not be looked into" in r.stderr, False)
+
+
 def test_full_disk():
     """What was there before stays."""
     os.mkdir("small")
