@@ -42,19 +42,19 @@ const struct rule *rows_find(const struct rows *rows, uint32_t file, uint64_t va
 	return NULL;
 }
 
-void rows_add(struct rows **rows, uint32_t file, uint64_t vaddr, uint64_t start, uint64_t end,
+void rows_add(struct rows **rows, uint32_t file, uint64_t vaddr, uint64_t end,
 	      const struct rule *rule)
 {
 	size_t at = set_of(file, vaddr);
 
 	/* A side record belongs to one place, and rows without bounds hold for that place alone. */
-	if (rule->kind == RULE_EXT || rule->kind == RULE_UNSET || vaddr < start || vaddr >= end)
+	if (rule->kind == RULE_EXT || rule->kind == RULE_UNSET || vaddr >= end)
 		return;
 	if (!*rows)
 		*rows = calloc(1, sizeof(**rows));
 	if (!*rows)
 		return; /* it only saves time */
 	(*rows)->sets[at][(*rows)->next[at]] =
-		(struct row){ .start = start, .end = end, .file = file, .rule = *rule };
+		(struct row){ .start = vaddr, .end = end, .file = file, .rule = *rule };
 	(*rows)->next[at] = ((*rows)->next[at] + 1) % ROW_WAYS;
 }

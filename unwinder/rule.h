@@ -79,9 +79,12 @@ struct rule_ext {
 	uint32_t num_ops;        /* at most 256 */
 };
 
-/* Full row of f at vaddr from .eh_frame, else .debug_frame; *start, *end (vaddr) tell where it holds.
- * RULE_CFA when it fits 16 bytes, else RULE_EXT with *ext filled (owned by the caller: rule_ext_deinit).
- * Go code without CFI goes by Go's own table. RULE_FP when nothing covers vaddr. */
+/*
+ * Full row of f at vaddr from .eh_frame, else .debug_frame. It holds from vaddr to *end; *start is where
+ * it began, or an earlier row that DW_CFA_restore_state went back to. RULE_CFA when it fits 16 bytes, else
+ * RULE_EXT with *ext filled (owned by the caller: rule_ext_deinit). Go code without CFI goes by Go's own
+ * table. RULE_FP when nothing covers vaddr.
+ */
 struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t vaddr,
 			  uint64_t *start, uint64_t *end, struct rule_ext *ext);
 void rule_ext_deinit(struct rule_ext *ext);

@@ -137,7 +137,7 @@ static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t
 	if (known)
 		return *known;
 	rule = rule_from_cfi(u->arch, elf, vaddr, &start, &end, &ext);
-	rows_add(&u->rows, m->file->id, vaddr, start, end, &rule);
+	rows_add(&u->rows, m->file->id, vaddr, end, &rule);
 	if (rule.kind == RULE_FP && is_first_of_stack(u, m, pc + 1))
 		rule.kind = RULE_NEXT;
 	if (rule.kind != RULE_EXT)

@@ -231,10 +231,14 @@ struct trace {
 
 struct libunwind_state; /* owned by libunwind.c */
 
-/* rows.c: rows that were compiled lately. NULL is an empty one; free() frees it. */
+/*
+ * rows.c: rows that were compiled lately. NULL is an empty one; free() frees it. A row holds from the
+ * vaddr it was asked for to `end`: where it starts libdw does not know for certain, as with
+ * DW_CFA_restore_state it takes back the start as well.
+ */
 struct rows;
 const struct rule *rows_find(const struct rows *rows, uint32_t file, uint64_t vaddr);
-void rows_add(struct rows **rows, uint32_t file, uint64_t vaddr, uint64_t start, uint64_t end,
+void rows_add(struct rows **rows, uint32_t file, uint64_t vaddr, uint64_t end,
 	      const struct rule *rule);
 
 struct unwinder {

@@ -30,6 +30,7 @@ enum {
 	END_OF_CFI = TEXT + 0x1000,
 	LONE_ROOT = TEXT + 0x3000, /* return address undefined, nothing around it */
 	LONE_PLAIN = TEXT + 0x3800, /* as PLAIN */
+	TWO_EXITS = TEXT + 0xf00, /* CFA = rsp + 16 but for an exit at 0x20..0x30, where it is rsp + 8 */
 };
 
 static uint64_t at(uint64_t function, uint64_t offset)
@@ -68,6 +69,10 @@ static void x86_program(struct cfi_bytes *b)
 	cfi_fde(b, BIG, 0x100, CFI_PROGRAM(DW_CFA_def_cfa_offset, 0xa0, 6));
 	cfi_fde(b, LOSES_R12, 0x100, CFI_PROGRAM(DW_CFA_undefined, R12));
 	cfi_fde(b, USES_R12, 0x100, CFI_PROGRAM(DW_CFA_def_cfa, R12, 16));
+	cfi_fde(b, TWO_EXITS, 0x100,
+		CFI_PROGRAM(DW_CFA_def_cfa_offset, 16, DW_CFA_remember_state,
+			    DW_CFA_advance_loc | 0x20, DW_CFA_def_cfa_offset, 8,
+			    DW_CFA_advance_loc | 0x10, DW_CFA_restore_state));
 	cfi_cie_x86(b, "zS");
 	cfi_fde(b, SIGRETURN, 0x100,
 		CFI_PROGRAM(DW_CFA_def_cfa_expression, 3, DW_OP_breg7, 16,
@@ -205,6 +210,30 @@ static void test_registers(void)
 	sample_pc(&t.sample, x86, at(EPILOGUE, 4));
 	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, EPILOGUE + 4, caller_place(USES_R12, 0x20),
 	       caller_place(ROOT, 0x30));
+	teardown(&t);
+}
+
+/* Rows on both sides of one that was asked for later. */
+static void test_rows_between(void)
+{
+	struct test t;
+
+	setup(&t, 16);
+	sample_reg(&t.sample, x86, RBP, 1);
+	t.sample.stack[0] = at(ROOT, 0x10);
+	t.sample.stack[1] = at(ROOT, 0x20);
+	for (int i = 0; i < 2; i++) {
+		sample_pc(&t.sample, x86, at(TWO_EXITS, 0x40));
+		EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, TWO_EXITS + 0x40, caller_place(ROOT, 0x20));
+		sample_pc(&t.sample, x86, at(TWO_EXITS, 0x24));
+		EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, TWO_EXITS + 0x24, caller_place(ROOT, 0x10));
+		sample_pc(&t.sample, x86, at(TWO_EXITS, 0x2c));
+		EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, TWO_EXITS + 0x2c, caller_place(ROOT, 0x10));
+		sample_pc(&t.sample, x86, at(TWO_EXITS, 0x10));
+		EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, TWO_EXITS + 0x10, caller_place(ROOT, 0x20));
+		sample_pc(&t.sample, x86, at(TWO_EXITS, 0x80));
+		EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, TWO_EXITS + 0x80, caller_place(ROOT, 0x20));
+	}
 	teardown(&t);
 }
 
@@ -656,6 +685,7 @@ int main(void)
 	test_plain();
 	test_frame_pointer_rows();
 	test_registers();
+	test_rows_between();
 	test_handmade_stack();
 	test_ends_in_call();
 	test_epilogue();
