@@ -199,7 +199,13 @@ static struct value our_reg(const struct frame *f, struct expr_env *env, const s
 
 /* ---- the comparison ---- */
 
+struct seen {
+	uint64_t vaddr, end;
+	struct rule rule;
+};
+
 struct totals {
+	VEC(struct seen) seen;
 	size_t rows, plain, ext, end, differ;
 };
 
@@ -249,6 +255,7 @@ static void check_row(struct elf_file *elf, Dwarf_Frame *row, bool signal, uint6
 	size_t num;
 
 	t->rows++;
+	CHECK(vec_push(&t->seen, ((struct seen){ vaddr, end, rule })));
 	f->regs.pc = vaddr;
 	if (rule.kind == RULE_END) {
 		t->end++;
@@ -293,6 +300,29 @@ static void check_range(struct elf_file *elf, uint64_t from, uint64_t to, struct
 	}
 }
 
+/* Remembered rows, asked for in an order in which later code mostly comes first. */
+static void check_remembered(const struct totals *t)
+{
+	struct rows *rows = NULL;
+	size_t found = 0, wrong = 0;
+
+	for (size_t n = t->seen.len; n-- > 0;) {
+		const struct seen *s = &t->seen.data[n ^ (n % 8 == 3)];
+		const uint64_t places[] = { s->vaddr, s->vaddr + (s->end - s->vaddr) / 2,
+					    s->end - 1 };
+		const struct rule *known;
+
+		for (size_t i = 0; i < 3; i++) {
+			known = rows_find(rows, 1, places[i]);
+			found += known != NULL;
+			wrong += known && memcmp(known, &s->rule, sizeof(*known)) != 0;
+			rows_add(&rows, 1, places[i], s->end, &s->rule);
+		}
+	}
+	free(rows);
+	CHECK_MSG(found > t->seen.len / 2 && wrong == 0, "%zu found, %zu wrong", found, wrong);
+}
+
 static void check_file(const char *path)
 {
 	static struct frame frame;
@@ -321,6 +351,8 @@ static void check_file(const char *path)
 	printf("%s: %zu rows, %zu in 16 bytes, %zu beside, %zu ends, %zu differences\n", path,
 	       t.rows, t.plain, t.ext, t.end, t.differ);
 	CHECK(t.rows > 0 && t.differ == 0);
+	check_remembered(&t);
+	vec_deinit(&t.seen);
 	/* The promise of 16 bytes: all but a few rows. */
 	CHECK(t.plain * 100 >= t.rows * 98);
 	elf_file_free(elf);
