@@ -1,11 +1,12 @@
 /*
  * Unwinding alone, in nanoseconds per frame.
  *
- *	bench_walk [-s SECONDS] [-m cfi|libunwind|fp] [FILE..]
+ *	bench_walk [-s SECONDS] [-m cfi|libunwind|fp] [-n STACKS] [FILE..]
  *
  * FILE is a perf.data of this boot of this machine. All its samples are read into memory, with what was mapped where
  * at the time of each; then all are walked, again and again. The first pass meets every pc for the first time; "warm" is
- * the median of the others, "best" the shortest. Stacks are not in cache then, as a recording is larger than any.
+ * the median of the others, "best" the shortest. Stacks are not in cache then, as a recording is larger than any; with
+ * -n only the first few are walked, which are.
  *
  * Without a FILE the stacks are those of a made-up program, a few of different depth and pc, all of it in cache.
  */
@@ -171,14 +172,14 @@ static uint64_t thread_ns(void)
 	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
-static void pass_of(struct unwinder *u, const struct corpus *c, struct passes *p)
+static void pass_of(struct unwinder *u, const struct corpus *c, size_t num, struct passes *p)
 {
 	uint32_t frames[1024];
 	struct unwind_result result;
 	uint64_t from = thread_ns();
 
 	p->frames = p->complete = 0;
-	for (size_t i = 0; i < corpus_len(c); i++) {
+	for (size_t i = 0; i < num; i++) {
 		unwinder_walk(u, corpus_at(c, i), frames, &result);
 		p->frames += result.num_frames;
 		p->complete += result.class == UNWIND_COMPLETE;
@@ -193,7 +194,8 @@ static int compare_ns(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-static int bench_recording(const char *path, enum unwind_method method, uint64_t seconds)
+static int bench_recording(const char *path, enum unwind_method method, size_t num,
+			   uint64_t seconds)
 {
 	struct unwinder *u = new_unwinder(arch_host(), method);
 	struct passes p = { 0 };
@@ -207,21 +209,23 @@ static int bench_recording(const char *path, enum unwind_method method, uint64_t
 		fprintf(stderr, "%s: %s\n", path, err.msg);
 		return 1;
 	}
-	pass_of(u, c, &p);
+	if (num > corpus_len(c))
+		num = corpus_len(c);
+	pass_of(u, c, num, &p);
 	first = p.ns[0];
 	p.num = 0;
 	counts = unwinder_counts(u);
 	start = clock_monotonic_ns();
 	while (p.num < MAX_PASSES &&
 	       (p.num < 3 || clock_monotonic_ns() - start < seconds * 1000000000u))
-		pass_of(u, c, &p);
+		pass_of(u, c, num, &p);
 	qsort(p.ns, p.num, sizeof(p.ns[0]), compare_ns);
 	frames = p.frames ? (double)p.frames : 1;
 	printf("%-24s %6zu stacks %5.1f frames %5.1f %% complete  %6zu pcs  ns/frame: first %6.1f  warm %5.1f  "
 	       "best %5.1f\n",
-	       path, corpus_len(c), frames / (double)corpus_len(c),
-	       100.0 * (double)p.complete / (double)corpus_len(c), (size_t)counts.rule_misses,
-	       (double)first / frames, (double)p.ns[p.num / 2] / frames, (double)p.ns[0] / frames);
+	       path, num, frames / (double)num, 100.0 * (double)p.complete / (double)num,
+	       (size_t)counts.rule_misses, (double)first / frames, (double)p.ns[p.num / 2] / frames,
+	       (double)p.ns[0] / frames);
 	unwinder_free(u);
 	corpus_free(c);
 	return 0;
@@ -230,12 +234,15 @@ static int bench_recording(const char *path, enum unwind_method method, uint64_t
 int main(int argc, char **argv)
 {
 	enum unwind_method method = UNWIND_CFI;
+	size_t num = SIZE_MAX;
 	uint64_t seconds = 1;
 	int option, ret = 0;
 
-	while ((option = getopt(argc, argv, "s:m:")) != -1) {
+	while ((option = getopt(argc, argv, "s:m:n:")) != -1) {
 		if (option == 's')
 			seconds = strtoull(optarg, NULL, 10);
+		else if (option == 'n')
+			num = strtoull(optarg, NULL, 10);
 		else if (option == 'm')
 			method = !strcmp(optarg, "fp")    ? UNWIND_FP
 				 : !strcmp(optarg, "cfi") ? UNWIND_CFI
@@ -246,6 +253,6 @@ int main(int argc, char **argv)
 	if (optind == argc)
 		bench_made_up(seconds);
 	for (; optind < argc; optind++)
-		ret |= bench_recording(argv[optind], method, seconds);
+		ret |= bench_recording(argv[optind], method, num, seconds);
 	return ret;
 }
