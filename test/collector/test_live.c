@@ -61,6 +61,7 @@ static pid_t start_busy(int cpu)
 		cpu_set_t set;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setpriority(PRIO_PROCESS, 0, 0);
 		CPU_ZERO(&set);
 		CPU_SET(cpu, &set);
 		sched_setaffinity(0, sizeof(set), &set);
@@ -270,6 +271,19 @@ static int num_online(void)
 
 /* --- every process --- */
 
+/* Of all CPUs since boot, and a clock tick more than that at most: "steal" in proc(5). */
+static double stolen_seconds(void)
+{
+	unsigned long long steal = 0;
+	FILE *file = fopen("/proc/stat", "re");
+
+	if (file && fscanf(file, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &steal) != 1)
+		steal = 0;
+	if (file)
+		fclose(file);
+	return (double)steal / (double)sysconf(_SC_CLK_TCK);
+}
+
 /* Hz x CPUs x seconds = samples + lost. `stall_ms` without draining, into rings that are too small for it. */
 static void check_identity(uint64_t stall_ms)
 {
@@ -284,10 +298,11 @@ static void check_identity(uint64_t stall_ms)
 	struct collector *c;
 	struct seen seen = { 0 };
 	uint64_t start_ns, took_ns;
-	double want, got;
+	double want, got, stolen;
 
 	for (int i = 0; i < cpus && i < 64; i++)
 		busy[i] = start_busy(i);
+	stolen = stolen_seconds();
 	seen.pid = busy[0];
 	c = open_one(&opts);
 	CHECK(collector_info(c)->kernel && collector_info(c)->freq_hz == HZ &&
@@ -306,8 +321,10 @@ static void check_identity(uint64_t stall_ms)
 	print_counts(stall_ms ? "all, stalled" : "all", &n, &seen);
 	want = (double)HZ * cpus * (double)took_ns / 1e9;
 	got = (double)(n.samples + n.lost);
-	CHECK_MSG(got > want * (1 - tolerance) && got < want * (1 + tolerance), "%.0f of %.0f", got,
-		  want);
+	/* What the host took from this machine no timer of it can count. */
+	stolen = (double)HZ * (stolen_seconds() - stolen);
+	CHECK_MSG(got > want * (1 - tolerance) - stolen && got < want * (1 + tolerance),
+		  "%.0f of %.0f, %.0f stolen", got, want, stolen);
 	CHECK(n.samples == seen.samples && n.malformed == 0 && n.duplicates == 0);
 	CHECK(seen.backwards == n.disorder && n.disorder <= n.samples / 1000);
 	CHECK(seen.of_pid > 0 && seen.with_stack >= seen.of_pid * 99 / 100);
@@ -437,7 +454,8 @@ static void test_cpu_returns(void)
 	CHECK(!c->slots.data[0].gone && c->events.len == num_events &&
 	      c->slots.data[0].barrier_fd >= 0);
 	seen = (struct seen){ .pid = busy };
-	record_for(c, &seen, 400);
+	for (int i = 0; i < 50 && seen.of_pid <= 2; i++) /* others may want the CPUs too */
+		record_for(c, &seen, 400);
 	CHECK(seen.of_pid > 2 && collector_counts(c).lost == 3);
 	stop(busy);
 	collector_close(c);
@@ -561,7 +579,8 @@ static void test_tids(void)
 	CHECK(tid != pid);
 	c = open_one(&opts);
 	CHECK(collector_enable(c, NULL) == 0);
-	CHECK(record_for(c, &seen, 300));
+	for (int i = 0; i < 50 && (seen.samples <= 30 || seen.forks <= 10); i++)
+		CHECK(record_for(c, &seen, 300));
 	finish(c, &seen);
 	CHECK(seen.samples > 30 && seen.of_tid == seen.samples && seen.with_stack == seen.samples);
 	CHECK(seen.forks > 10); /* by other threads: the side-band is the process's */
@@ -849,9 +868,24 @@ static void refuse_absent(void)
 		CHECK(!"no process was chosen");
 }
 
+static int count_one(void *data, pid_t id)
+{
+	(void)id;
+	++*(int *)data;
+	return 0;
+}
+
+static int count_tasks(pid_t pid)
+{
+	int num = 0;
+
+	return door_each_task(door, pid, count_one, &num, NULL) ? 0 : num;
+}
+
 /* More threads than descriptors: everything is recorded and the caller filters; a plain user is refused. */
 static void few_descriptors(bool nobody)
 {
+	enum { NUM_THREADS = 21 };
 	struct rlimit few = { 100, 100 };
 	pid_t pid = nobody ? start_as_nobody() : start_threaded(20, 0);
 	struct collector_opts opts = { .target = TARGET_PIDS,
@@ -862,7 +896,8 @@ static void few_descriptors(bool nobody)
 	struct collector *c = NULL;
 	struct err err = { 0 };
 
-	usleep(50000);
+	for (int i = 0; i < 5000 && count_tasks(pid) < NUM_THREADS; i++)
+		usleep(1000);
 	setrlimit(RLIMIT_NOFILE, &few);
 	if (nobody) {
 		become_nobody();
@@ -930,6 +965,7 @@ int main(void)
 	uint64_t duplicates = 0;
 
 	CHECK_MSG(door_new(&door, &err) == 0, "%s", err.msg);
+	setpriority(PRIO_PROCESS, 0, -20); /* times are taken around events that are switched on and off */
 	check_identity(0);
 	check_identity(500);
 	test_side_band();
