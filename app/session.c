@@ -33,6 +33,7 @@ enum {
 	MAX_LABELS = 8,
 	MAX_ANCESTORS = 16,      /* asked for the container of a process that is gone */
 	NO_OWNER = UINT32_MAX,
+	MAX_TOUCHED = 256,       /* of one process; more are no holes but stacks that we misunderstand */
 	TIMED_SAMPLES = 16,      /* one sample in so many is timed: reading the clock costs 5 % of a walk */
 };
 
@@ -42,6 +43,8 @@ struct live {
 	struct stacks *stacks;
 	struct live *prev, *next;
 	bool jit;                /* a frame in code without a file was sampled */
+	uint32_t num_touched;    /* pages where copies of its stacks ended too early */
+	uint64_t hole;           /* the last of them */
 	uint32_t owner;          /* index in session.owners; NO_OWNER = no sample of it was kept */
 	struct place_seen place;
 };
@@ -511,6 +514,29 @@ static bool has_no_user_side(const struct session *s, const struct record_sample
 	return sample->regs_abi == 0 || sample->stack_bytes == 0 || space->maps.len == 0;
 }
 
+/*
+ * A copy that ends before the stack does: the kernel copies no further than to the first page that was never touched,
+ * and large arrays have such. We touch them, so that from then on the copies are whole.
+ */
+static bool ended_in_hole(struct session *s, struct live *live, const struct record_sample *sample)
+{
+	const struct arch *arch = s->opts.arch ? s->opts.arch : arch_host();
+	size_t num_regs = (size_t)__builtin_popcountll(s->regs_mask);
+	struct regs regs;
+	uint64_t end;
+
+	if (s->opts.offline || !s->opts.door || sample->stack_bytes == sample->stack_size)
+		return false;
+	arch_regs_from_perf(arch, s->regs_mask, sample->regs, num_regs, &regs);
+	end = regs.v[arch->sp] + sample->stack_bytes;
+	if (live->num_touched < MAX_TOUCHED && live->hole != end) {
+		live->num_touched++;
+		if (door_touch(s->opts.door, live->space->pid, end) > 0)
+			live->hole = end;
+	}
+	return live->hole == end;
+}
+
 static size_t add_user_frames(struct session *s, const struct record_sample *sample,
 			      struct live *live, size_t num)
 {
@@ -539,6 +565,8 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 		live->jit = true;
 		symbols_jit_first_seen(s->symbols, live->space);
 	}
+	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE && ended_in_hole(s, live, sample))
+		result.class = UNWIND_TRUNCATED;
 	switch (result.class) {
 	case UNWIND_COMPLETE:
 		s->stats.complete++;

@@ -19,6 +19,7 @@ enum broker_op {
 	BROKER_CGROUP_DIR, /* the same by the directory's own name */
 	BROKER_TRACEPOINT, /* text: "SUBSYS:NAME"; a number, as the next two */
 	BROKER_NAMESPACE,  /* text: which */
+	BROKER_TOUCH,      /* text: the address, hexadecimal; a number, see door_touch */
 	BROKER_POPULATED,  /* of the cgroup whose directory comes along */
 	BROKER_OUT_OPEN,   /* text: the name; value of the answer: its handle */
 	BROKER_OUT_COMMIT, /* value: the handle */

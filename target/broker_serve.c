@@ -196,6 +196,10 @@ static int answer(struct server *s, struct broker_ask *ask, int with, struct bro
 	case BROKER_NAMESPACE:
 		ret->result = door_namespace(s->door, ask->pid, ask->text, &ret->value);
 		return -1;
+	case BROKER_TOUCH:
+		ret->result = door_touch(s->door, ask->pid, strtoull(ask->text, NULL, 16));
+		ret->value = ret->result < 0 ? 0 : (uint64_t)ret->result;
+		return -1;
 	case BROKER_POPULATED:
 		ret->value = door_cgroup_populated(s->door, with);
 		return -1;

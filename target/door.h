@@ -138,6 +138,14 @@ int door_tracepoint_id(struct door *door, const char *subsys, const char *name, 
 int door_each_task(struct door *door, pid_t pid, int (*each)(void *data, pid_t id), void *data,
 		   struct err *err);
 
+/*
+ * Reads a byte of each of the DOOR_TOUCH_PAGES pages from `addr` (of the process, on a page boundary) on, up to the first that
+ * is not mapped, and forgets them. The kernel then has these pages at hand: it copies a stack only up to the first page
+ * that was never touched, as there are in large arrays. How many pages there were, or -errno.
+ */
+enum { DOOR_TOUCH_PAGES = 16 };
+int door_touch(struct door *door, pid_t pid, uint64_t addr);
+
 /* Reads a file descriptor the door gave: all of `size` at `offset`, or -EIO / -errno. Never maps it. */
 int door_pread(int fd, void *buf, size_t size, uint64_t offset);
 

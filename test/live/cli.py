@@ -181,6 +181,22 @@ def test_exec():
     check("exec: unknown frames", stats()["unknown_frames"], 0)
 
 
+def test_hole():
+    """Pages of the stack that were never touched end the kernel's copy: they are touched for it, and then copies are whole."""
+    with open("hole.c", "w") as f:
+        f.write("#include <time.h>\n"
+                "volatile unsigned long sum;\n"
+                "__attribute__((noinline)) void burn(char *end)\n"
+                "{ clock_t t = clock(); while (clock() - t < CLOCKS_PER_SEC) for (int i = 0; i < 9999; i++) sum += *end; }\n"
+                "int main(void) { char large[40000]; burn(large); return large[39999]; }\n")
+    if subprocess.run(["cc", "-O1", "-fno-stack-clash-protection", "-w", "-o", "hole", "hole.c"]).returncode:
+        return
+    status, _ = run("-q", "-F", "499", "-o", "r.folded", "--stats", "r.json", "--", "./hole")
+    s = stats()
+    check("hole: broken", s["broken"], {})
+    check("hole: truncated", 0 < s["truncated"] < s["complete"], True)
+
+
 def few_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 
