@@ -337,11 +337,10 @@ bool proc_has_controller(const char *list, const char *name)
 
 static bool take_word(struct cursor *c, struct cursor *ret)
 {
-	const char *end;
-
 	skip_blanks(c);
-	end = memchr(c->pos, ' ', (size_t)(c->end - c->pos));
-	*ret = (struct cursor){ c->pos, end ? end : c->end };
+	*ret = (struct cursor){ c->pos, c->pos };
+	while (ret->end < c->end && *ret->end != ' ')
+		ret->end++;
 	c->pos = ret->end;
 	return ret->pos < ret->end;
 }
