@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-RINGFOLD = sys.argv[1]
+RINGFOLD = os.path.abspath(sys.argv[1])
 SPIN = "while True: pass"
 failures = []
 
