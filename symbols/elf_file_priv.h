@@ -176,6 +176,7 @@ struct elf_window {
 	uint64_t budget;
 	uint64_t at; /* what is in buf, from the start of the part */
 	size_t len;
+	unsigned int moves;
 	uint8_t *buf;
 };
 bool elf_window_init(struct elf_window *w, const struct elf_file *f, uint64_t offset,

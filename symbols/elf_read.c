@@ -10,6 +10,9 @@ enum {
 	WINDOW_BYTES = 4 << 10,
 	/* The longest name. */
 	WINDOW_MAX = 64 << 10,
+	/* What is asked for in so many places is read whole, if it is no more than this. */
+	MANY_MOVES = 32,
+	WHOLE_MAX = 2 << 20,
 };
 
 bool elf_cursor_init(struct elf_cursor *c, const struct elf_file *f, uint64_t offset,
@@ -58,11 +61,32 @@ void elf_window_deinit(struct elf_window *w)
 	free(w->buf);
 }
 
+/* All of it, once that is cheaper than going back and forth. */
+static bool read_whole(struct elf_window *w)
+{
+	uint8_t *grown;
+
+	if (++w->moves != MANY_MOVES || w->size > WHOLE_MAX || w->size <= WINDOW_MAX)
+		return false;
+	grown = realloc(w->buf, (size_t)w->size);
+	if (!grown)
+		return false;
+	w->buf = grown;
+	w->at = 0;
+	w->len = 0;
+	if (elf_file_read(w->f, w->buf, (size_t)w->size, w->offset) != 0)
+		return false;
+	w->len = (size_t)w->size;
+	return true;
+}
+
 /* Moves the window to `at`, with `len` bytes in it where there are as many. */
 static bool move_window(struct elf_window *w, uint64_t at, size_t len)
 {
 	if (at >= w->size)
 		return false;
+	if (read_whole(w))
+		return true;
 	w->len = w->size - at < len ? (size_t)(w->size - at) : len;
 	w->at = at;
 	if (elf_file_read(w->f, w->buf, w->len, w->offset + at) == 0)

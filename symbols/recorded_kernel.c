@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "base/cleanup.h"
@@ -27,6 +28,9 @@ enum {
 	REF_BYTES = 1 << 20, /* the kernel's own text begins near the start of its list */
 	MAX_MODULES = 1 << 14,
 	MAX_ID_BYTES = 20,
+	STRIDE_BYTES = 8 << 10,
+	LINE_BYTES = 1024, /* names are shorter than 512 (KSYM_NAME_LEN, include/linux/kallsyms.h) */
+	MIN_SEEK_BYTES = 256 << 10,
 };
 
 /* tools/perf/util/machine.c machine__mmap_name, kernel.kallsyms + name of the reference symbol. */
@@ -466,18 +470,114 @@ static bool fits(const struct recorded_kernel *k, uint64_t addr, const struct ka
 		      answer->start >= m->start);
 }
 
+/*
+ * A list in a file is in order as far as the kernel's own text goes, so most of it can be passed over. Where pieces
+ * of it begin, each at the start of a line.
+ */
+struct stride {
+	uint64_t offset; /* in the file */
+	uint64_t addr;   /* of that line's symbol */
+};
+
+struct strides {
+	VEC(struct stride) list;
+	uint64_t size; /* of the file */
+};
+
+/* The first line that begins behind `offset`, or at 0. False: none in the next bytes, or it is malformed. */
+static bool line_at(int fd, uint64_t size, uint64_t offset, struct stride *ret)
+{
+	char text[LINE_BYTES + 1], *line = text, *end;
+	size_t len = size - offset < LINE_BYTES ? (size_t)(size - offset) : LINE_BYTES;
+
+	if (door_pread(fd, text, len, offset) < 0)
+		return false;
+	text[len] = '\0';
+	if (offset) {
+		line = memchr(text, '\n', len);
+		line = line ? line + 1 : text + len;
+	}
+	ret->offset = offset + (uint64_t)(line - text);
+	ret->addr = strtoull(line, &end, 16);
+	return end != line && *end == ' ';
+}
+
+/* True when the file's lines ascend beyond `last`. */
+static bool find_strides(int fd, uint64_t last, struct strides *ret)
+{
+	for (uint64_t at = 0; at < ret->size; at += STRIDE_BYTES) {
+		struct stride stride;
+
+		if (!line_at(fd, ret->size, at, &stride))
+			return false;
+		if (ret->list.len && stride.addr < ret->list.data[ret->list.len - 1].addr)
+			return false;
+		if (!vec_push(&ret->list, stride))
+			return false;
+		if (stride.addr > last)
+			return true;
+	}
+	return false;
+}
+
+/* Lines from one offset to the end of the line that begins at another. */
+static bool feed_lines(int fd, uint64_t size, uint64_t from, uint64_t to, struct kallsyms *list)
+{
+	size_t len = (size_t)(size - from < to - from + LINE_BYTES ? size - from
+								   : to - from + LINE_BYTES);
+	_cleanup_free_ char *text = malloc(len);
+	const char *end;
+
+	if (!text || door_pread(fd, text, len, from) < 0)
+		return false;
+	end = memchr(text + (to - from), '\n', len - (size_t)(to - from));
+	if (!end)
+		return false;
+	kallsyms_feed(list, text, (size_t)(end - text) + 1);
+	return true;
+}
+
+/* Only what lies around the addresses; false (and nothing fed yet): all of it must be read. */
+static bool feed_around(const struct list *l, const struct asked *asked, struct kallsyms *list)
+{
+	struct strides strides = { 0 };
+	struct stat st;
+	bool ok;
+
+	if (fstat(l->fd, &st) < 0 || st.st_size < MIN_SEEK_BYTES || l->modules)
+		return false;
+	strides.size = (uint64_t)st.st_size;
+	ok = find_strides(l->fd, asked->addrs[asked->num - 1], &strides);
+	for (size_t i = 0, at = 0; ok && i + 1 < strides.list.len; i++) {
+		const struct stride *stride = &strides.list.data[i];
+
+		while (at < asked->num && asked->addrs[at] < stride[0].addr)
+			at++;
+		if (at < asked->num && asked->addrs[at] < stride[1].addr)
+			ok = feed_lines(l->fd, strides.size, stride[0].offset, stride[1].offset,
+					list);
+	}
+	vec_deinit(&strides.list);
+	return ok;
+}
+
+static bool feed_all(struct list *l, struct kallsyms *list)
+{
+	_cleanup_free_ char *piece = malloc(PIECE_BYTES);
+	bool more = piece && kallsyms_feed(list, l->begin.data, l->begin.len);
+	ssize_t n;
+
+	while (more && (n = door_read_piece(l->fd, piece, PIECE_BYTES)) > 0)
+		more = kallsyms_feed(list, piece, (size_t)n);
+	return piece;
+}
+
 static bool name_by_text(struct recorded_kernel *k, struct list *l, const struct asked *asked,
 			 const uint64_t *addrs, struct symbol *ret, const char **modules)
 {
 	struct kallsyms *list = kallsyms_new(asked->addrs, asked->num);
-	_cleanup_free_ char *piece = malloc(PIECE_BYTES);
-	bool ok = list && piece, more;
-	ssize_t n = 0;
+	bool ok = list && (feed_around(l, asked, list) || feed_all(l, list)) && kallsyms_finish(list);
 
-	more = ok && kallsyms_feed(list, l->begin.data, l->begin.len);
-	while (more && (n = door_read_piece(l->fd, piece, PIECE_BYTES)) > 0)
-		more = kallsyms_feed(list, piece, (size_t)n);
-	ok = ok && kallsyms_finish(list);
 	for (size_t i = 0; ok && i < asked->num; i++) {
 		size_t at = asked->index[i];
 		struct kallsyms_entry entry;
