@@ -25,7 +25,7 @@ def check(what, got, want):
 def run(*args, **more):
     """(exit status, stderr) of a record that ends by itself."""
     p = subprocess.run([RINGFOLD, "record", *args], stdout=more.pop("stdout", subprocess.DEVNULL),
-                       stderr=subprocess.PIPE, text=True, timeout=60, **more)
+                       stderr=subprocess.PIPE, text=True, timeout=240, **more)
     return p.returncode, p.stderr
 
 
@@ -39,7 +39,7 @@ class Recording:
 
     def end(self):
         try:
-            self.said += self.p.communicate(timeout=60)[1]
+            self.said += self.p.communicate(timeout=240)[1]
         except subprocess.TimeoutExpired:
             self.p.kill()
             raise
