@@ -63,13 +63,15 @@ bool elf_file_is_root(struct elf_file *f, uint64_t vaddr);
 /* Built by Go: frame pointers are kept everywhere, prefer them to missing CFI. */
 bool elf_file_is_go(struct elf_file *f);
 
-/* What .gopclntab says of a place in a Go function; stripping leaves it there. */
-struct elf_go_frame {
+/* A frame that is told by its stack pointer alone, where there is no call-frame information. */
+struct elf_sp_frame {
 	uint64_t start, end; /* vaddrs between which it holds */
 	int32_t sp_below;    /* bytes the stack pointer is below its value at the function's entry */
 };
-/* False: not Go code, or code that moves the stack pointer to another stack. */
-bool elf_go_frame(struct elf_file *f, uint64_t vaddr, struct elf_go_frame *ret);
+/* As .gopclntab has it, which stripping leaves. False: not Go code, or code that changes to another stack. */
+bool elf_go_frame(struct elf_file *f, uint64_t vaddr, struct elf_sp_frame *ret);
+/* In .init or .fini, as glibc's start files have made them since ever; false when they look otherwise. */
+bool elf_init_frame(struct elf_file *f, uint64_t vaddr, struct elf_sp_frame *ret);
 
 /*
  * The functions that hold `vaddrs` (ascending): .symtab, else .dynsym and .gnu_debugdata, in Go programs

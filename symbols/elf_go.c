@@ -242,7 +242,7 @@ static uint32_t read_varint(struct reader *r)
 
 /* The table says how far the stack pointer is below its value at the function's entry, for each stretch of code. */
 static bool find_delta(struct reader r, uint64_t entry, unsigned int unit, uint64_t vaddr,
-		       struct elf_go_frame *ret)
+		       struct elf_sp_frame *ret)
 {
 	uint64_t pc = entry;
 	uint32_t value = UINT32_MAX; /* -1 */
@@ -297,7 +297,7 @@ static bool search_row(const struct elf_pclntab *t, uint64_t vaddr, struct row *
 	return low && read_row(t, low - 1, ret);
 }
 
-bool elf_go_frame(struct elf_file *f, uint64_t vaddr, struct elf_go_frame *ret)
+bool elf_go_frame(struct elf_file *f, uint64_t vaddr, struct elf_sp_frame *ret)
 {
 	uint8_t bytes[GO_PC_BYTES], func[44];
 	struct elf_pclntab t;

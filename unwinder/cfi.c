@@ -254,24 +254,34 @@ static struct rule rule_from_row(const struct arch *arch, Dwarf_Frame *frame, in
 /*
  * Go's own table in place of CFI. Frame pointers alone would lose the caller of every function without a
  * frame, and assembly uses rbp for other things. A function with a frame keeps its caller's frame pointer
- * in the word below the return address (golang cmd/internal/obj/x86/obj6.go).
+ * in the word below the return address (golang cmd/internal/obj/x86/obj6.go). Go saves no other register.
  */
-static struct rule rule_from_go(const struct arch *arch, struct elf_file *f, uint64_t vaddr,
-				uint64_t *start, uint64_t *end)
+static void save_go_registers(const struct arch *arch, int32_t words, struct rule *rule)
+{
+	if (words)
+		rule->slot[1] = 2; /* arch->fp */
+	for (size_t i = 2; i < arch->num_tracked; i++)
+		rule->slot[i] = SLOT_UNDEFINED;
+}
+
+/* Code whose frame is told by its stack pointer; else the frame pointer must do. */
+static struct rule rule_without_cfi(const struct arch *arch, struct elf_file *f, uint64_t vaddr,
+				    uint64_t *start, uint64_t *end)
 {
 	struct rule rule = { .kind = RULE_CFA, .cfa_reg = arch->sp };
-	struct elf_go_frame frame;
-	int32_t words;
+	struct elf_sp_frame frame;
+	bool go;
 
-	if (!arch->call_pushes_ra || !elf_go_frame(f, vaddr, &frame) || frame.sp_below % 8 ||
+	if (!arch->call_pushes_ra)
+		return (struct rule){ .kind = RULE_FP };
+	go = elf_go_frame(f, vaddr, &frame);
+	if ((!go && !elf_init_frame(f, vaddr, &frame)) || frame.sp_below % 8 ||
 	    frame.sp_below / 8 >= INT16_MAX)
 		return (struct rule){ .kind = RULE_FP };
-	words = frame.sp_below / 8;
-	rule.cfa_off8 = (int16_t)(words + 1);
-	rule.slot[0] = 1;                           /* arch->ra */
-	rule.slot[1] = words ? 2 : SLOT_SAME;       /* arch->fp */
-	for (size_t i = 2; i < arch->num_tracked; i++)
-		rule.slot[i] = SLOT_UNDEFINED;      /* Go saves no other register */
+	rule.cfa_off8 = (int16_t)(frame.sp_below / 8 + 1);
+	rule.slot[0] = 1; /* arch->ra */
+	if (go)
+		save_go_registers(arch, frame.sp_below / 8, &rule);
 	*start = frame.start;
 	*end = frame.end;
 	return rule;
@@ -291,7 +301,7 @@ struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t 
 		return (struct rule){ .kind = RULE_FP };
 	switch (elf_file_row(f, vaddr, &cfi)) {
 	case ELF_ROW_NONE:
-		return rule_from_go(arch, f, vaddr, start, end);
+		return rule_without_cfi(arch, f, vaddr, start, end);
 	case ELF_ROW_FINE:
 		frame = row_at(cfi, vaddr, start, end, &ext->signal, &column);
 		break;

@@ -97,6 +97,25 @@ static void test_entry_label(void)
 	elf_file_free(f);
 }
 
+/* The start files' code has no call-frame information: its three places by hand. */
+static void test_init(void)
+{
+	struct elf_file *f = open_elf("prog");
+	uint64_t init = nm_vaddr("prog", "_init"), fini = nm_vaddr("prog", "_fini");
+	struct elf_sp_frame frame = { 0 };
+
+	if (elf_file_machine(f) == EM_X86_64) {
+		CHECK(elf_init_frame(f, init, &frame) && frame.sp_below == 0 && frame.start == init);
+		CHECK(elf_init_frame(f, frame.end, &frame) && frame.sp_below == 8);
+		CHECK(elf_init_frame(f, frame.end, &frame) && frame.sp_below == 0);
+		CHECK(frame.end - frame.start == 1); /* ret */
+		CHECK(!elf_init_frame(f, frame.end, &frame));
+		CHECK(elf_init_frame(f, fini, &frame) && frame.sp_below == 0);
+	}
+	CHECK(!elf_init_frame(f, nm_vaddr("prog", "leaf"), &frame));
+	elf_file_free(f);
+}
+
 static void test_build_id(void)
 {
 	const uint8_t *a, *b;
@@ -312,6 +331,7 @@ int main(void)
 		test_symtab();
 		test_rest();
 		test_entry_label();
+		test_init();
 		test_build_id();
 		test_debug_by_id();
 		test_debuglink();

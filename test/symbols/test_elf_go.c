@@ -107,7 +107,7 @@ static void test_frames(void)
 	struct elf_file *whole = open_elf("whole"), *stripped = open_elf("stripped");
 	const struct elf_load *loads;
 	size_t num = elf_file_loads(whole, &loads), compared = 0, other = 0, silent = 0;
-	struct elf_go_frame frame;
+	struct elf_sp_frame frame;
 
 	for (size_t i = 0; i < num; i++) {
 		uint64_t end = loads[i].vaddr + (loads[i].executable ? loads[i].filesz : 0);
