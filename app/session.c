@@ -679,6 +679,13 @@ static void take_sample_timed(struct session *s, const struct record *rec, size_
 	s->stats.unwind_ns += (clock_monotonic_ns() - start) * TIMED_SAMPLES;
 }
 
+static void take_kernel_mmap(struct session *s, const struct mmap_record *m)
+{
+	if (!recorded_kernel_mmap(s->kernel, m))
+		s->failed = true;
+	files_set_own_kernel(s->files, recorded_kernel_is_ours(s->kernel));
+}
+
 static void take_mmap(struct session *s, const struct record *rec)
 {
 	struct mmap_record m = {
@@ -704,8 +711,8 @@ static void take_mmap(struct session *s, const struct record *rec)
 	}
 	if (rec->pid > 0)
 		addrspaces_mmap(s->spaces, &m, rec->time_ns);
-	else if (rec->pid == -1 && s->opts.offline && !recorded_kernel_mmap(s->kernel, &m))
-		s->failed = true;
+	else if (rec->pid == -1 && s->opts.offline)
+		take_kernel_mmap(s, &m);
 }
 
 static void take_fork(struct session *s, const struct record *rec)

@@ -477,7 +477,8 @@ static struct offline_wish wish_of(const struct door_mapping *mapping, const cha
 				      .build_id_len = mapping->build_id_len,
 				      .maj = mapping->maj,
 				      .min = mapping->min,
-				      .ino = mapping->ino };
+				      .ino = mapping->ino,
+				      .mapping = mapping };
 }
 
 /* The reason that says most: that another file was there, rather than that there was none elsewhere. */

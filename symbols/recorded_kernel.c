@@ -53,6 +53,7 @@ struct recorded_kernel {
 	VEC(struct module) modules;
 	uint8_t own_id[MAX_ID_BYTES];
 	size_t own_id_len;
+	bool bounds_tried, bounds_equal; /* of its text and of our kernel's */
 	char note[300];
 };
 
@@ -158,16 +159,6 @@ bool recorded_kernel_mmap(struct recorded_kernel *k, const struct mmap_record *m
 	return !module.name || vec_push(&k->modules, module);
 }
 
-bool recorded_kernel_is_ours(struct recorded_kernel *k)
-{
-	struct utsname own;
-
-	if (k->id_len)
-		return k->own_id_len == k->id_len && !memcmp(k->own_id, k->id, k->id_len);
-	return k->origin != OFFLINE_ELSEWHERE && *k->release && uname(&own) == 0 &&
-	       !strcmp(own.release, k->release);
-}
-
 /* ---- one batch ---- */
 
 /* Where names come from, and how addresses of the recording become its own. */
@@ -191,10 +182,11 @@ static bool in_own_text(const struct recorded_kernel *k, uint64_t addr)
 	return k->end ? addr >= k->start && addr < k->end : true;
 }
 
-/* Address of a symbol in what is there of a text; 0 = not there (yet). */
+/* Address of a symbol in the whole lines of a text; 0 = not there (yet). */
 static uint64_t symbol_addr(const struct strbuf *text, const char *name)
 {
-	struct reader r = reader_init(text->data, text->len);
+	const char *last = text->len ? memrchr(text->data, '\n', text->len) : NULL;
+	struct reader r = reader_init(text->data, last ? (size_t)(last - text->data) : 0);
 	size_t want = strlen(name), len;
 	const char *line;
 
@@ -204,6 +196,58 @@ static uint64_t symbol_addr(const struct strbuf *text, const char *name)
 			return strtoull(line, NULL, 16);
 	}
 	return 0;
+}
+
+/* Addresses of two symbols in the list of our own kernel; 0 = not there, or hidden. */
+static void find_own(struct recorded_kernel *k, const char *const names[2], uint64_t addrs[2])
+{
+	_cleanup_close_ int fd = door_open_text(k->opts.door, DOOR_KALLSYMS, NULL);
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+
+	addrs[0] = addrs[1] = 0;
+	while (fd >= 0 && !(addrs[0] && addrs[1]) && strbuf_reserve(&text, PIECE_BYTES)) {
+		ssize_t n = door_read_piece(fd, text.data + text.len, PIECE_BYTES);
+		const char *last;
+
+		if (n <= 0)
+			return;
+		text.len += (size_t)n;
+		text.data[text.len] = '\0';
+		for (size_t i = 0; i < 2; i++)
+			addrs[i] = addrs[i] ? addrs[i] : symbol_addr(&text, names[i]);
+		/* A line that is not whole yet is looked at again. */
+		last = memrchr(text.data, '\n', text.len);
+		if (last) {
+			text.len -= (size_t)(last + 1 - text.data);
+			memmove(text.data, last + 1, text.len + 1);
+		}
+	}
+}
+
+static bool has_own_bounds(struct recorded_kernel *k)
+{
+	const char *const names[] = { k->ref, "_etext" };
+	uint64_t addrs[2];
+
+	if (k->bounds_tried || !k->ref_addr || !*k->ref)
+		return k->bounds_equal;
+	k->bounds_tried = true;
+	find_own(k, names, addrs);
+	k->bounds_equal = addrs[0] == k->ref_addr && addrs[1] == k->end;
+	return k->bounds_equal;
+}
+
+bool recorded_kernel_is_ours(struct recorded_kernel *k)
+{
+	struct utsname own;
+
+	if (k->id_len)
+		return k->own_id_len == k->id_len && !memcmp(k->own_id, k->id, k->id_len);
+	if (k->origin == OFFLINE_ELSEWHERE)
+		return false;
+	if (!*k->release)
+		return has_own_bounds(k);
+	return uname(&own) == 0 && !strcmp(own.release, k->release);
 }
 
 /* Reads until the reference symbol was found: its address in the list, or 0. */
@@ -364,7 +408,7 @@ static bool use_installed(struct recorded_kernel *k, struct list *l)
 		{ "/lib/modules/", "/build/vmlinux" },
 		{ "/boot/vmlinux-", "" },
 	};
-	enum { LAST_PLACE = 5 }; /* of offline_find; place 0 is the path */
+	enum { LAST_PLACE = 6 }; /* of offline_find; place 0 is the path */
 	char path[160];
 
 	if (!k->id_len || strchr(k->release, '/'))

@@ -4,8 +4,7 @@
  * addresses are moved accordingly; modules lie elsewhere on each boot, so their functions are only named on the
  * boot that was recorded. Lists are tried in this order:
  *  1. --kallsyms FILE, and --vmlinux FILE if its build-id is not another one
- *  2. /proc/kallsyms, if this machine runs that kernel: by build-id, or where none was recorded, by its release
- *     on the machine that was recorded
+ *  2. /proc/kallsyms, if this machine runs that kernel (recorded_kernel_is_ours)
  *  3. perf's cache (~/.debug) by build-id; before /proc/kallsyms where no module is asked for
  *  4. the vmlinux of that build-id where distributions install it, or from debuginfod
  */
@@ -41,7 +40,11 @@ void recorded_kernel_build_id(struct recorded_kernel *k, const uint8_t *id, size
 /* A mapping of pid -1: the kernel's text ("[kernel.kallsyms]_text") or a module. */
 bool recorded_kernel_mmap(struct recorded_kernel *k, const struct mmap_record *m);
 
-/* This machine runs the kernel that was recorded. */
+/*
+ * This machine runs the kernel that was recorded: by build-id, or by its release on the machine that was recorded.
+ * A recording that was not finished tells neither; then the kernel's text must begin and end at the same addresses,
+ * which no two builds' do (this reads /proc/kallsyms, once).
+ */
 bool recorded_kernel_is_ours(struct recorded_kernel *k);
 
 /* As symbols_kernel_batch. */

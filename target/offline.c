@@ -155,6 +155,25 @@ static enum door_refusal open_path(const struct offline *o, const struct offline
 	return DOOR_OK;
 }
 
+/* The mapped file itself, while what mapped it lives: only the very inode is taken (door_open_mapping). */
+static enum door_refusal open_mapped(const struct offline *o, const struct offline_wish *wish,
+				     struct door_file *ret)
+{
+	_cleanup_(door_file_close) struct door_file file = { .fd = -1 };
+	enum door_refusal refusal;
+
+	if (o->origin != OFFLINE_THIS_BOOT || !wish->mapping || !wish->ino || o->opts.symfs)
+		return DOOR_GONE;
+	refusal = door_open_mapping(o->opts.door, wish->mapping, NULL, 0, &file, NULL);
+	if (refusal != DOOR_OK)
+		return DOOR_GONE;
+	if (file.mtime_ns > o->opts.end_ns)
+		return DOOR_STALE;
+	*ret = file;
+	file.fd = -1;
+	return DOOR_OK;
+}
+
 /* `dir`/.build-id/xx/yyyy..., then `tail`. */
 static enum door_refusal open_by_id(struct door *door, const char *dir,
 				    const struct offline_wish *wish, const char *tail,
@@ -200,16 +219,18 @@ static enum door_refusal find_elf(struct offline *o, const struct offline_wish *
 	switch (place) {
 	case 0:
 		return open_path(o, wish, ret);
-	case 1: /* perf since 4.12: a directory for each build-id (tools/perf/util/build-id.c) */
+	case 1:
+		return open_mapped(o, wish, ret);
+	case 2: /* perf since 4.12: a directory for each build-id (tools/perf/util/build-id.c) */
 		return o->cache ? open_by_id(o->opts.door, o->cache, wish,
 					     vdso ? "/vdso" : "/elf", DOOR_ELF, ret)
 				: DOOR_GONE;
-	case 2: /* before: the file itself */
+	case 3: /* before: the file itself */
 		return o->cache ? open_by_id(o->opts.door, o->cache, wish, "", DOOR_ELF, ret)
 				: DOOR_GONE;
-	case 3: /* Fedora and its kin */
+	case 4: /* Fedora and its kin */
 		return open_by_id(o->root, "/usr/lib", wish, "", DOOR_ELF, ret);
-	case 4:
+	case 5:
 		return open_by_id(o->root, "/usr/lib/debug", wish, "", DOOR_ELF, ret);
 	default:
 		return vdso ? DOOR_GONE : fetch(o, DEBUGINFOD_EXECUTABLE, wish, ret);
@@ -234,16 +255,16 @@ static enum door_refusal find_debug(struct offline *o, const struct offline_wish
 bool offline_find(struct offline *o, enum offline_kind kind, const struct offline_wish *wish,
 		  size_t place, enum door_refusal *refusal, struct door_file *ret)
 {
-	static const size_t num_places[] = { [OFFLINE_ELF] = 6, [OFFLINE_DEBUG] = 3,
+	static const size_t num_places[] = { [OFFLINE_ELF] = 7, [OFFLINE_DEBUG] = 3,
 					     [OFFLINE_KALLSYMS] = 1 };
 
 	*refusal = DOOR_GONE;
 	if (wish->build_id_len > MAX_ID_BYTES || wish->build_id_len == 1)
 		return false;
 	if (!wish->build_id_len) {
-		if (kind != OFFLINE_ELF || place)
+		if (kind != OFFLINE_ELF || place > 1)
 			return false;
-		*refusal = open_path(o, wish, ret);
+		*refusal = place ? open_mapped(o, wish, ret) : open_path(o, wish, ret);
 		return true;
 	}
 	if (place >= num_places[kind])

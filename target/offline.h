@@ -6,9 +6,9 @@
  *
  * Where the recording has no build-id the path alone must do, and a wrong name is worse than none:
  *  - the file must not have been written since the recording ended, and
- *  - it must be the very inode that was mapped (device and number, as the kernel recorded them), or, where the
- *    recording does not tell the inode, have kept its inode unchanged since then (ctime) on the machine that was
- *    recorded.
+ *  - it must be the very inode that was mapped (device and number, as the kernel recorded them), by its path or
+ *    through the process while that lives (in a container, say), or, where the recording does not tell the inode,
+ *    have kept its inode unchanged since then (ctime) on the machine that was recorded.
  * With --symfs the user vouches for the tree: there a path is enough.
  */
 #pragma once
@@ -48,6 +48,7 @@ struct offline_wish {
 	size_t build_id_len; /* 0 = the recording does not tell it */
 	uint32_t maj, min;   /* with ino 0: not told */
 	uint64_t ino;
+	const struct door_mapping *mapping; /* of a process that may live yet; NULL = none */
 };
 
 enum offline_kind {

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/intern.h"
+#include "base/strbuf.h"
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
 #include "target/door.h"
@@ -175,6 +176,47 @@ static void test_ours(void)
 	world_free(&w);
 }
 
+static uint64_t own_symbol(struct door *door, const char *name)
+{
+	struct strbuf text = { 0 };
+	char want[32];
+	const char *at;
+	uint64_t ret = 0;
+
+	snprintf(want, sizeof(want), " T %s\n", name);
+	CHECK(door_read_text(door, DOOR_KALLSYMS, &text, NULL) == 0);
+	at = text.data ? strstr(text.data, want) : NULL;
+	while (at && at > text.data && at[-1] != '\n')
+		at--;
+	ret = at ? strtoull(at, NULL, 16) : 0;
+	strbuf_deinit(&text);
+	return ret;
+}
+
+/* A recording that was not finished tells nothing but where the kernel's text was. */
+static void test_unfinished(void)
+{
+	struct mmap_record m = { .pid = -1, .path = "[kernel.kallsyms]_text", .path_len = 22 };
+	struct world w = world_new(NULL, NULL, 0);
+	uint64_t text = own_symbol(w.door, "_text"), end = own_symbol(w.door, "_etext");
+
+	if (!text || !end) {
+		fprintf(stderr, "kernel symbols are hidden: not tried\n");
+		world_free(&w);
+		return;
+	}
+	m.start = m.pgoff = text;
+	m.len = end - text;
+	CHECK(recorded_kernel_mmap(w.kernel, &m));
+	CHECK(recorded_kernel_is_ours(w.kernel));
+	world_free(&w);
+	w = world_new(NULL, NULL, 0);
+	m.len -= 8; /* another build */
+	CHECK(recorded_kernel_mmap(w.kernel, &m));
+	CHECK(!recorded_kernel_is_ours(w.kernel));
+	world_free(&w);
+}
+
 /* A vmlinux of one segment and two functions; with the build-id it is to have. */
 static const char *write_vmlinux(const uint8_t id[20])
 {
@@ -282,6 +324,7 @@ int main(void)
 	test_given_list();
 	test_hidden();
 	test_ours();
+	test_unfinished();
 	test_vmlinux();
 	test_cache();
 	snprintf(command, sizeof(command), "rm -rf %s", dir);

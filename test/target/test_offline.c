@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -118,7 +119,8 @@ static void test_by_path(void)
 	CHECK(ask(&after, &by_inode, 0) == DOOR_OK);
 	CHECK(ask(&after, &by_age, 0) == DOOR_OK);
 	CHECK(ask(&after, &other, 0) == DOOR_CHANGED);
-	CHECK(ask(&after, &by_inode, 1) == DOOR_NUM_REFUSALS);
+	CHECK(ask(&after, &by_inode, 1) == DOOR_GONE);
+	CHECK(ask(&after, &by_inode, 2) == DOOR_NUM_REFUSALS);
 	/* Its inode was made since (ctime), whatever mtime an installer gave it. */
 	CHECK(ask(&before, &by_inode, 0) == DOOR_OK);
 	CHECK(ask(&before, &by_age, 0) == DOOR_CHANGED);
@@ -137,6 +139,43 @@ static void test_by_path(void)
 	world_free(&before);
 	world_free(&after);
 	world_free(&elsewhere);
+}
+
+/* A mapping of a file that has no name any more: through the process that has it, and the very inode alone. */
+static void test_mapped(void)
+{
+	const char *path = below("deleted.so");
+	struct offline_wish wish;
+	struct door_mapping mapping = { .pid = getpid(), .path = "/nowhere/in/a/container.so" };
+	int64_t now = now_ns();
+	struct world w, other;
+	void *at;
+	int fd;
+
+	write_at(path, now - 100 * second);
+	wish = wish_for(path, true);
+	wish.path = mapping.path;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	at = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+	CHECK(at != MAP_FAILED);
+	close(fd);
+	unlink(path);
+	mapping.start = (uint64_t)(uintptr_t)at;
+	mapping.end = mapping.start + 4096;
+	mapping.maj = wish.maj;
+	mapping.min = wish.min;
+	mapping.ino = wish.ino;
+	wish.mapping = &mapping;
+	w = world_new(NULL, NULL, now + second, OFFLINE_THIS_BOOT);
+	other = world_new(NULL, NULL, now + second, OFFLINE_THIS_MACHINE);
+	if (geteuid() == 0)
+		CHECK(ask(&w, &wish, 1) == DOOR_OK);
+	CHECK(ask(&other, &wish, 1) == DOOR_GONE);
+	wish.ino = ++mapping.ino;
+	CHECK(ask(&w, &wish, 1) == DOOR_GONE);
+	munmap(at, 4096);
+	world_free(&w);
+	world_free(&other);
 }
 
 /* With one: places are handed out for the asker to compare, in their order. */
@@ -160,12 +199,13 @@ static void test_by_build_id(void)
 
 	w = world_new(below("tree"), NULL, now_ns(), OFFLINE_ELSEWHERE);
 	CHECK(ask(&w, &wish, 0) == DOOR_OK); /* of any age */
-	CHECK(ask(&w, &wish, 1) == DOOR_OK);
-	CHECK(ask(&w, &wish, 2) == DOOR_NOT_REGULAR);
-	CHECK(ask(&w, &wish, 3) == DOOR_OK);
-	CHECK(ask(&w, &wish, 4) == DOOR_GONE);
-	CHECK(ask(&w, &wish, 5) == DOOR_GONE); /* no servers */
-	CHECK(ask(&w, &wish, 6) == DOOR_NUM_REFUSALS);
+	CHECK(ask(&w, &wish, 1) == DOOR_GONE); /* no process */
+	CHECK(ask(&w, &wish, 2) == DOOR_OK);
+	CHECK(ask(&w, &wish, 3) == DOOR_NOT_REGULAR);
+	CHECK(ask(&w, &wish, 4) == DOOR_OK);
+	CHECK(ask(&w, &wish, 5) == DOOR_GONE);
+	CHECK(ask(&w, &wish, 6) == DOOR_GONE); /* no servers */
+	CHECK(ask(&w, &wish, 7) == DOOR_NUM_REFUSALS);
 	wish.build_id_len = 21;
 	CHECK(ask(&w, &wish, 0) == DOOR_NUM_REFUSALS);
 	CHECK(offline_note(w.offline) == NULL);
@@ -301,6 +341,7 @@ int main(void)
 	unsetenv("DEBUGINFOD_URLS");
 	CHECK(mkdtemp(dir) != NULL);
 	test_by_path();
+	test_mapped();
 	test_by_build_id();
 	test_symfs();
 	test_maps();
