@@ -684,6 +684,8 @@ static void take_kernel_mmap(struct session *s, const struct mmap_record *m)
 	if (!recorded_kernel_mmap(s->kernel, m))
 		s->failed = true;
 	files_set_own_kernel(s->files, recorded_kernel_is_ours(s->kernel));
+	if (recorded_kernel_lay_here(s->kernel))
+		offline_lay_here(s->opts.offline);
 }
 
 static void take_mmap(struct session *s, const struct record *rec)

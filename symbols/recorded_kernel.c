@@ -159,6 +159,11 @@ bool recorded_kernel_mmap(struct recorded_kernel *k, const struct mmap_record *m
 	return !module.name || vec_push(&k->modules, module);
 }
 
+bool recorded_kernel_lay_here(const struct recorded_kernel *k)
+{
+	return !k->id_len && !*k->release && k->bounds_equal;
+}
+
 /* ---- one batch ---- */
 
 /* Where names come from, and how addresses of the recording become its own. */

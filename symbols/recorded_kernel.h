@@ -47,6 +47,9 @@ bool recorded_kernel_mmap(struct recorded_kernel *k, const struct mmap_record *m
  */
 bool recorded_kernel_is_ours(struct recorded_kernel *k);
 
+/* A recording that tells nothing else was made on this very boot: only where the kernel lay could tell. */
+bool recorded_kernel_lay_here(const struct recorded_kernel *k);
+
 /* As symbols_kernel_batch. */
 bool recorded_kernel_batch(struct recorded_kernel *k, const uint64_t *addrs, size_t num,
 			   struct symbol *ret, const char **modules);

@@ -84,6 +84,14 @@ void offline_set_origin(struct offline *o, enum offline_origin origin, int64_t c
 	o->clock_ns = clock_ns;
 }
 
+void offline_lay_here(struct offline *o)
+{
+	int64_t boot_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME));
+
+	if (o->origin == OFFLINE_THIS_MACHINE && o->opts.end_ns > boot_ns)
+		o->origin = OFFLINE_THIS_BOOT;
+}
+
 const char *offline_note(const struct offline *o)
 {
 	return o->note;

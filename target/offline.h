@@ -41,6 +41,12 @@ void offline_free(struct offline *o); /* NULL is fine */
 /* OFFLINE_THIS_MACHINE until the recording has told. `clock_ns`: CLOCK_REALTIME minus the time of its records. */
 void offline_set_origin(struct offline *o, enum offline_origin origin, int64_t clock_ns);
 
+/*
+ * A recording that does not tell its machine was made on a kernel that lay where ours does: if it was written since
+ * this boot, it was made on it.
+ */
+void offline_lay_here(struct offline *o);
+
 /* What the recording says of a file. */
 struct offline_wish {
 	const char *path; /* as it was mapped; "[vdso]" too */
