@@ -1,0 +1,184 @@
+/* What the parts of a session share; for session*.c only. */
+#pragma once
+
+#include "app/places.h"
+#include "app/session.h"
+#include "base/hash.h"
+#include "base/htab.h"
+#include "base/vec.h"
+#include "output/profile.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct addrspace;
+struct addrspaces;
+struct build_ids;
+struct file;
+struct files;
+struct intern;
+struct naming;
+struct recorded_kernel;
+struct stacks;
+struct symbols;
+
+enum {
+	MAX_USER_FRAMES = 1024,
+	MAX_KERNEL_FRAMES = 512, /* perf_event_max_stack is 127 unless somebody raised it */
+	MAX_LABELS = 8,
+	NO_OWNER = UINT32_MAX,
+};
+
+/* What a process has been seen doing while it lives; folded into session.ended when its generation ends. */
+struct live {
+	struct addrspace *space;
+	struct stacks *stacks;
+	struct live *prev, *next;
+	bool jit;                /* a frame in code without a file was sampled */
+	uint32_t num_touched;    /* pages where copies of its stacks ended too early */
+	uint64_t hole;           /* the last of them */
+	uint32_t owner;          /* index in session.owners; NO_OWNER = no sample of it was kept */
+	struct place_seen place;
+};
+
+/* A frame that is not a place in a file or the kernel: labels, marks, JIT code of ended processes. */
+struct label_slot {
+	struct profile_frame frame;
+	uint32_t number; /* index in session.labels */
+};
+
+static inline uint64_t frame_hash(const struct profile_frame *f)
+{
+	return hash_two((uintptr_t)f->name ^ (uint64_t)f->kind << 56, (uintptr_t)f->module + f->addr);
+}
+
+HTAB(label_tab, struct label_slot, const struct profile_frame *, frame_hash(key),
+     slot->frame.name == key->name && slot->frame.module == key->module && slot->frame.kind == key->kind &&
+	     slot->frame.addr == key->addr,
+     frame_hash(&slot->frame));
+
+/* The first frames of a stack by who ran: formatted once per (comm, pid, tid). */
+struct who {
+	uint32_t comm;
+	pid_t pid, tid;
+};
+struct who_slot {
+	struct who who;
+	uint32_t process, thread; /* frame ids; thread 0 = none */
+};
+static inline uint64_t who_hash(const struct who *w)
+{
+	return hash_two((uint64_t)w->comm << 32 | (uint32_t)w->pid, (uint32_t)w->tid);
+}
+HTAB(who_tab, struct who_slot, const struct who *, who_hash(key),
+     slot->who.comm == key->comm && slot->who.pid == key->pid && slot->who.tid == key->tid,
+     who_hash(&slot->who));
+
+struct pid_slot {
+	pid_t pid;
+};
+HTAB(pid_set, struct pid_slot, pid_t, hash_u64((uint64_t)key), slot->pid == key,
+     hash_u64((uint64_t)slot->pid));
+
+/* With opts.keep_addresses: a frame in a file, and where that was in the process. */
+struct placed {
+	uint32_t id; /* of the frame */
+	uint64_t addr;
+};
+struct placed_slot {
+	struct placed placed;
+	uint32_t number; /* index in session.placed */
+};
+static inline uint64_t placed_hash(const struct placed *p)
+{
+	return hash_two(p->id, p->addr);
+}
+HTAB(placed_tab, struct placed_slot, const struct placed *, placed_hash(key),
+     slot->placed.id == key->id && slot->placed.addr == key->addr, placed_hash(&slot->placed));
+/* In the numbers of frames that are the session's own: an index in `placed`, or a container's place; else in `labels`. */
+static const uint32_t PLACED = 1u << 31, CONTAINER = 1u << 30;
+
+/* With opts.keep_samples. */
+struct kept_sample {
+	uint64_t time_ns;
+	uint64_t period : 42; /* what is more is cut to that: 20 minutes of cycles */
+	uint64_t cpu : 14;    /* the last = not told */
+	uint64_t event : 8;
+	uint32_t owner;       /* index in session.owners */
+	pid_t tid;
+	uint32_t node;        /* in the owner's stacks */
+	uint32_t comm;        /* interned */
+};
+_Static_assert(sizeof(struct kept_sample) == 32, "a kept sample is 32 bytes");
+static const uint64_t MAX_PERIOD = (1ull << 42) - 1;
+static const uint32_t MAX_CPU = (1u << 14) - 1, MAX_EVENT = (1u << 8) - 1;
+
+/* A generation that kept samples are of. */
+struct owner {
+	pid_t pid;
+	bool ended;
+	uint32_t *became; /* once it ended: by node, the node in session.ended; owned */
+};
+
+struct file_id {
+	const char *path; /* interned */
+	uint8_t len, id[20];
+};
+
+struct session {
+	struct session_opts opts;
+	uint64_t regs_mask;          /* of samples now */
+	struct build_ids *told;      /* with opts.offline, as is the next */
+	struct recorded_kernel *kernel;
+	struct intern *strings;
+	struct files *files;
+	struct addrspaces *spaces;
+	struct symbols *symbols;
+	struct unwinder *unwinder;
+	struct stacks *ended;        /* stacks of ended generations */
+	struct live *live;           /* list of the others */
+	struct label_tab label_tab;
+	VEC(struct profile_frame) labels; /* by number */
+	struct who_tab who_tab;
+	struct naming *naming;       /* of frames in files and the kernel */
+	struct pid_set wanted;       /* with opts.pids */
+	struct places_ended places_ended; /* with opts.containers */
+	struct placed_tab placed_tab;
+	VEC(struct placed) placed;
+	VEC(struct kept_sample) samples;
+	VEC(struct owner) owners;
+	VEC(struct file_id) gone;    /* files that left the table, with opts.keep_build_ids */
+	uint32_t mark_truncated, mark_altstack, mark_broken; /* frame ids */
+	uint32_t frames[MAX_USER_FRAMES + MAX_KERNEL_FRAMES + MAX_LABELS];
+	struct profile_stats stats;
+	uint64_t broken_by[REASON_NUM];
+	uint64_t num_denied;         /* processes that were sampled and may not be looked into */
+	bool failed;                 /* out of memory: the profile is not whole */
+	bool closing;                /* session_free: nobody will ask for a profile any more */
+};
+
+/* session_labels.c: frames that are the session's own */
+
+uint32_t session_label_frame(struct session *s, const struct profile_frame *frame);
+uint32_t session_text_frame(struct session *s, const char *text, enum frame_kind kind);
+/* NULL when out of memory. */
+const struct who_slot *session_who(struct session *s, uint32_t comm, pid_t pid, pid_t tid);
+/* Frames in files become such with their addresses. */
+void session_place_frames(struct session *s, const struct addrspace *space, uint32_t *ids, size_t num);
+/* A frame that lives with its process: in JIT code, or in no mapping at all. */
+struct profile_frame session_space_frame(struct session *s, struct addrspace *space,
+					 const struct unwind_frame *place);
+
+/* session_samples.c */
+
+bool session_is_wanted(struct session *s, struct addrspace *space, const struct record *rec);
+void session_sample(struct session *s, const struct record *rec, size_t event);
+
+/* session_build_ids.c: the file is about to leave the table */
+
+void session_keep_build_id(struct session *s, const struct file *file);
+
+/* session.c: what was seen of the process, made when there is nothing yet; NULL when out of memory. */
+struct live *session_live(struct session *s, struct addrspace *space);

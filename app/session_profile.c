@@ -1,0 +1,445 @@
+/* What a session has counted becomes a profile: frames get their names, trees become one. */
+#include "app/session_priv.h"
+
+#include "app/missing.h"
+#include "app/naming.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/intern.h"
+#include "output/stacks.h"
+#include "symbols/addrspace.h"
+#include "symbols/file.h"
+#include "symbols/symbols.h"
+#include "target/containers.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct comm_slot {
+	uint32_t comm, index;
+};
+HTAB(comm_tab, struct comm_slot, uint32_t, hash_u64(key), slot->comm == key, hash_u64(slot->comm));
+
+/* A function inlined into what the frame `around` shows. */
+struct inlined_key {
+	const char *name; /* of the profile's strings */
+	uint32_t around;  /* index in profile->frames */
+};
+struct inlined_slot {
+	struct inlined_key key;
+	uint32_t frame;
+};
+static inline uint64_t inlined_hash(const struct inlined_key *key)
+{
+	return hash_two((uintptr_t)key->name, key->around);
+}
+HTAB(inlined_tab, struct inlined_slot, const struct inlined_key *, inlined_hash(key),
+     slot->key.name == key->name && slot->key.around == key->around, inlined_hash(&slot->key));
+
+struct build {
+	struct session *s;
+	struct profile *profile;
+	struct addrspace *space;    /* of the stacks being merged; NULL for ended ones */
+	struct comm_tab comms;
+	VEC(uint32_t) index;        /* frame id -> index in profile->frames; 0 = not yet */
+	struct inlined_tab inlined;
+	VEC(uint32_t) around;       /* by index in profile->frames: what it is inlined into; 0 = nothing */
+	VEC(const struct file *) files; /* that the frames of the profile lie in */
+	VEC(uint32_t) containers;   /* indexes in profile->frames of different names */
+	bool failed;
+};
+
+/* Naming was stopped before this one's turn. */
+static struct profile_frame unnamed_frame(const struct session *s, const struct unwind_frame *place)
+{
+	const struct file *file;
+
+	if (place->where == FRAME_IN_KERNEL)
+		return (struct profile_frame){ .module = "[kernel]", .place = place->place,
+					       .kind = FRAME_KERNEL };
+	file = files_by_id(s->files, place->owner);
+	return (struct profile_frame){ .module = file ? file->base : NULL, .place = place->place,
+				       .kind = FRAME_NATIVE };
+}
+
+static struct profile_frame frame_of(struct build *b, uint32_t id);
+
+/* One of the session's own: a label, a container, or a frame in a file with its address. */
+static struct profile_frame own_frame(struct build *b, uint32_t number)
+{
+	const struct session_opts *opts = &b->s->opts;
+	const struct placed *placed;
+	struct profile_frame frame = { .kind = FRAME_LABEL };
+
+	if (number & PLACED) {
+		placed = &b->s->placed.data[number & ~PLACED];
+		frame = frame_of(b, placed->id);
+		frame.addr = placed->addr;
+	} else if (number & CONTAINER) {
+		frame.name = places_name(opts->containers, number & ~CONTAINER, opts->by == BY_POD,
+					 b->s->strings);
+		b->failed |= !frame.name;
+	} else {
+		frame = b->s->labels.data[number];
+	}
+	return frame;
+}
+
+static struct profile_frame frame_of(struct build *b, uint32_t id)
+{
+	struct unwind_frame place = unwinder_frame(b->s->unwinder, id);
+	const struct profile_frame *named;
+
+	switch (place.where) {
+	case FRAME_OTHER:
+		return own_frame(b, place.owner);
+	case FRAME_IN_JIT:
+	case FRAME_NOWHERE:
+		return session_space_frame(b->s, b->space, &place);
+	case FRAME_IN_FILE:
+	case FRAME_IN_KERNEL:
+		break;
+	}
+	named = naming_get(b->s->naming, id);
+	return named ? *named : unnamed_frame(b->s, &place);
+}
+
+static const char *copy_text(struct build *b, const char *text)
+{
+	const char *copy = text ? intern_str(b->profile->strings, text) : NULL;
+
+	b->failed |= text && !copy;
+	return copy;
+}
+
+static bool note_file_of(struct build *b, const struct file *file)
+{
+	while (b->files.len + 1 < b->profile->frames.len) {
+		if (!vec_push(&b->files, NULL))
+			return false;
+	}
+	return vec_push(&b->files, file);
+}
+
+/* Which file the youngest frame of the profile lies in. */
+static bool note_file(struct build *b, uint32_t id)
+{
+	struct unwind_frame place = unwinder_frame(b->s->unwinder, id);
+	const struct file *file = NULL;
+
+	if (place.where == FRAME_OTHER && place.owner & PLACED)
+		place = unwinder_frame(b->s->unwinder, b->s->placed.data[place.owner & ~PLACED].id);
+	if (place.where == FRAME_IN_FILE)
+		file = files_by_id(b->s->files, place.owner);
+	return note_file_of(b, file);
+}
+
+/* A container that was started anew under its old name is one with the old; 0 = the frame is a new one. */
+static uint32_t known_container(struct build *b, uint32_t id, const char *name)
+{
+	struct unwind_frame place = unwinder_frame(b->s->unwinder, id);
+
+	if (place.where != FRAME_OTHER || place.owner & PLACED || !(place.owner & CONTAINER))
+		return 0;
+	for (size_t i = 0; i < b->containers.len; i++) {
+		if (b->profile->frames.data[b->containers.data[i]].name == name)
+			return b->containers.data[i];
+	}
+	if (!vec_push(&b->containers, (uint32_t)b->profile->frames.len)) /* what it is about to be */
+		b->failed = true;
+	return 0;
+}
+
+/* A frame of its own for a function inlined into another frame; 0 when out of memory. */
+static uint32_t inlined_frame(struct build *b, const char *name, uint32_t around)
+{
+	struct inlined_key key = { copy_text(b, name), around };
+	struct profile_frame frame = b->profile->frames.data[around];
+	size_t index = b->profile->frames.len;
+	struct inlined_slot *slot;
+	bool added;
+
+	slot = inlined_tab_add(&b->inlined, &key, &added);
+	if (slot && !added)
+		return slot->frame;
+	frame.name = key.name;
+	frame.kind = FRAME_INLINED;
+	if (!slot || !vec_reserve(&b->around, index + 1) || !vec_push(&b->profile->frames, frame) ||
+	    !note_file_of(b, around < b->files.len ? b->files.data[around] : NULL)) {
+		b->failed = true;
+		return 0;
+	}
+	*slot = (struct inlined_slot){ key, (uint32_t)index };
+	while (b->around.len <= index)
+		b->around.data[b->around.len++] = 0;
+	b->around.data[index] = around;
+	return (uint32_t)index;
+}
+
+/* The innermost function inlined at the frame's place, or the frame itself. */
+static uint32_t innermost(struct build *b, uint32_t id, uint32_t frame)
+{
+	struct unwind_frame place = unwinder_frame(b->s->unwinder, id);
+	const char *const *names;
+	size_t num;
+
+	if (place.where == FRAME_OTHER && place.owner & PLACED)
+		id = b->s->placed.data[place.owner & ~PLACED].id;
+	num = naming_inlined(b->s->naming, id, &names);
+	for (; num && frame; num--)
+		frame = inlined_frame(b, names[num - 1], frame);
+	return frame;
+}
+
+static bool make_index(struct build *b, uint32_t id)
+{
+	size_t old = b->index.len, len = (size_t)id + 256;
+
+	if (id < old)
+		return true;
+	if (!vec_reserve(&b->index, len)) /* naming made a new label */
+		return false;
+	memset(b->index.data + old, 0, (len - old) * sizeof(uint32_t));
+	b->index.len = len;
+	return true;
+}
+
+static uint32_t build_frame(void *data, uint32_t id)
+{
+	struct build *b = data;
+	struct profile_frame frame;
+	uint32_t twin;
+
+	if (id < b->index.len && b->index.data[id])
+		return b->index.data[id];
+	frame = frame_of(b, id);
+	frame.name = copy_text(b, frame.name);
+	frame.module = copy_text(b, frame.module);
+	frame.path = copy_text(b, frame.path);
+	twin = known_container(b, id, frame.name);
+	if (twin)
+		return twin;
+	if (!vec_push(&b->profile->frames, frame) || !note_file(b, id) || !make_index(b, id)) {
+		b->failed = true;
+		return 0;
+	}
+	b->index.data[id] = (uint32_t)(b->profile->frames.len - 1);
+	if (b->s->opts.inlined)
+		b->index.data[id] = innermost(b, id, b->index.data[id]);
+	return b->index.data[id];
+}
+
+/* struct stacks_expansion */
+static uint32_t around_frame(void *data, uint32_t frame)
+{
+	const struct build *b = data;
+
+	return frame < b->around.len ? b->around.data[frame] : 0;
+}
+
+/* Index of a thread's name in the profile. */
+static uint32_t profile_comm(struct build *b, uint32_t comm)
+{
+	struct profile *p = b->profile;
+	struct comm_slot *slot;
+	bool added;
+
+	slot = comm_tab_add(&b->comms, comm, &added);
+	if (!slot) {
+		b->failed = true;
+		return 0;
+	}
+	if (added) {
+		slot->comm = comm;
+		slot->index = (uint32_t)p->comms.len;
+		if (!vec_push(&p->comms, copy_text(b, intern_get(b->s->strings, comm))))
+			b->failed = true;
+	}
+	return slot->index;
+}
+
+/* Named JIT frames are known only now: every occurrence counts, as jit_frames does. */
+static int count_jit_named(struct profile *p)
+{
+	size_t num = stacks_num_nodes(p->stacks);
+	_cleanup_free_ uint64_t *total = calloc(num + 1, sizeof(*total));
+
+	if (!total)
+		return -1;
+	p->stats.jit_named = 0;
+	for (size_t i = num; i > 0; i--) { /* children come after their parents */
+		const struct stacks_node *node = stacks_node(p->stacks, (uint32_t)i);
+		const struct profile_frame *frame = &p->frames.data[node->frame];
+
+		total[i] += node->self;
+		total[node->parent] += total[i];
+		if (frame->kind == FRAME_JIT && frame->name)
+			p->stats.jit_named += total[i];
+	}
+	return 0;
+}
+
+static void fill_counts(struct session *s, struct profile_stats *stats)
+{
+	const uint64_t *refused = files_refused(s->files);
+	size_t num = 0;
+
+	for (int i = 0; i < REASON_NUM; i++) {
+		if (!s->broken_by[i])
+			continue;
+		stats->broken_by[num].name = unwind_reason_name(i);
+		stats->broken_by[num++].count = s->broken_by[i];
+	}
+	num = 0;
+	for (int i = DOOR_OK + 1; i < DOOR_NUM_REFUSALS; i++) {
+		if (!refused[i])
+			continue;
+		stats->refused_by[num].name = door_refusal_name(i);
+		stats->refused_by[num++].count = refused[i];
+	}
+}
+
+/*
+ * The samples that were kept, at their places in the profile's stacks: `ended` says what nodes of session.ended became,
+ * live[owner] what those of an owner's stacks became.
+ */
+static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *const *live)
+{
+	struct session *s = b->s;
+	struct profile *p = b->profile;
+
+	if (!vec_reserve(&p->samples, s->samples.len))
+		return false;
+	for (size_t i = 0; i < s->samples.len; i++) {
+		const struct kept_sample *kept = &s->samples.data[i];
+		const struct owner *owner = &s->owners.data[kept->owner];
+
+		p->samples.data[p->samples.len++] = (struct profile_sample){
+			.time_ns = kept->time_ns,
+			.period = kept->period,
+			.node = owner->ended ? ended[owner->became[kept->node]]
+					     : live[kept->owner][kept->node],
+			.pid = owner->pid,
+			.tid = kept->tid,
+			.cpu = kept->cpu == MAX_CPU ? UINT32_MAX : kept->cpu,
+			.comm = profile_comm(b, kept->comm),
+			.event = kept->event,
+		};
+	}
+	return !b->failed;
+}
+
+static uint32_t *merge_stacks(struct build *b, const struct stacks *from)
+{
+	uint32_t *became = calloc(stacks_num_nodes(from) + 1, sizeof(*became));
+	const struct stacks_expansion expansion = { build_frame, around_frame, b };
+
+	if (!became || stacks_merge_expanded(b->profile->stacks, from, &expansion, became))
+		return became;
+	free(became);
+	return NULL;
+}
+
+static bool build_stacks(struct build *b)
+{
+	struct session *s = b->s;
+	_cleanup_free_ uint32_t *ended = merge_stacks(b, s->ended);
+	uint32_t **became = calloc(s->owners.len + 1, sizeof(*became));
+	bool ok = ended && became;
+
+	for (struct live *live = s->live; ok && live; live = live->next) {
+		uint32_t *nodes;
+
+		/* Frame ids of JIT code mean something only within their process. */
+		b->space = live->space;
+		nodes = merge_stacks(b, live->stacks);
+		ok = nodes != NULL;
+		if (live->owner != NO_OWNER)
+			became[live->owner] = nodes;
+		else
+			free(nodes);
+	}
+	ok = ok && place_samples(b, ended, became);
+	for (size_t i = 0; became && i < s->owners.len; i++)
+		free(became[i]);
+	free(became);
+	return ok;
+}
+
+static bool note_kernel(struct build *b)
+{
+	struct profile *p = b->profile;
+	const char *note = p->stats.kernel_frames ? symbols_kernel_note(b->s->symbols) : NULL;
+
+	if (note)
+		p->stats.notes[0] = intern_str(p->strings, note);
+	return !note || p->stats.notes[0];
+}
+
+static bool note_denied(struct build *b)
+{
+	struct profile *p = b->profile;
+	char note[160];
+
+	if (!b->s->num_denied)
+		return true;
+	snprintf(note, sizeof(note),
+		 "%" PRIu64 " process%s may not be looked into, so nothing in them has a name: run as root or with "
+		 "CAP_SYS_PTRACE",
+		 b->s->num_denied, b->s->num_denied == 1 ? "" : "es");
+	for (const char **slot = p->stats.notes; slot < p->stats.notes + 2; slot++) {
+		if (*slot)
+			continue;
+		*slot = intern_str(p->strings, note);
+		return *slot;
+	}
+	return true;
+}
+
+static int build_profile(struct build *b, struct err *err)
+{
+	struct session *s = b->s;
+	struct profile *p = b->profile;
+
+	if (!build_stacks(b) || b->failed || s->failed)
+		return err_oom(err);
+	p->stats = s->stats;
+	p->stats.distinct_stacks = stacks_distinct(p->stacks);
+	fill_counts(s, &p->stats);
+	if (count_jit_named(p) < 0 || !note_kernel(b) || !note_denied(b))
+		return err_oom(err);
+	return missing_note(p, b->files.data, b->files.len, s->opts.offline, err);
+}
+
+int session_profile(struct session *s, bool (*stop)(void *data), void *data, struct profile **ret,
+		    struct err *err)
+{
+	struct build b = { .s = s };
+	uint64_t start = clock_monotonic_ns();
+	int r;
+
+	if (!naming_all(s->naming, stop, data))
+		return err_oom(err);
+	if (s->opts.containers)
+		containers_reload(s->opts.containers); /* of pods that have started since */
+	r = profile_new(&b.profile, err);
+	if (r < 0)
+		return r;
+	r = build_profile(&b, err);
+	vec_deinit(&b.index);
+	vec_deinit(&b.files);
+	vec_deinit(&b.containers);
+	vec_deinit(&b.around);
+	inlined_tab_deinit(&b.inlined);
+	comm_tab_deinit(&b.comms);
+	if (r < 0) {
+		profile_free(b.profile);
+		return r;
+	}
+	s->stats.symbolize_ns += clock_monotonic_ns() - start;
+	b.profile->stats.symbolize_ns = s->stats.symbolize_ns;
+	*ret = b.profile;
+	return 0;
+}

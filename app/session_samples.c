@@ -1,0 +1,258 @@
+/* From a sample to a stack in its process's tree. */
+#include "app/session_priv.h"
+
+#include "base/clock.h"
+#include "base/intern.h"
+#include "collector/record.h"
+#include "output/stacks.h"
+#include "symbols/addrspace.h"
+#include "symbols/symbols.h"
+#include "target/door.h"
+
+enum {
+	MAX_ANCESTORS = 16, /* asked for the container of a process that is gone */
+	MAX_TOUCHED = 256,  /* of one process; more are no holes but stacks that we misunderstand */
+	TIMED_SAMPLES = 16, /* one sample in so many is timed: reading the clock costs 5 % of a walk */
+};
+
+/*
+ * A process that ended before its records were read is where it came from. Those above it are known even if they have
+ * ended as well: their EXIT comes later.
+ */
+static void inherit_place(struct session *s, const struct addrspace *space, struct place_seen *seen)
+{
+	const struct place_ended *ended = places_ended_find(&s->places_ended, space->pid);
+	pid_t pid = space->ppid > 0 || !ended ? space->ppid : ended->ppid;
+
+	if (ended && ended->seen.look_ns && places_inherit(s->opts.containers, 0, &ended->seen, seen))
+		return;
+	for (int hops = 0; hops < MAX_ANCESTORS && pid > 0; hops++) {
+		const struct addrspace *above = addrspaces_peek(s->spaces, pid);
+		const struct live *live = above ? above->user : NULL;
+
+		if (places_inherit(s->opts.containers, pid, live ? &live->place : NULL, seen))
+			return;
+		ended = above ? NULL : places_ended_find(&s->places_ended, pid);
+		pid = above ? above->ppid : ended ? ended->ppid : 0;
+	}
+}
+
+/* Where the process is at the time of the record; NULL when out of memory. */
+static const struct place_seen *place_of(struct session *s, struct addrspace *space, uint64_t now_ns)
+{
+	struct live *live = session_live(s, space);
+
+	if (live && !places_look(s->opts.containers, space->pid, now_ns, &live->place))
+		inherit_place(s, space, &live->place);
+	return live ? &live->place : NULL;
+}
+
+bool session_is_wanted(struct session *s, struct addrspace *space, const struct record *rec)
+{
+	const struct place_seen *place;
+
+	if (s->opts.only_containers) {
+		place = place_of(s, space, rec->time_ns);
+		if (!place || !place->wanted)
+			return false;
+	}
+	if (s->opts.by_uid && addrspaces_uid(s->spaces, space, rec->time_ns) != s->opts.uid)
+		return false;
+	return !s->opts.num_pids || pid_set_find(&s->wanted, s->opts.tids ? rec->tid : rec->pid);
+}
+
+static size_t add_kernel_frames(struct session *s, const struct record_sample *sample, size_t num)
+{
+	const uint64_t *chain;
+	size_t len = record_kernel_chain(sample, &chain);
+
+	if (len > MAX_KERNEL_FRAMES)
+		len = MAX_KERNEL_FRAMES;
+	for (size_t i = 0; i < len; i++) {
+		/* Callers are looked up inside their call, as in user space. */
+		uint32_t id = unwinder_kernel_frame(s->unwinder, i ? chain[i] - 1 : chain[i]);
+
+		if (id != FRAME_ID_NONE)
+			s->frames[num++] = id;
+	}
+	s->stats.kernel_frames += len;
+	return num;
+}
+
+/* A sample of a task without a user side: kernel threads, tasks whose memory is gone or not there yet. */
+static bool has_no_user_side(const struct session *s, const struct record_sample *sample,
+			     const struct addrspace *space)
+{
+	const uint64_t *chain;
+
+	if (sample->mode == MODE_USER)
+		return false;
+	if (!s->regs_mask)
+		return record_user_chain(sample, &chain) == 0;
+	return sample->regs_abi == 0 || sample->stack_bytes == 0 || space->maps.len == 0;
+}
+
+/*
+ * A copy that ends before the stack does: the kernel copies no further than to the first page that was never touched,
+ * and large arrays have such. We touch them, so that from then on the copies are whole.
+ */
+static bool ended_in_hole(struct session *s, struct live *live, const struct record_sample *sample)
+{
+	const struct arch *arch = s->opts.arch ? s->opts.arch : arch_host();
+	size_t num_regs = (size_t)__builtin_popcountll(s->regs_mask);
+	struct regs regs;
+	uint64_t end;
+
+	if (s->opts.offline || !s->opts.door || sample->stack_bytes == sample->stack_size)
+		return false;
+	arch_regs_from_perf(arch, s->regs_mask, sample->regs, num_regs, &regs);
+	end = regs.v[arch->sp] + sample->stack_bytes;
+	if (live->num_touched < MAX_TOUCHED && live->hole != end) {
+		live->num_touched++;
+		if (door_touch(s->opts.door, live->space->pid, end) > 0)
+			live->hole = end;
+	}
+	return live->hole == end;
+}
+
+static size_t add_user_frames(struct session *s, const struct record_sample *sample,
+			      struct live *live, size_t num)
+{
+	struct unwind_input in = {
+		.space = live->space,
+		.perf_regs = sample->regs,
+		.perf_mask = s->regs_mask,
+		.compat = sample->regs_abi == 1, /* PERF_SAMPLE_REGS_ABI_32 */
+		.stack = sample->stack,
+		.stack_bytes = sample->stack_bytes,
+		.stack_full = sample->stack_bytes == sample->stack_size,
+	};
+	struct unwind_result result;
+
+	in.num_chain = record_user_chain(sample, &in.chain);
+	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
+	if (s->opts.keep_addresses)
+		session_place_frames(s, live->space, s->frames + num, result.num_frames);
+	num += result.num_frames;
+	s->stats.user_stacks++;
+	s->stats.frames += result.num_frames;
+	s->stats.jit_frames += result.num_jit;
+	s->stats.unknown_frames += result.num_unknown;
+	s->stats.spliced += result.spliced;
+	if (result.num_jit && !live->jit) {
+		live->jit = true;
+		symbols_jit_first_seen(s->symbols, live->space);
+	}
+	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE && ended_in_hole(s, live, sample))
+		result.class = UNWIND_TRUNCATED;
+	switch (result.class) {
+	case UNWIND_COMPLETE:
+		s->stats.complete++;
+		break;
+	case UNWIND_TRUNCATED:
+		s->stats.truncated++;
+		s->frames[num++] = s->mark_truncated;
+		break;
+	case UNWIND_BROKEN:
+	case UNWIND_NUM_CLASSES:
+		s->stats.broken++;
+		s->broken_by[result.reason]++;
+		s->frames[num++] = result.reason == REASON_ALTSTACK ? s->mark_altstack : s->mark_broken;
+		break;
+	}
+	return num;
+}
+
+static uint64_t at_most(uint64_t value, uint64_t max)
+{
+	return value < max ? value : max;
+}
+
+static void keep_sample(struct session *s, struct live *live, const struct record *rec, uint32_t comm,
+			uint32_t node, size_t event)
+{
+	struct kept_sample sample = {
+		.time_ns = rec->time_ns,
+		.period = at_most(rec->sample.period, MAX_PERIOD),
+		.cpu = at_most(rec->cpu, MAX_CPU),
+		.event = at_most(event, MAX_EVENT),
+		.tid = rec->tid,
+		.node = node,
+		.comm = comm,
+	};
+
+	if (live->owner == NO_OWNER) {
+		if (!vec_push(&s->owners, ((struct owner){ .pid = rec->pid }))) {
+			s->failed = true;
+			return;
+		}
+		live->owner = (uint32_t)(s->owners.len - 1);
+	}
+	sample.owner = live->owner;
+	if (!vec_push(&s->samples, sample))
+		s->failed = true;
+}
+
+static void take_sample(struct session *s, const struct record *rec, size_t event)
+{
+	const struct record_sample *sample = &rec->sample;
+	bool idle = rec->pid == 0 && rec->tid == 0;
+	const struct who_slot *who;
+	struct addrspace *space;
+	struct live *live;
+	uint32_t comm, node;
+	size_t num = 0;
+
+	space = addrspaces_get(s->spaces, rec->pid);
+	if (space && !session_is_wanted(s, space, rec))
+		return;
+	if (!space || !(live = session_live(s, space))) {
+		s->failed = true;
+		return;
+	}
+	comm = addrspaces_comm(s->spaces, rec->pid, rec->tid);
+	if (s->opts.wanted && !s->opts.wanted(s->opts.data, rec, intern_get(s->strings, comm)))
+		return;
+	s->stats.samples++;
+	if (idle) {
+		s->stats.idle++;
+		if (!s->opts.include_idle)
+			return;
+	}
+	if (!s->opts.user_only)
+		num = add_kernel_frames(s, sample, num);
+	if (!idle) {
+		if (s->opts.kernel_only || has_no_user_side(s, sample, space))
+			s->stats.kernel_only++;
+		else
+			num = add_user_frames(s, sample, live, num);
+	}
+	who = session_who(s, comm, rec->pid, rec->tid);
+	if (!who) {
+		s->failed = true;
+		return;
+	}
+	if (who->thread)
+		s->frames[num++] = who->thread;
+	s->frames[num++] = who->process;
+	if (s->opts.by == BY_CONTAINER || s->opts.by == BY_POD)
+		s->frames[num++] = unwinder_other_frame(
+			s->unwinder, place_of(s, space, rec->time_ns)->place | CONTAINER);
+	if (!stacks_add_node(live->stacks, s->frames, num, 1, &node))
+		s->failed = true;
+	else if (s->opts.keep_samples)
+		keep_sample(s, live, rec, comm, node, event);
+}
+
+void session_sample(struct session *s, const struct record *rec, size_t event)
+{
+	uint64_t start;
+
+	if (s->stats.samples % TIMED_SAMPLES) {
+		take_sample(s, rec, event);
+		return;
+	}
+	start = clock_monotonic_ns();
+	take_sample(s, rec, event);
+	s->stats.unwind_ns += (clock_monotonic_ns() - start) * TIMED_SAMPLES;
+}
