@@ -30,7 +30,7 @@ struct places_ended {
 	struct place_ended {
 		pid_t pid, ppid;
 		struct place_seen seen;
-	} ring[64];
+	} ring[512];
 	size_t next;
 };
 void places_ended_add(struct places_ended *e, const struct place_ended *one);

@@ -365,8 +365,12 @@ def from_host(base, containers, names):
         for c in containers:
             check('-a', profile, c, names)
         for first in {s[0] for s in profile.stacks}:
-            if first not in labels and not first.startswith(('[host]', 'container:', 'pidns:')):
+            if first not in labels and not first.startswith(('[host]', 'container:', 'pidns:', '[unknown]')):
                 fail(f'-a: the first frame {first}')
+        # Of what ran beside us: a process that was gone before its first sample was read, and its parents too.
+        lost = profile.samples('[unknown]')
+        if lost > 2 + profile.samples('[host]') / 500:
+            fail(f'-a: {lost} samples are of no known container: {sorted({s[1] for s in profile.stacks if s[0] == "[unknown]"})}')
     for c in containers:
         print(f'from the host, --container {c.want}', flush=True)
         profile = record(f'container-{c.name}', base, ['--container', c.want], during=lambda: during_record([c], names))
