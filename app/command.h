@@ -23,4 +23,5 @@ int command_failed(const struct err *err);
 
 extern const struct command command_record;
 extern const struct command command_fold;
+extern const struct command command_maps;
 extern const struct command command_report;

@@ -12,6 +12,7 @@ static const struct command *const commands[] = {
 	&command_record,
 	&command_fold,
 	&command_report,
+	&command_maps,
 };
 
 enum { NUM_COMMANDS = sizeof(commands) / sizeof(commands[0]) };

@@ -384,6 +384,22 @@ const char *perfmap_find(struct perfmap *m, uint64_t addr, uint64_t *start)
 	return m->names.data + range->name;
 }
 
+uint64_t perfmap_named_bytes(struct perfmap *m, uint64_t start, uint64_t end)
+{
+	uint64_t ret = 0;
+
+	if ((m->pending.v.len && !merge(&m->recent, &m->pending)) ||
+	    (m->recent.v.len && !merge(&m->base, &m->recent)))
+		return 0;
+	for (size_t i = 0; i < m->base.v.len; i++) {
+		const struct range *r = &m->base.v.data[i];
+		uint64_t low = r->start > start ? r->start : start, high = r->end < end ? r->end : end;
+
+		ret += high > low ? high - low : 0;
+	}
+	return ret;
+}
+
 size_t perfmap_count(const struct perfmap *m)
 {
 	return m->count;

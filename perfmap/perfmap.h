@@ -30,6 +30,8 @@ void perfmap_free(struct perfmap *m);
 size_t perfmap_append(struct perfmap *m, const char *text, size_t len);
 /* Name at addr (borrowed until the next append); start of its range in *start. NULL when none. */
 const char *perfmap_find(struct perfmap *m, uint64_t addr, uint64_t *start);
+/* How many bytes of [start, end) have a name. */
+uint64_t perfmap_named_bytes(struct perfmap *m, uint64_t start, uint64_t end);
 size_t perfmap_count(const struct perfmap *m);
 size_t perfmap_bad_lines(const struct perfmap *m);
 bool perfmap_failed(const struct perfmap *m);
