@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build/release}
 proof=${1:-}
 case $proof in
-programs | oracle | churn | crash | agree | mutate | containers) shift ;;
+programs | oracle | churn | crash | agree | inline | scale | mutate | containers) shift ;;
 *)
 	sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
 	exit 2
