@@ -25,3 +25,4 @@ extern const struct command command_record;
 extern const struct command command_fold;
 extern const struct command command_maps;
 extern const struct command command_report;
+extern const struct command command_doctor;

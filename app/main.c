@@ -13,6 +13,7 @@ static const struct command *const commands[] = {
 	&command_fold,
 	&command_report,
 	&command_maps,
+	&command_doctor,
 };
 
 enum { NUM_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
