@@ -266,6 +266,8 @@ static int open_parts(struct session *s, struct err *err)
 	r = unwinder_new(&unwind, &s->unwinder, err);
 	if (!r)
 		r = files_new(&files, &s->files, err);
+	if (!r && !s->opts.offline)
+		files_vdso(s->files, NULL);
 	if (!r && s->opts.offline)
 		r = open_recorded(s, err);
 	symbols.files = spaces.files = s->files;

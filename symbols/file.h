@@ -57,7 +57,10 @@ void files_free(struct files *files);
 /* The file behind a mapping; never NULL except when out of memory. Opened at first sight. */
 struct file *files_get(struct files *files, const struct door_mapping *mapping, uint32_t ino_generation,
 		       const pid_t *also_pids, size_t num_also);
-/* Our own vDSO: the kernel gives every process the same. Of a recording, only if it was the same kernel's. */
+/*
+ * Our own vDSO: the kernel gives every process the same. Of a recording, only if it was the same kernel's; else `mapping`
+ * is not looked at. To be asked for once before the jail, in which not even our own broker may look into us.
+ */
 struct file *files_vdso(struct files *files, const struct door_mapping *mapping);
 /* With offline, once the recording has told what kernel it was made on. */
 void files_set_own_kernel(struct files *files, bool own_kernel);

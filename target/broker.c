@@ -1,31 +1,24 @@
 #include "target/broker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/outfile.h"
+#include "base/worker.h"
 #include "target/broker_priv.h"
-#include "target/broker_serve.h"
+#include "target/broker_wait.h"
 #include "target/door_priv.h"
 
 enum {
-	MAX_REPLACED = 100,
 	MAX_REPEATS = 3, /* of one request, when those who opened died of it */
-	/* Over the control socket: replace it, and: done; or it died by itself and was replaced. */
-	REPLACE = 'r',
-	DIED = 'd',
 };
 
 struct broker {
@@ -38,90 +31,13 @@ struct broker {
 	struct outfile_opener opener;
 };
 
-/* ---- the broker's own processes ---- */
-
-static void close_all_but(int keep_a, int keep_b)
-{
-	long max = sysconf(_SC_OPEN_MAX);
-
-	for (int fd = 3; fd < (max > 65536 ? 65536 : max); fd++) {
-		if (fd != keep_a && fd != keep_b)
-			close(fd);
-	}
-}
-
-static void nothing(int signal_number)
-{
-	(void)signal_number;
-}
-
-/* Nothing of it may keep a pipe or a terminal of the program open. */
-static void detach(int sock, int control)
-{
-	static const int ignored[] = { SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGTSTP, SIGPIPE };
-	const struct sigaction child = { .sa_handler = nothing };
-	sigset_t none;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	for (int fd = 0; null >= 0 && fd < 3; fd++)
-		dup2(null, fd);
-	close_all_but(sock, control);
-	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
-		signal(ignored[i], SIG_IGN);
-	sigaction(SIGCHLD, &child, NULL); /* so that it interrupts poll() */
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	prctl(PR_SET_NAME, "ringfold-broker");
-}
-
-static pid_t fork_opener(int sock, int control, const char *const *outputs, size_t num_outputs)
-{
-	pid_t waiting = getpid(), pid = fork();
-
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != waiting)
-		_exit(0);
-	close(control);
-	broker_serve(sock, outputs, num_outputs);
-	_exit(0);
-}
-
-/* Waits; replaces the one that opens when it is asked to or when that one died. Ends with the program. */
-static _Noreturn void wait_for_end(int sock, int control, const char *const *outputs, size_t num_outputs)
-{
-	unsigned int replaced = 0;
-	pid_t opener;
-
-	broker_limit_capabilities();
-	opener = fork_opener(sock, control, outputs, num_outputs);
-	while (opener > 0 && replaced < MAX_REPLACED) {
-		struct pollfd poll_fd = { .fd = control, .events = POLLIN };
-		char byte = DIED;
-		bool asked;
-
-		/* Half a second, in case the child died just before poll(). */
-		asked = poll(&poll_fd, 1, 500) > 0;
-		if (asked && read(control, &byte, 1) <= 0)
-			break;
-		if (asked)
-			kill(opener, SIGKILL);
-		if (waitpid(opener, NULL, asked ? 0 : WNOHANG) != opener)
-			continue;
-		replaced++;
-		opener = fork_opener(sock, control, outputs, num_outputs);
-		if (write(control, &byte, 1) != 1)
-			break;
-	}
-	if (opener > 0) {
-		kill(opener, SIGKILL);
-		waitpid(opener, NULL, 0); /* what it cost is part of what the program cost */
-	}
-	_exit(0);
-}
-
 int broker_start(const char *const *outputs, size_t num_outputs, struct door **ret, struct err *err)
+{
+	return broker_start_with_parser(outputs, num_outputs, NULL, ret, err);
+}
+
+int broker_start_with_parser(const char *const *outputs, size_t num_outputs, void (*parser)(int sock),
+			     struct door **ret, struct err *err)
 {
 	int sock[2], control[2];
 	struct door *door = calloc(1, sizeof(*door));
@@ -134,7 +50,7 @@ int broker_start(const char *const *outputs, size_t num_outputs, struct door **r
 	}
 	door->proc_fd = door->root_fd = -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0 ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) < 0) {
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0) {
 		free(door);
 		free(b);
 		return err_set(err, errno, "socketpair: %s", strerror(errno));
@@ -142,8 +58,9 @@ int broker_start(const char *const *outputs, size_t num_outputs, struct door **r
 	*b = (struct broker){ .sock = sock[0], .control = control[0] };
 	b->pid = fork();
 	if (!b->pid) {
-		detach(sock[1], control[1]);
-		wait_for_end(sock[1], control[1], outputs, num_outputs);
+		const struct broker_wait waiting = { sock[1], control[1], outputs, num_outputs, parser };
+
+		broker_wait_for_end(&waiting);
 	}
 	close(sock[1]);
 	close(control[1]);
@@ -176,25 +93,70 @@ unsigned int broker_replaced(const struct door *door)
 
 /* ---- asking ---- */
 
-/* The one that opens hangs: another takes its place. Files being written are lost with it. */
-static void replace(struct broker *b)
+/* The answer of who waits to `asked`; *ret_fd (NULL: none is expected) is -1 when none came. 0 or -errno. */
+static int ask_waiting(struct broker *b, enum broker_control_op op, struct broker_control *ret, int *ret_fd)
 {
-	char byte = REPLACE;
+	const struct broker_control asked = { .op = op };
+	int r = b->broken ? -EPIPE : broker_send(b->control, &asked, sizeof(asked), -1);
 
-	b->replaced++;
-	if (write(b->control, &byte, 1) != 1)
-		b->broken = true;
-	while (!b->broken) {
+	while (!r) {
 		struct pollfd poll_fd = { .fd = b->control, .events = POLLIN };
-		int n = poll(&poll_fd, 1, BROKER_WAIT_MS);
+		int n = poll(&poll_fd, 1, BROKER_WAIT_MS), fd;
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0 || read(b->control, &byte, 1) != 1)
-			b->broken = true;
-		else if (byte == REPLACE)
-			return;
+		if (n <= 0 || broker_receive(b->control, ret, sizeof(*ret), &fd) != (int)sizeof(*ret)) {
+			r = -EPIPE;
+		} else if (ret->op == (uint32_t)op) {
+			if (ret_fd)
+				*ret_fd = fd;
+			else
+				closep(&fd);
+			return 0;
+		} else {
+			b->replaced += ret->op == CONTROL_DIED;
+			closep(&fd);
+		}
 	}
+	return r;
+}
+
+/* The one that opens hangs: another takes its place. Files being written are lost with it. */
+static void replace(struct broker *b)
+{
+	struct broker_control done;
+
+	b->replaced++;
+	if (ask_waiting(b, CONTROL_REPLACE, &done, NULL) < 0)
+		b->broken = true;
+}
+
+int broker_start_parser(void *data, struct worker_process *ret, struct err *err)
+{
+	struct door *door = data;
+	struct broker_control done;
+	int fd = -1, r = door->broker ? ask_waiting(door->broker, CONTROL_PARSER, &done, &fd) : -ENOSYS;
+
+	if (!r && done.result < 0)
+		r = done.result;
+	else if (!r && fd < 0)
+		r = -EMFILE;
+	if (r < 0) {
+		closep(&fd);
+		return err_set(err, -r, "no process that parses can be had: %s", strerror(-r));
+	}
+	*ret = (struct worker_process){ .sock = fd, .pid = done.pid, .ended = done.ended };
+	return 0;
+}
+
+void broker_usage(const struct door *door, uint64_t *cpu_ns, uint64_t *peak_kib)
+{
+	struct broker_control done = { 0 };
+
+	if (!door->broker || ask_waiting(door->broker, CONTROL_USAGE, &done, NULL) < 0)
+		done = (struct broker_control){ 0 };
+	*cpu_ns = done.cpu_ns;
+	*peak_kib = done.peak_kib;
 }
 
 /* Milliseconds until `deadline_ns`, at least 0. */
@@ -211,8 +173,8 @@ static int wait_packet(struct broker *b, uint64_t deadline)
 	for (;;) {
 		struct pollfd fds[] = { { .fd = b->sock, .events = POLLIN },
 					{ .fd = b->control, .events = POLLIN } };
-		int n = poll(fds, 2, left_ms(deadline));
-		char byte;
+		int n = poll(fds, 2, left_ms(deadline)), fd;
+		struct broker_control told;
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -220,8 +182,9 @@ static int wait_packet(struct broker *b, uint64_t deadline)
 			return n < 0 ? -errno : -ETIMEDOUT;
 		if (fds[0].revents)
 			return 0;
-		if (read(b->control, &byte, 1) != 1)
+		if (broker_receive(b->control, &told, sizeof(told), &fd) != (int)sizeof(told))
 			return -EPIPE;
+		closep(&fd);
 		b->replaced++;
 		return -EAGAIN;
 	}

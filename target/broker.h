@@ -3,16 +3,18 @@
  * gets descriptors back, so that he himself can do without capabilities, open and socket (target/jail.h). The
  * broker holds the capabilities, opens files, and parses nothing that a target wrote but its /proc text.
  *
- * Two processes: one waits and forks the other, which opens. The one that opens can be killed and replaced when
+ * Two processes: one waits and forks the other, which opens, and parsers. The one that opens can be killed and replaced when
  * a file system keeps it waiting (FUSE, a dead NFS server): no request takes longer than 2 seconds.
  */
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct door;
 struct err;
 struct outfile_opener;
+struct worker_process;
 
 /*
  * A door whose requests are answered by a broker, started here: call it early, while the process has little that a
@@ -20,6 +22,22 @@ struct outfile_opener;
  * with door_free, or with this process however that ends.
  */
 int broker_start(const char *const *outputs, size_t num_outputs, struct door **ret, struct err *err);
+
+/*
+ * The same, and it starts processes that parse when it is told to (broker_start_parser): copies of this one as it is
+ * now, with nothing open but their socket. `parser` must give up what it may (target/jail.h) before it reads from that.
+ */
+int broker_start_with_parser(const char *const *outputs, size_t num_outputs, void (*parser)(int sock),
+			     struct door **ret, struct err *err);
+
+/* Ends the parser if there is one, and starts another. For struct worker_opts: `door` is its data. */
+int broker_start_parser(void *door, struct worker_process *ret, struct err *err);
+
+/*
+ * What the processes of the broker, parsers among them, have used so far: CPU time, and the largest resident memory of
+ * each role added up. Both 0 without a broker.
+ */
+void broker_usage(const struct door *door, uint64_t *cpu_ns, uint64_t *peak_kib);
 
 /* Output files by the broker, which opens and renames them; borrowed from the door. */
 const struct outfile_opener *broker_opener(struct door *door);

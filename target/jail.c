@@ -5,6 +5,7 @@
 #include <linux/perf_event.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/ioctl.h>
@@ -46,23 +47,33 @@ static const int allowed[] = {
 	SCMP_SYS(prlimit64), SCMP_SYS(getrlimit), SCMP_SYS(capget), SCMP_SYS(rseq),
 };
 
+/*
+ * All that parsing needs: what came as a descriptor is read, answers go back over a socket, memory grows as far as
+ * jail_enter_parser lets it.
+ */
+static const int allowed_parser[] = {
+	SCMP_SYS(read), SCMP_SYS(pread64), SCMP_SYS(lseek), SCMP_SYS(_llseek), SCMP_SYS(close), SCMP_SYS(fstat),
+	SCMP_SYS(fstat64), SCMP_SYS(fcntl), SCMP_SYS(fcntl64), SCMP_SYS(dup), SCMP_SYS(sendmsg), SCMP_SYS(recvmsg),
+	SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(restart_syscall), SCMP_SYS(futex), SCMP_SYS(brk), SCMP_SYS(munmap),
+	SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(tgkill), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday),
+	SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getrandom), SCMP_SYS(prlimit64), SCMP_SYS(getrlimit),
+};
+
 static const unsigned long allowed_ioctls[] = {
 	TCGETS, TIOCGWINSZ, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_DISABLE, PERF_EVENT_IOC_ID,
 	PERF_EVENT_IOC_PAUSE_OUTPUT, PERF_EVENT_IOC_SET_OUTPUT,
 };
 
-static int allow_some(scmp_filter_ctx filter, pid_t child)
+static int allow(scmp_filter_ctx filter, const int *calls, size_t num)
 {
 	int r = 0;
 
-	for (size_t i = 0; !r && i < sizeof(allowed) / sizeof(allowed[0]); i++) {
-		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
+	for (size_t i = 0; !r && i < num; i++) {
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
 		if (r == -EDOM || r == -EINVAL) /* a call that this CPU does not have */
 			r = 0;
 	}
-	for (size_t i = 0; !r && i < sizeof(allowed_ioctls) / sizeof(allowed_ioctls[0]); i++)
-		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				     SCMP_A1(SCMP_CMP_EQ, allowed_ioctls[i], 0));
 	if (!r)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
 				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
@@ -76,6 +87,16 @@ static int allow_some(scmp_filter_ctx filter, pid_t child)
 	if (!r) /* our own, and without capabilities only to less */
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2,
 				     SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS, 0), SCMP_A1(SCMP_CMP_EQ, 0, 0));
+	return r;
+}
+
+static int allow_recorder(scmp_filter_ctx filter, pid_t child)
+{
+	int r = allow(filter, allowed, sizeof(allowed) / sizeof(allowed[0]));
+
+	for (size_t i = 0; !r && i < sizeof(allowed_ioctls) / sizeof(allowed_ioctls[0]); i++)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				     SCMP_A1(SCMP_CMP_EQ, allowed_ioctls[i], 0));
 	if (!r && child > 0)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1,
 				     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)child, 0));
@@ -94,13 +115,17 @@ static int refuse_some(scmp_filter_ctx filter)
 	return r;
 }
 
-static int load_filter(pid_t child)
+static int load_filter(bool parser, pid_t child)
 {
 	scmp_filter_ctx filter = seccomp_init(JAIL_SANITIZED ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM));
 	int r = -ENOMEM;
 
-	if (filter)
-		r = JAIL_SANITIZED ? refuse_some(filter) : allow_some(filter, child);
+	if (filter && JAIL_SANITIZED)
+		r = refuse_some(filter);
+	else if (filter && parser)
+		r = allow(filter, allowed_parser, sizeof(allowed_parser) / sizeof(allowed_parser[0]));
+	else if (filter)
+		r = allow_recorder(filter, child);
 	if (!r)
 		r = seccomp_load(filter);
 	seccomp_release(filter);
@@ -122,17 +147,39 @@ static int drop_capabilities(struct err *err)
 	return r;
 }
 
-int jail_enter(pid_t child, struct err *err)
+/* What others' memory held must not end in a core file, nor be had by ptrace. */
+static void leave_no_core(void)
 {
 	const struct rlimit no_core = { 0, 0 };
+
+	setrlimit(RLIMIT_CORE, &no_core);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+static int enter(bool parser, pid_t child, struct err *err)
+{
 	int r = drop_capabilities(err);
 
 	if (r < 0)
 		return r;
-	/* What others' memory held must not end in a core file. */
-	setrlimit(RLIMIT_CORE, &no_core);
+	leave_no_core();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(err, errno, "no new privileges: %s", strerror(errno));
-	r = load_filter(child);
+	r = load_filter(parser, child);
 	return r < 0 ? err_set(err, -r, "the seccomp filter: %s", strerror(-r)) : 0;
+}
+
+int jail_enter(pid_t child, struct err *err)
+{
+	return enter(false, child, err);
+}
+
+int jail_enter_parser(struct err *err)
+{
+	/* Private memory that may be written (mm/mmap.c may_expand_vm); what the sanitizers reserve counts too. */
+	const struct rlimit memory = { JAIL_PARSER_BYTES, JAIL_PARSER_BYTES };
+
+	if (!JAIL_SANITIZED && setrlimit(RLIMIT_DATA, &memory) < 0)
+		return err_set(err, errno, "limiting memory: %s", strerror(errno));
+	return enter(true, 0, err);
 }

@@ -1,0 +1,292 @@
+#include "target/broker_wait.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "target/broker_priv.h"
+#include "target/broker_serve.h"
+
+enum {
+	MAX_REPLACED = 100, /* of those that open; parsers may be killed as often as somebody likes */
+	END_TRIES = 200,    /* milliseconds in which a killed parser must be gone; else it waits for a dead file server */
+};
+
+enum role { OPENER, PARSER, NUM_ROLES };
+
+struct waiter {
+	const struct broker_wait *opts;
+	pid_t program;
+	pid_t pid[NUM_ROLES];           /* 0 = none */
+	int ended[NUM_ROLES];           /* how the last of them ended */
+	uint64_t peak_kib[NUM_ROLES];   /* of those that ended */
+	unsigned int replaced;
+};
+
+static void close_all_but(int keep_a, int keep_b)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+
+	for (int fd = 3; fd < (max > 65536 ? 65536 : max); fd++) {
+		if (fd != keep_a && fd != keep_b)
+			close(fd);
+	}
+}
+
+static void nothing(int signal_number)
+{
+	(void)signal_number;
+}
+
+/* Nothing of it may keep a pipe or a terminal of the program open. */
+static void detach(int sock, int control)
+{
+	static const int ignored[] = { SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGTSTP, SIGPIPE };
+	const struct sigaction child = { .sa_handler = nothing };
+	sigset_t none;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int fd = 0; null >= 0 && fd < 3; fd++)
+		dup2(null, fd);
+	close_all_but(sock, control);
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+	sigaction(SIGCHLD, &child, NULL); /* so that it interrupts poll() */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	prctl(PR_SET_NAME, "ringfold-broker");
+}
+
+static pid_t fork_child(void)
+{
+	pid_t waiting = getpid(), pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != waiting)
+		_exit(0);
+	signal(SIGCHLD, SIG_DFL);
+	return 0;
+}
+
+static void fork_opener(struct waiter *w)
+{
+	pid_t pid = fork_child();
+
+	if (!pid) {
+		close(w->opts->control);
+		broker_serve(w->opts->sock, w->opts->outputs, w->opts->num_outputs);
+		_exit(0);
+	}
+	w->pid[OPENER] = pid;
+}
+
+static bool reap(struct waiter *w, enum role role, int flags)
+{
+	struct rusage usage;
+	pid_t pid;
+
+	if (w->pid[role] <= 0)
+		return false;
+	do {
+		pid = wait4(w->pid[role], &w->ended[role], flags, &usage);
+	} while (pid < 0 && errno == EINTR);
+	if (pid != w->pid[role])
+		return false;
+	w->pid[role] = 0;
+	if ((uint64_t)usage.ru_maxrss > w->peak_kib[role])
+		w->peak_kib[role] = (uint64_t)usage.ru_maxrss;
+	return true;
+}
+
+static bool answer(const struct waiter *w, const struct broker_control *control, int fd)
+{
+	return broker_send(w->opts->control, control, sizeof(*control), fd) == 0;
+}
+
+/* False: it is time to end. */
+static bool replace_opener(struct waiter *w, enum broker_control_op why)
+{
+	const struct broker_control done = { .op = why };
+
+	if (why == CONTROL_REPLACE) {
+		kill(w->pid[OPENER], SIGKILL);
+		reap(w, OPENER, 0);
+	}
+	w->replaced++;
+	fork_opener(w);
+	return answer(w, &done, -1) && w->pid[OPENER] > 0 && w->replaced < MAX_REPLACED;
+}
+
+/* Reading for ever from a dead file server cannot be ended; it is left to itself then. */
+static void end_parser(struct waiter *w)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+
+	if (w->pid[PARSER] <= 0)
+		return;
+	kill(w->pid[PARSER], SIGKILL);
+	for (int i = 0; i < END_TRIES && !reap(w, PARSER, WNOHANG); i++)
+		nanosleep(&ms, NULL);
+	w->pid[PARSER] = 0;
+}
+
+static int fork_parser(struct waiter *w)
+{
+	int sock[2];
+
+	if (!w->opts->parser)
+		return -ENOSYS;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0)
+		return -errno;
+	w->ended[PARSER] = 0;
+	w->pid[PARSER] = fork_child();
+	if (!w->pid[PARSER]) {
+		close(sock[0]);
+		close(w->opts->control);
+		close(w->opts->sock);
+		prctl(PR_SET_NAME, "ringfold-parser");
+		w->opts->parser(sock[1]);
+		_exit(0);
+	}
+	close(sock[1]);
+	if (w->pid[PARSER] > 0)
+		return sock[0];
+	w->pid[PARSER] = 0;
+	close(sock[0]);
+	return -EAGAIN;
+}
+
+static bool new_parser(struct waiter *w)
+{
+	struct broker_control done = { .op = CONTROL_PARSER };
+	int fd;
+	bool ok;
+
+	end_parser(w);
+	done.ended = w->ended[PARSER];
+	fd = fork_parser(w);
+	done.result = fd < 0 ? fd : 0;
+	done.pid = w->pid[PARSER];
+	ok = answer(w, &done, fd);
+	closep(&fd);
+	return ok;
+}
+
+/* Bytes of the line "NAME:   123 kB" in /proc/PID/status (fs/proc/task_mmu.c task_mem); 0 = none. */
+static uint64_t peak_of(pid_t pid)
+{
+	char path[64], text[4096];
+	const char *line;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+	closep(&fd);
+	text[n > 0 ? n : 0] = '\0';
+	line = strstr(text, "\nVmHWM:");
+	return line ? strtoull(line + sizeof("\nVmHWM:") - 1, NULL, 10) : 0;
+}
+
+static uint64_t cpu_of(pid_t pid)
+{
+	clockid_t clock;
+
+	return clock_getcpuclockid(pid, &clock) == 0 ? clock_ns(clock) : 0;
+}
+
+static uint64_t rusage_ns(const struct rusage *u)
+{
+	return ((uint64_t)u->ru_utime.tv_sec + (uint64_t)u->ru_stime.tv_sec) * 1000000000u +
+	       ((uint64_t)u->ru_utime.tv_usec + (uint64_t)u->ru_stime.tv_usec) * 1000u;
+}
+
+static bool tell_usage(struct waiter *w)
+{
+	struct broker_control done = { .op = CONTROL_USAGE };
+	struct rusage ended;
+
+	done.cpu_ns = clock_cpu_ns();
+	done.peak_kib = peak_of(getpid());
+	if (getrusage(RUSAGE_CHILDREN, &ended) == 0)
+		done.cpu_ns += rusage_ns(&ended);
+	for (int role = 0; role < NUM_ROLES; role++) {
+		uint64_t peak = w->pid[role] > 0 ? peak_of(w->pid[role]) : 0;
+
+		done.peak_kib += peak > w->peak_kib[role] ? peak : w->peak_kib[role];
+		if (w->pid[role] > 0)
+			done.cpu_ns += cpu_of(w->pid[role]);
+	}
+	return answer(w, &done, -1);
+}
+
+/* False: it is time to end. */
+static bool obey(struct waiter *w, enum broker_control_op op)
+{
+	switch (op) {
+	case CONTROL_REPLACE:
+		return replace_opener(w, CONTROL_REPLACE);
+	case CONTROL_PARSER:
+		return new_parser(w);
+	case CONTROL_USAGE:
+		return tell_usage(w);
+	case CONTROL_DIED:
+		break;
+	}
+	return false;
+}
+
+static void wait_and_obey(struct waiter *w)
+{
+	for (;;) {
+		struct pollfd poll_fd = { .fd = w->opts->control, .events = POLLIN };
+		struct broker_control asked;
+		/* Half a second, in case a child died just before poll(). */
+		bool told = poll(&poll_fd, 1, 500) > 0;
+		int fd = -1;
+
+		reap(w, PARSER, WNOHANG);
+		if (told) {
+			if (broker_receive(w->opts->control, &asked, sizeof(asked), &fd) != (int)sizeof(asked))
+				return;
+			closep(&fd);
+			if (!obey(w, asked.op))
+				return;
+		} else if (reap(w, OPENER, WNOHANG) && !replace_opener(w, CONTROL_DIED)) {
+			return;
+		}
+	}
+}
+
+_Noreturn void broker_wait_for_end(const struct broker_wait *opts)
+{
+	struct waiter w = { .opts = opts };
+
+	detach(opts->sock, opts->control);
+	broker_limit_capabilities();
+	fork_opener(&w);
+	if (w.pid[OPENER] > 0)
+		wait_and_obey(&w);
+	for (int role = 0; role < NUM_ROLES; role++) {
+		if (w.pid[role] > 0)
+			kill(w.pid[role], SIGKILL);
+	}
+	reap(&w, OPENER, 0); /* what it cost is part of what the program cost */
+	end_parser(&w);
+	_exit(0);
+}
