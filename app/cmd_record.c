@@ -19,9 +19,9 @@
 #include "target/door.h"
 #include "target/jail.h"
 #include "target/proc_text.h"
+#include "target/users.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,17 +108,12 @@ static int set_cgroup(void *data, const char *arg, struct err *err)
 static int set_uid(void *data, const char *arg, struct err *err)
 {
 	struct record_args *a = data;
-	struct passwd *pw;
 	uint64_t uid;
 
-	if (!opts_u64(arg, 0, UINT32_MAX - 1, &uid, NULL)) {
+	if (!opts_u64(arg, 0, UINT32_MAX - 1, &uid, NULL))
 		a->uid = (uid_t)uid;
-	} else {
-		pw = getpwnam(arg);
-		if (!pw)
-			return err_set(err, EINVAL, "\"%s\" is neither a user id nor a user's name", arg);
-		a->uid = pw->pw_uid;
-	}
+	else if (!user_named(arg, &a->uid))
+		return err_set(err, EINVAL, "\"%s\" is neither a user id nor a user's name", arg);
 	a->by_uid = true;
 	return 0;
 }
@@ -209,6 +204,7 @@ struct recording {
 	struct containers *containers; /* NULL where they are not asked for */
 	bool seen_alive;               /* of the containers and cgroups, something ran once */
 	unsigned int ticks;
+	bool targets_ended;            /* by themselves */
 	struct collector *collector;
 	struct session *session;
 	struct saving *saving; /* NULL = no perf.data is wanted */
@@ -628,7 +624,7 @@ static int record(struct recording *r, struct err *err)
 		ret = drain(r, false, err);
 		if (!ret && what == WAIT_EVENTS)
 			ret = handle_events(r, err);
-		ended = what == WAIT_TARGETS_ENDED;
+		ended = r->targets_ended = what == WAIT_TARGETS_ENDED;
 	}
 	if (ret < 0)
 		return ret;
@@ -664,7 +660,7 @@ static int finish(struct recording *r)
 	if (save_err.code)
 		return EXIT_FAILED;
 	if (r->launch.pid) {
-		launch_end(&r->launch);
+		launch_end(&r->launch, r->targets_ended);
 		return command_status(r);
 	}
 	return samples ? 0 : EXIT_NO_SAMPLES;

@@ -94,16 +94,24 @@ bool launch_poll(struct launch *l)
 	return l->reaped;
 }
 
-void launch_end(struct launch *l)
+/* Up to 2 s. */
+static bool wait_reaped(struct launch *l)
 {
-	const struct timespec pause = { .tv_nsec = 20000000 };
+	const struct timespec pause = { .tv_nsec = 5000000 };
 
-	if (!l->pid || launch_poll(l))
+	for (int i = 0; i < 400 && !launch_poll(l); i++)
+		nanosleep(&pause, NULL);
+	return l->reaped;
+}
+
+void launch_end(struct launch *l, bool ending)
+{
+	/* Its events hang up before its status can be had (do_exit, kernel/exit.c): a signal now would be ours. */
+	if (!l->pid || launch_poll(l) || (ending && wait_reaped(l)))
 		return;
 	l->ended = true;
 	kill(l->pid, SIGTERM);
-	for (int i = 0; i < 100 && !launch_poll(l); i++)
-		nanosleep(&pause, NULL);
+	wait_reaped(l);
 }
 
 int launch_exit_status(const struct launch *l)

@@ -20,7 +20,8 @@ int launch_prepare(char *const argv[], struct launch *ret, struct err *err);
 /* Lets it exec and waits until it did: -errno when it could not. */
 int launch_go(struct launch *l, const char *name, struct err *err);
 bool launch_poll(struct launch *l);         /* reaps without waiting; true once it ended */
-void launch_end(struct launch *l);          /* SIGTERM when it still runs, then waits up to 2 s */
+/* SIGTERM when it still runs, then waits up to 2 s; `ending`: it ends by itself, and is waited for first. */
+void launch_end(struct launch *l, bool ending);
 /* As a shell would say: 128 + signal; 127 for a command that is not there, 126 for one that cannot be run. */
 int launch_exit_status(const struct launch *l);
 void launch_deinit(struct launch *l);       /* a child still waiting for its exec leaves */

@@ -525,7 +525,7 @@ int main(int argc, char **argv)
 	bad |= print_tally(&o.by_fp, tolerate);
 	bad |= print_tally(&o.by_libunwind, tolerate);
 	bad |= print_tally(&o.by_dwfl, tolerate);
-	launch_end(&launch);
+	launch_end(&launch, false);
 	collector_close(c);
 	addrspaces_free(o.spaces);
 	symbols_free(o.symbols);
