@@ -10,7 +10,6 @@
 enum {
 	PE_FORMAT = 0x0f, /* of a pointer's encoding (LSB Core, Generic, 10.5.1) */
 	PE_BASE = 0x70,
-	LEB_MAX = 10, /* bytes that libdw takes for a number; longer ones it would read on behind */
 	DEBUG_FRAME_CIE = -1, /* CIE_id in .debug_frame; 0 in .eh_frame */
 	/* elfutils before 0.190 does not know it (AArch64 DWARF ABI, "DWARF CFA operations"). */
 	AARCH64_NEGATE_RA_STATE = 0x2d,
@@ -27,16 +26,6 @@ static uint32_t get_u32(const uint8_t *at)
 static void put_u32(uint8_t *at, uint32_t v)
 {
 	memcpy(at, &v, sizeof(v));
-}
-
-/* Numbers whose length all readers agree on. */
-static uint64_t take_uleb(struct reader *r)
-{
-	const uint8_t *from = r->pos;
-	uint64_t v = reader_uleb(r);
-
-	r->failed |= r->pos - from > LEB_MAX;
-	return v;
 }
 
 /* ---- entries ---- */
@@ -117,14 +106,17 @@ struct program {
 	unsigned int remembered;
 };
 
-static void take_reg(struct reader *r)
+static uint8_t take_reg(struct reader *r)
 {
-	r->failed |= take_uleb(r) > CFI_MAX_REG;
+	uint64_t reg = cfi_take_uleb(r);
+
+	r->failed |= reg > CFI_MAX_REG;
+	return (uint8_t)reg;
 }
 
 static void take_expr(struct program *p)
 {
-	uint64_t len = take_uleb(&p->r);
+	uint64_t len = cfi_take_uleb(&p->r);
 
 	/*
 	 * Where hostile entries overlap, this length could be an instruction of another, become 0
@@ -171,7 +163,7 @@ static bool scan_extended(struct program *p, uint8_t *opcode)
 	case DW_CFA_def_cfa_sf:
 	case DW_CFA_GNU_negative_offset_extended:
 		take_reg(r);
-		take_uleb(r);
+		cfi_take_uleb(r);
 		return true;
 	case DW_CFA_register:
 		take_reg(r);
@@ -180,7 +172,7 @@ static bool scan_extended(struct program *p, uint8_t *opcode)
 	case DW_CFA_def_cfa_offset:
 	case DW_CFA_def_cfa_offset_sf:
 	case DW_CFA_GNU_args_size:
-		take_uleb(r);
+		cfi_take_uleb(r);
 		return true;
 	case DW_CFA_def_cfa_expression:
 		take_expr(p);
@@ -215,7 +207,7 @@ static bool scan_program(struct program *p, uint8_t *bytes)
 		p->r.pos++;
 		switch (*opcode & 0xc0) {
 		case DW_CFA_offset: /* the register is in the opcode */
-			take_uleb(&p->r);
+			cfi_take_uleb(&p->r);
 			break;
 		case DW_CFA_advance_loc:
 		case DW_CFA_restore:
@@ -243,7 +235,7 @@ static bool parse_augmentation(struct reader *r, const char *augmentation, struc
 	ret->sized = augmentation[0] == 'z';
 	if (!ret->sized)
 		return !augmentation[0];
-	size = take_uleb(r);
+	size = cfi_take_uleb(r);
 	data = reader_init(r->pos, reader_left(r));
 	if (!reader_bytes(r, size))
 		return false;
@@ -264,7 +256,9 @@ static bool parse_augmentation(struct reader *r, const char *augmentation, struc
 				return false;
 			reader_bytes(&data, encoded_size(encoding));
 			break;
-		case 'S': /* a signal frame */
+		case 'S':
+			ret->signal = true;
+			break;
 		case 'B': /* aarch64: return addresses are signed with the B key */
 		case 'G': /* aarch64: tagged stack */
 			break;
@@ -288,15 +282,14 @@ static bool parse_cie(const struct cfi_index *x, struct entry *e, struct cfi_cie
 		return false;
 	if (version == 4 && (reader_u8(r) != 8 || reader_u8(r) != 0))
 		return false; /* sizes of addresses and of segment selectors */
-	take_uleb(r);         /* code and data alignment: factors, any will do */
-	take_uleb(r);
-	if (version == 1)
-		reader_u8(r); /* column of the return address */
-	else
-		take_reg(r);
+	ret->code_align = cfi_take_uleb(r);
+	ret->data_align = cfi_take_sleb(r);
+	ret->ra = version == 1 ? reader_u8(r) : take_reg(r);
 	if (!parse_augmentation(r, augmentation, ret))
 		return false;
 	p.r = *r;
+	ret->program_at = (uint32_t)(r->pos - x->bytes);
+	ret->program_size = (uint32_t)reader_left(r);
 	p.encoding = ret->encoding;
 	ret->fine = scan_program(&p, x->bytes);
 	return true;
@@ -317,14 +310,8 @@ static struct cfi_cie cie_at(struct cfi_index *x, size_t offset)
 
 /* ---- FDEs ---- */
 
-struct fde {
-	uint64_t start, end; /* vaddrs */
-	struct cfi_cie cie;
-	struct reader rest; /* behind the range */
-};
-
 /* ELF_ROW_NONE when it is no FDE, or one of code that the linker left out. */
-static enum elf_row parse_fde(struct cfi_index *x, struct entry *e, struct fde *ret)
+static enum elf_row parse_fde(struct cfi_index *x, struct entry *e, struct cfi_fde *ret)
 {
 	uint64_t pos, size;
 
@@ -346,13 +333,13 @@ static enum elf_row parse_fde(struct cfi_index *x, struct entry *e, struct fde *
 	return ELF_ROW_FINE;
 }
 
-static bool scan_fde(struct cfi_index *x, struct fde *fde)
+static bool scan_fde(struct cfi_index *x, struct cfi_fde *fde)
 {
 	struct program p = { .encoding = fde->cie.encoding, .aarch64 = x->aarch64 };
 	bool fine;
 
 	if (fde->cie.sized)
-		reader_bytes(&fde->rest, take_uleb(&fde->rest));
+		reader_bytes(&fde->rest, cfi_take_uleb(&fde->rest));
 	p.r = fde->rest;
 	fine = scan_program(&p, x->bytes) && fde->cie.fine;
 	if (p.changed) /* entries may overlap in a hostile file */
@@ -421,7 +408,7 @@ static bool find_fdes(struct cfi_index *x, found_vec *ret)
 {
 	size_t next = 0;
 	struct entry e;
-	struct fde fde;
+	struct cfi_fde fde;
 
 	while (ret->len < CFI_MAX_FDES && entry_at(x->bytes, x->size, next, &e)) {
 		next = entry_end(&e, x->bytes);
@@ -481,18 +468,25 @@ static bool find_entry(const struct cfi_index *x, uint64_t vaddr, struct entry *
 	return offset <= x->size && entry_at(x->bytes, x->size, (size_t)offset, ret);
 }
 
-enum elf_row cfi_index_row(struct cfi_index *x, uint64_t vaddr)
+enum elf_row cfi_index_find(struct cfi_index *x, uint64_t vaddr, struct cfi_fde *ret)
 {
 	enum elf_row row;
 	struct entry e;
-	struct fde fde;
 
 	if (!find_entry(x, vaddr, &e))
 		return ELF_ROW_NONE;
-	row = parse_fde(x, &e, &fde);
+	row = parse_fde(x, &e, ret);
 	if (row != ELF_ROW_FINE)
 		return row;
-	if (vaddr < fde.start || vaddr >= fde.end)
-		return ELF_ROW_NONE;
+	return vaddr < ret->start || vaddr >= ret->end ? ELF_ROW_NONE : ELF_ROW_FINE;
+}
+
+enum elf_row cfi_index_row(struct cfi_index *x, uint64_t vaddr)
+{
+	struct cfi_fde fde;
+	enum elf_row row = cfi_index_find(x, vaddr, &fde);
+
+	if (row != ELF_ROW_FINE)
+		return row;
 	return scan_fde(x, &fde) ? ELF_ROW_FINE : ELF_ROW_BAD;
 }

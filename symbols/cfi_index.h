@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "base/reader.h"
 #include "symbols/elf_cfi.h"
 
 #include <stdbool.h>
@@ -22,7 +23,27 @@ enum {
 	CFI_MAX_FDES = 4 << 20,     /* of a section without a usable table */
 	CFI_TABLE_ENTRY = 8,        /* two sdata4 */
 	CFI_KNOWN_CIES = 4,         /* power of two */
+	CFI_LEB_MAX = 10, /* bytes that libdw takes for a number; longer ones it would read on behind */
 };
+
+/* Numbers whose length all readers agree on. */
+static inline uint64_t cfi_take_uleb(struct reader *r)
+{
+	const uint8_t *from = r->pos;
+	uint64_t v = reader_uleb(r);
+
+	r->failed |= r->pos - from > CFI_LEB_MAX;
+	return v;
+}
+
+static inline int64_t cfi_take_sleb(struct reader *r)
+{
+	const uint8_t *from = r->pos;
+	int64_t v = reader_sleb(r);
+
+	r->failed |= r->pos - from > CFI_LEB_MAX;
+	return v;
+}
 
 /* A CIE that was looked at. */
 struct cfi_cie {
@@ -31,6 +52,18 @@ struct cfi_cie {
 	bool fine;        /* its instructions are */
 	bool sized;       /* its FDEs have augmentation data of a given size */
 	uint8_t encoding; /* of addresses in its FDEs (DW_EH_PE_*) */
+	bool signal;      /* its FDEs are signal frames */
+	uint8_t ra;       /* column of the return address */
+	uint64_t code_align;
+	int64_t data_align;
+	uint32_t program_at, program_size; /* its instructions; the bytes may move */
+};
+
+/* An FDE. */
+struct cfi_fde {
+	uint64_t start, end; /* vaddrs of its code */
+	struct cfi_cie cie;
+	struct reader rest; /* what is behind the range: augmentation data where those are sized, instructions */
 };
 
 /* A section in the form of .eh_frame, with a search table. Both are borrowed. */
@@ -70,3 +103,12 @@ uint8_t *cfi_table_build(struct cfi_index *x, bool moves);
  * of are masked off in any case (arch->ra_mask).
  */
 enum elf_row cfi_index_row(struct cfi_index *x, uint64_t vaddr);
+
+/* The FDE that covers vaddr; nothing in its instructions was looked at. */
+enum elf_row cfi_index_find(struct cfi_index *x, uint64_t vaddr, struct cfi_fde *ret);
+
+/*
+ * The row at vaddr if nothing is in the way of it but the few instructions that compilers use nearly everywhere; false
+ * leaves it to libdw. Reads no further than its entry and that one's CIE.
+ */
+bool cfi_index_plain(struct cfi_index *x, uint64_t vaddr, struct elf_plain_row *ret);

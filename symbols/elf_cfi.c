@@ -407,6 +407,12 @@ enum elf_row elf_file_row(struct elf_file *f, uint64_t vaddr, Dwarf_CFI **ret)
 	return row;
 }
 
+bool elf_file_plain_row(struct elf_file *f, uint64_t vaddr, struct elf_plain_row *ret)
+{
+	f->eh_frame.asked = true;
+	return elf_file_eh_frame(f) && cfi_index_plain(&f->eh_frame.index, vaddr, ret);
+}
+
 static void rest(struct elf_cfi *cfi)
 {
 	if (cfi->cfi && !cfi->asked) {

@@ -9,6 +9,24 @@ enum elf_row {
 	ELF_ROW_BAD,  /* some does, but libdw must not see it: out of all bounds, or malformed */
 };
 
+/*
+ * A row of the kind that nearly all are: CFA = register + offset, and what else it says is that registers are saved
+ * at an offset from that, or have no value. The others keep theirs. Registers are DWARF numbers.
+ */
+enum { ELF_PLAIN_REGS = 32 };
+struct elf_plain_row {
+	uint64_t start, end; /* vaddrs that it holds for */
+	bool signal;
+	uint8_t ra;          /* where the return address is */
+	uint8_t cfa_reg;
+	int64_t cfa_off;
+	uint64_t saved, undefined; /* a bit for each register */
+	int64_t at[ELF_PLAIN_REGS]; /* of those in `saved`: CFA + this is where */
+};
+
+/* False: there is none at vaddr, or it is not plain; elf_file_row tells. Not for aarch64. */
+bool elf_file_plain_row(struct elf_file *f, uint64_t vaddr, struct elf_plain_row *ret);
+
 /* Looks in .eh_frame, then in .debug_frame. ELF_ROW_FINE: *ret is what knows the row. */
 enum elf_row elf_file_row(struct elf_file *f, uint64_t vaddr, Dwarf_CFI **ret);
 

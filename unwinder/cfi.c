@@ -1,4 +1,4 @@
-/* From libdw's rows to our rules. */
+/* From rows to our rules: plain ones are read at once, all others by libdw. */
 #include "symbols/elf_cfi.h"
 #include "unwinder/unwinder_priv.h"
 
@@ -287,10 +287,47 @@ static struct rule rule_without_cfi(const struct arch *arch, struct elf_file *f,
 	return rule;
 }
 
+static uint64_t tracked_bits(const struct arch *arch)
+{
+	uint64_t ret = 0;
+
+	for (size_t i = 0; i < arch->num_tracked; i++)
+		ret |= 1ull << arch->tracked[i];
+	return ret;
+}
+
+/* False when a 16-byte rule cannot say it. */
+static bool rule_from_plain(const struct arch *arch, const struct elf_plain_row *row, struct rule *ret)
+{
+	struct rule rule = { .kind = RULE_CFA, .flags = row->signal ? RULE_SIGNAL : 0,
+			     .cfa_reg = row->cfa_reg, .cfa_off8 = (int16_t)(row->cfa_off / 8) };
+
+	if (row->ra != arch->ra || row->saved & ~tracked_bits(arch) || row->cfa_reg >= arch->num_regs)
+		return false;
+	if (row->undefined >> arch->ra & 1) {
+		*ret = (struct rule){ .kind = RULE_END };
+		return true;
+	}
+	if (!(row->saved >> arch->ra & 1) || row->cfa_off % 8 || rule.cfa_off8 != row->cfa_off / 8)
+		return false;
+	for (size_t i = 0; i < arch->num_tracked; i++) {
+		uint8_t reg = arch->tracked[i];
+		const struct rule_where at = { .how = HOW_AT_CFA, .value = row->at[reg] };
+
+		if (row->saved >> reg & 1 && !slot_from_where(&at, &rule.slot[i]))
+			return false;
+		if (row->undefined >> reg & 1)
+			rule.slot[i] = SLOT_UNDEFINED;
+	}
+	*ret = rule;
+	return true;
+}
+
 struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t vaddr,
 			  uint64_t *start, uint64_t *end, struct rule_ext *ext)
 {
 	struct rule rule = { .kind = RULE_BAD, .ext = REASON_BAD_CFI };
+	struct elf_plain_row plain;
 	Dwarf_Frame *frame = NULL;
 	Dwarf_CFI *cfi;
 	int column;
@@ -299,6 +336,11 @@ struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t 
 	*start = *end = 0;
 	if (!elf_file_is_64(f) || elf_file_machine(f) != arch->elf_machine)
 		return (struct rule){ .kind = RULE_FP };
+	if (elf_file_plain_row(f, vaddr, &plain) && rule_from_plain(arch, &plain, &rule)) {
+		*start = plain.start;
+		*end = plain.end;
+		return rule;
+	}
 	switch (elf_file_row(f, vaddr, &cfi)) {
 	case ELF_ROW_NONE:
 		return rule_without_cfi(arch, f, vaddr, start, end);

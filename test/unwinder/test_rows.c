@@ -245,7 +245,7 @@ static void compare(const struct frame *f, Dwarf_Frame *row, const struct rule *
 }
 
 static void check_row(struct elf_file *elf, Dwarf_Frame *row, bool signal, uint64_t vaddr,
-		      struct frame *f, struct totals *t)
+		      uint64_t row_end, struct frame *f, struct totals *t)
 {
 	struct rule_ext ext;
 	uint64_t start, end;
@@ -255,6 +255,7 @@ static void check_row(struct elf_file *elf, Dwarf_Frame *row, bool signal, uint6
 	size_t num;
 
 	t->rows++;
+	CHECK(end == row_end);
 	CHECK(vec_push(&t->seen, ((struct seen){ vaddr, end, rule })));
 	f->regs.pc = vaddr;
 	if (rule.kind == RULE_END) {
@@ -291,7 +292,7 @@ static void check_range(struct elf_file *elf, uint64_t from, uint64_t to, struct
 		}
 		if (dwarf_frame_info(row, &start, &end, &signal) >= 0 && vaddr >= start &&
 		    vaddr < end) {
-			check_row(elf, row, signal, vaddr, f, t);
+			check_row(elf, row, signal, vaddr, end, f, t);
 			vaddr = end;
 		} else {
 			vaddr++;
