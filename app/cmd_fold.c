@@ -59,10 +59,10 @@ static bool is_stream(const char *path)
 }
 
 /* All stacks where each sample is printed with its event; else those of several events do not mix. */
-static bool only_sample_formats(const struct outputs *o)
+static bool all_tell_event(const struct outputs *o)
 {
 	for (size_t i = 0; i < o->list.len; i++) {
-		if (!o->list.data[i].format || !o->list.data[i].format->needs_samples)
+		if (!o->list.data[i].format || !o->list.data[i].format->tells_event)
 			return false;
 	}
 	return true;
@@ -98,7 +98,7 @@ static int fold(struct fold_args *a, const char *path)
 	struct err err = { 0 };
 	int run;
 
-	if (only_sample_formats(&a->out) && !a->replay.events.len &&
+	if (all_tell_event(&a->out) && !a->replay.events.len &&
 	    !vec_push(&a->replay.events, "all")) {
 		err_oom(&err);
 		return command_failed(&err);

@@ -227,6 +227,8 @@ static int check_output(const struct outputs *o, struct output *out, struct err 
 		return err_set(err, EINVAL,
 			       "-o %s: its name does not tell a format; give one with -f",
 			       out->path);
+	if (out->format->binary && to_stdout && isatty(STDOUT_FILENO))
+		return err_set(err, EINVAL, "%s is not for a terminal: give it a name or a pipe", out->format->name);
 	return check_writable(out->path, err);
 }
 

@@ -180,5 +180,6 @@ const struct format format_perf_script = {
 	.extensions = extensions,
 	.needs_samples = true,
 	.needs_addresses = true,
+	.tells_event = true,
 	.write = write_perf_script,
 };

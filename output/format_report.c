@@ -330,26 +330,12 @@ static bool label_table(struct report *report)
 	return true;
 }
 
-/* "all processes: cycles at 99 Hz for 10.003 s"; nothing where the source did not say. */
 static void headline(struct report *report, const struct profile_stats *stats)
 {
-	struct strbuf *line = &report->cell;
 	const char *text;
 
-	strbuf_clear(line);
-	if (stats->targets)
-		escape_line(line, stats->targets, strlen(stats->targets), 300);
-	if (stats->event) {
-		strbuf_str(line, line->len ? ": " : "");
-		escape_line(line, stats->event, strlen(stats->event), 100);
-		if (stats->freq)
-			strbuf_printf(line, " at %u Hz", stats->freq);
-	}
-	if (stats->wall_s > 0) {
-		strbuf_str(line, line->len ? " for " : "");
-		text_seconds(line, stats->wall_s);
-		strbuf_str(line, " s");
-	}
+	strbuf_clear(&report->cell);
+	quality_title(stats, &report->cell);
 	text = cell_text(report);
 	text_wrap(&report->text, "", text, strlen(text), report->columns);
 }

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+enum { MAX_PLAIN = 65536 }; /* bytes of a name; longer ones are cut */
+
 int profile_new(struct profile **ret, struct err *err)
 {
 	_cleanup_(profile_freep) struct profile *profile = calloc(1, sizeof(*profile));
@@ -134,6 +136,25 @@ static const char *suffix(enum frame_kind kind)
 	return "";
 }
 
+/* What stands for a frame without a name. */
+static void unnamed_text(const struct profile_frame *frame, struct strbuf *ret)
+{
+	if (frame->module || frame->path)
+		module_text(frame->module ? frame->module : frame->path, ret);
+	else
+		strbuf_str(ret, "[unknown]");
+}
+
+void profile_frame_plain(const struct profile_frame *frame, struct strbuf *ret)
+{
+	if (frame->name && *frame->name)
+		escape_line(ret, frame->name, strlen(frame->name), MAX_PLAIN);
+	else if (frame->name)
+		strbuf_str(ret, "[unknown]");
+	else
+		unnamed_text(frame, ret);
+}
+
 void profile_frame_text(const struct profile_frame *frame, const struct profile_view *view,
 			struct strbuf *ret)
 {
@@ -141,10 +162,8 @@ void profile_frame_text(const struct profile_frame *frame, const struct profile_
 
 	if (frame->name)
 		escape_frame(ret, frame->name, strlen(frame->name));
-	else if (frame->module || frame->path)
-		module_text(frame->module ? frame->module : frame->path, ret);
 	else
-		strbuf_str(ret, "[unknown]");
+		unnamed_text(frame, ret);
 	if (!ret->failed && ret->len > start)
 		tame(ret->data + start, ret->len - start, frame->kind == FRAME_LABEL);
 	if (view->annotate)

@@ -101,3 +101,5 @@ bool profile_frame_shown(const struct profile_frame *frame, const struct profile
 struct strbuf;
 void profile_frame_text(const struct profile_frame *frame, const struct profile_view *view,
 			struct strbuf *ret);
+/* The same for formats with a syntax of their own to quote names: nothing is changed but what is unsafe to print. */
+void profile_frame_plain(const struct profile_frame *frame, struct strbuf *ret);

@@ -15,7 +15,7 @@
 enum { NEARLY_ALL_STACK_BYTES = 60000 };
 
 /* Longer than any sentence of ours. */
-enum { MAX_LINE = 400, MAX_WORD = 60 };
+enum { MAX_LINE = 400, MAX_WORD = 60, MAX_TARGETS = 300, MAX_EVENT = 100 };
 
 #define NUM_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -187,4 +187,37 @@ void quality_lines(const struct profile_stats *s, struct strbuf *ret)
 		escape_line(ret, s->notes[i], strlen(s->notes[i]), MAX_LINE);
 		strbuf_char(ret, '\n');
 	}
+}
+
+void quality_title(const struct profile_stats *s, struct strbuf *ret)
+{
+	if (s->targets)
+		escape_line(ret, s->targets, strlen(s->targets), MAX_TARGETS);
+	if (s->event) {
+		strbuf_str(ret, ret->len ? ": " : "");
+		escape_line(ret, s->event, strlen(s->event), MAX_EVENT);
+		if (s->freq)
+			strbuf_printf(ret, " at %u Hz", s->freq);
+	}
+	if (s->wall_s > 0) {
+		strbuf_str(ret, ret->len ? " for " : "");
+		text_seconds(ret, s->wall_s);
+		strbuf_str(ret, " s");
+	}
+}
+
+static double part_of(uint64_t part, uint64_t whole)
+{
+	return whole ? (double)part / (double)whole : 0;
+}
+
+const char *quality_grade(const struct profile_stats *s)
+{
+	double lost = part_of(s->lost, count_add(s->samples, s->lost));
+	double cut = part_of(count_add(s->truncated, s->broken), s->user_stacks);
+	double unread = part_of(s->unresolved_samples, s->samples);
+	double worst = lost > cut ? lost : cut;
+
+	worst = worst > unread ? worst : unread;
+	return worst <= 0.01 ? "good" : worst <= 0.05 ? "fair" : "poor";
 }

@@ -10,3 +10,11 @@ struct strbuf;
  * with what would bring it where something would. Nothing is said of what is zero, except for `lost`.
  */
 void quality_lines(const struct profile_stats *stats, struct strbuf *ret);
+
+/* "all processes: cpu-clock at 99 Hz for 10.003 s"; nothing of what the source did not say. */
+void quality_title(const struct profile_stats *stats, struct strbuf *ret);
+/*
+ * "good", "fair" or "poor": at most 1 or 5 % of the samples were lost, and as many stacks cut short, and as many samples
+ * went through files that could not be read.
+ */
+const char *quality_grade(const struct profile_stats *stats);

@@ -41,17 +41,21 @@ static bool describe(struct naming *naming, const struct profile_frame *frame)
 	strbuf_clear(&naming->text);
 	strbuf_clear(&naming->module);
 	strbuf_clear(&naming->all);
-	profile_frame_text(frame, naming->view, &naming->text);
-	if (naming->key == TREE_BY_FUNCTION && *module)
+	if (naming->key == TREE_FOR_PICTURE)
+		profile_frame_plain(frame, &naming->text);
+	else
+		profile_frame_text(frame, naming->view, &naming->text);
+	if (naming->key != TREE_BY_TEXT && *module)
 		escape_frame(&naming->module, module, strlen(module));
 	if (naming->text.failed || naming->module.failed)
 		return false;
 	strbuf_add(&naming->all, naming->text.data, naming->text.len);
-	if (naming->key == TREE_BY_FUNCTION) {
+	if (naming->key != TREE_BY_TEXT) {
 		strbuf_char(&naming->all, '\n');
 		strbuf_add(&naming->all, naming->module.data, naming->module.len);
 		strbuf_char(&naming->all, '\n');
-		strbuf_char(&naming->all, kind_letter(frame->kind));
+		strbuf_char(&naming->all, naming->key == TREE_FOR_PICTURE ? (char)('a' + (int)frame->kind)
+									  : kind_letter(frame->kind));
 	}
 	return !naming->all.failed;
 }
@@ -110,16 +114,32 @@ static uint32_t map_frame(void *data, uint32_t frame)
 }
 
 /* No sample may vanish: a stack of which the view left nothing stands as "[left out]". */
-static bool keep_the_rest(struct naming *naming, uint64_t total)
+static bool keep_the_rest(struct naming *naming, const struct stacks *from)
 {
 	static const struct profile_frame left_out = { .name = "[left out]", .kind = FRAME_LABEL };
-	uint64_t shown = stacks_total(naming->tree->stacks);
-	uint32_t id;
+	uint64_t total = stacks_total(from), shown = stacks_total(naming->tree->stacks);
+	uint32_t *became = naming->tree->became;
+	uint32_t id, node;
 
 	if (shown >= total)
 		return true;
 	id = name_frame(naming, &left_out);
-	return id && stacks_add(naming->tree->stacks, &id, 1, total - shown);
+	if (!id || !stacks_add_node(naming->tree->stacks, &id, 1, total - shown, &node))
+		return false;
+	for (size_t i = 1; became && i <= stacks_num_nodes(from); i++)
+		became[i] = became[i] ? became[i] : node;
+	return true;
+}
+
+static bool merge(struct naming *naming, const struct profile *profile, struct mapping *mapping)
+{
+	struct tree *tree = naming->tree;
+
+	if (naming->key != TREE_FOR_PICTURE)
+		return stacks_merge(tree->stacks, profile->stacks, map_frame, mapping);
+	tree->became = calloc(stacks_num_nodes(profile->stacks) + 1, sizeof(*tree->became));
+	return tree->became &&
+	       stacks_merge_nodes(tree->stacks, profile->stacks, map_frame, mapping, tree->became);
 }
 
 /* Counting sort by parent. */
@@ -161,8 +181,7 @@ int tree_init(struct tree *tree, const struct profile *profile, const struct pro
 	if (!ids)
 		return err_oom(err);
 	mapping = (struct mapping){ ids, profile->frames.len };
-	if (!stacks_merge(tree->stacks, profile->stacks, map_frame, &mapping) ||
-	    !keep_the_rest(&naming, stacks_total(profile->stacks)) || !link_kids(tree))
+	if (!merge(&naming, profile, &mapping) || !keep_the_rest(&naming, profile->stacks) || !link_kids(tree))
 		return err_oom(err);
 	return 0;
 }
@@ -174,6 +193,7 @@ void tree_deinit(struct tree *tree)
 	vec_deinit(&tree->frames);
 	free(tree->first);
 	free(tree->kids);
+	free(tree->became);
 }
 
 const struct tree_frame *tree_frame(const struct tree *tree, uint32_t node)

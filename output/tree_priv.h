@@ -23,6 +23,7 @@ struct tree_frame {
 enum tree_key {
 	TREE_BY_TEXT,     /* what prints the same is the same */
 	TREE_BY_FUNCTION, /* text, module, and whether it is a label, a mark or code */
+	TREE_FOR_PICTURE, /* profile_frame_plain, module, kind; `became` is kept */
 };
 
 struct tree {
@@ -31,6 +32,7 @@ struct tree {
 	struct intern *strings;
 	uint32_t *first; /* the children of node i are kids[first[i]] .. kids[first[i + 1] - 1] */
 	uint32_t *kids;
+	uint32_t *became; /* TREE_FOR_PICTURE: node of the profile -> node here; never 0 but for the root */
 };
 
 int tree_init(struct tree *tree, const struct profile *profile, const struct profile_view *view,

@@ -20,7 +20,7 @@ build='gcc:gcc meson:meson ninja:ninja-build pkg-config:pkg-config libc6-dev lib
 recorded='g++:g++ go:golang-go sqlite3:sqlite3 openssl:openssl javac:default-jdk-headless node:nodejs perf:linux-perf
 	python3:python3 objdump:binutils perl:perl strace:strace
 	runc:runc crun:crun debootstrap:debootstrap musl-gcc:musl-tools libssl-dev sshd:openssh-server ssh:openssh-client
-	busybox-static file:file'
+	busybox-static file:file chromium:chromium fonts-dejavu-core'
 
 is_there() {
 	case $1 in

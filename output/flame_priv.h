@@ -1,0 +1,39 @@
+/* What flame graphs have in common, wherever they are drawn. */
+#pragma once
+
+#include "output/tree_priv.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+
+/* In the order of KINDS in html/model.js. */
+enum flame_kind {
+	FLAME_LABEL,
+	FLAME_NATIVE,
+	FLAME_KERNEL,
+	FLAME_JIT,
+	FLAME_INLINED,
+	FLAME_RUNTIME, /* native code of a language's runtime */
+	FLAME_UNKNOWN,
+	FLAME_MARK,
+	FLAME_NUM_KINDS,
+};
+
+enum flame_kind flame_kind(const struct tree_frame *frame);
+
+/* Where each node stands: children side by side above their parent, by name, from left to right. */
+struct flame {
+	const struct tree *tree;
+	uint64_t *total;  /* by node: samples at or below it; [0] is all */
+	uint64_t *from;   /* samples left of it */
+	uint32_t *depth;  /* the root has 0 */
+	uint32_t *order;  /* nodes by depth, then from left to right; the root is first */
+	size_t num;       /* nodes with the root */
+	uint32_t max_depth; /* of nodes with at least `least` samples */
+};
+
+/* Nodes of fewer than `least` samples (they would not be seen) are left out of `order`. */
+int flame_init(struct flame *flame, const struct tree *tree, uint64_t least, struct err *err);
+void flame_deinit(struct flame *flame); /* zeroed is fine */

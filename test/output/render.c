@@ -1,0 +1,30 @@
+/*
+ * usage: render FIXTURE FORMAT > FILE
+ *
+ * A fixture (fixture.h) in any format, for tests that look at the file with other programs.
+ */
+#include "output/format.h"
+#include "test/output/fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(int argc, char **argv)
+{
+	const struct format *format = argc == 3 ? format_find(argv[2]) : NULL;
+	struct profile *profile;
+	size_t len;
+	char *text;
+
+	if (!format) {
+		fprintf(stderr, "usage: render FIXTURE FORMAT > FILE\n");
+		return 2;
+	}
+	profile = fixture_load(argv[1]);
+	text = fixture_render(profile, format, &(struct profile_view){ 0 }, &len);
+	if (fwrite(text, 1, len, stdout) != len || fflush(stdout))
+		return 1;
+	free(text);
+	profile_free(profile);
+	return 0;
+}
