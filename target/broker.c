@@ -182,8 +182,12 @@ static int wait_packet(struct broker *b, uint64_t deadline)
 			return n < 0 ? -errno : -ETIMEDOUT;
 		if (fds[0].revents)
 			return 0;
-		if (broker_receive(b->control, &told, sizeof(told), &fd) != (int)sizeof(told))
-			return -EPIPE;
+		if (broker_receive(b->control, &told, sizeof(told), &fd) != (int)sizeof(told)) {
+			/* Who waits has died; who opens serves on. */
+			closep(&b->control);
+			b->control = -1;
+			continue;
+		}
 		closep(&fd);
 		b->replaced++;
 		return -EAGAIN;

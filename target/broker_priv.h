@@ -21,6 +21,9 @@ enum broker_op {
 	BROKER_NAMESPACE,  /* text: which */
 	BROKER_TOUCH,      /* text: the address, hexadecimal; a number, see door_touch */
 	BROKER_POPULATED,  /* of the cgroup whose directory comes along */
+	BROKER_DIAGNOSTICS,   /* a connected socket: see target/diagnostics.h, as the next two */
+	BROKER_SESSION_BEGAN, /* text: its number, hexadecimal; its stream comes along */
+	BROKER_SESSION_ENDED, /* text: its number */
 	BROKER_OUT_OPEN,   /* text: the name; value of the answer: its handle */
 	BROKER_OUT_COMMIT, /* value: the handle */
 	BROKER_OUT_ABORT,

@@ -1,6 +1,7 @@
 #include "target/broker_serve.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
@@ -13,6 +14,7 @@
 #include "base/outfile.h"
 #include "base/vec.h"
 #include "target/broker_priv.h"
+#include "target/diagnostics.h"
 #include "target/door_priv.h"
 
 enum { MAX_FILES = 64 }; /* being written at a time */
@@ -23,6 +25,7 @@ struct server {
 	size_t num_outputs;
 	pid_t program;
 	VEC(struct outfile *) files; /* by handle; NULL: done with */
+	struct diagnostics_sessions sessions; /* that the program has opened in targets */
 };
 
 static void keep(cap_t caps, cap_value_t cap, cap_t had)
@@ -38,7 +41,9 @@ static void keep(cap_t caps, cap_value_t cap, cap_t had)
 void broker_limit_capabilities(void)
 {
 	/* Opening /proc/PID/map_files and memory, kernel symbols, private directories. */
-	static const cap_value_t needed[] = { CAP_SYS_PTRACE, CAP_SYSLOG, CAP_DAC_READ_SEARCH };
+	static const cap_value_t needed[] = { CAP_SYS_PTRACE, CAP_SYSLOG, CAP_DAC_READ_SEARCH,
+					      /* to ask a runtime as its own user, where that is needed */
+					      CAP_SETUID, CAP_SETGID };
 	cap_t had = cap_get_proc(), caps = cap_init();
 	cap_flag_value_t ptrace;
 
@@ -116,6 +121,8 @@ static int answer_descriptor(struct server *s, const struct broker_ask *ask, str
 		fd = door_open_cgroup(s->door, ask->want, ask->text, &ret->err);
 	else if (ask->op == BROKER_CGROUP_DIR)
 		fd = door_open_cgroup_dir(s->door, ask->text, &ret->err);
+	else if (ask->op == BROKER_DIAGNOSTICS)
+		fd = door_open_diagnostics(s->door, ask->pid, &ret->err);
 	ret->result = fd < 0 ? fd : 0;
 	return fd;
 }
@@ -179,6 +186,11 @@ static void answer_out_end(struct server *s, const struct broker_ask *ask, struc
 		s->files.len--;
 }
 
+static int dup_cloexec(int fd)
+{
+	return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
 /* The descriptor to send along, or -1; *ours: it is not to be closed. */
 static int answer(struct server *s, struct broker_ask *ask, int with, struct broker_answer *ret, bool *ours)
 {
@@ -195,6 +207,7 @@ static int answer(struct server *s, struct broker_ask *ask, int with, struct bro
 	case BROKER_LOGS:
 	case BROKER_CGROUP:
 	case BROKER_CGROUP_DIR:
+	case BROKER_DIAGNOSTICS:
 		return answer_descriptor(s, ask, ret);
 	case BROKER_TRACEPOINT:
 		answer_tracepoint(s, ask, ret);
@@ -208,6 +221,12 @@ static int answer(struct server *s, struct broker_ask *ask, int with, struct bro
 		return -1;
 	case BROKER_POPULATED:
 		ret->value = door_cgroup_populated(s->door, with);
+		return -1;
+	case BROKER_SESSION_BEGAN:
+		diagnostics_began(&s->sessions, ask->pid, strtoull(ask->text, NULL, 16), dup_cloexec(with));
+		return -1;
+	case BROKER_SESSION_ENDED:
+		diagnostics_ended(&s->sessions, ask->pid, strtoull(ask->text, NULL, 16));
 		return -1;
 	case BROKER_OUT_OPEN:
 		*ours = true;
@@ -255,6 +274,8 @@ void broker_serve(int sock, const char *const *outputs, size_t num_outputs)
 		if (n < 0)
 			break;
 	}
+	/* The program has ended; if it did so without a last word, what it began in targets is still there. */
+	diagnostics_end_all(&s.sessions, s.door);
 	for (size_t i = 0; i < s.files.len; i++)
 		outfile_abort(s.files.data[i]);
 	vec_deinit(&s.files);

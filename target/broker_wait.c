@@ -21,6 +21,7 @@
 
 enum {
 	MAX_REPLACED = 100, /* of those that open; parsers may be killed as often as somebody likes */
+	OPENER_END_MS = 3000, /* for it to end what the program began in targets */
 	END_TRIES = 200,    /* milliseconds in which a killed parser must be gone; else it waits for a dead file server */
 };
 
@@ -87,6 +88,8 @@ static void fork_opener(struct waiter *w)
 	pid_t pid = fork_child();
 
 	if (!pid) {
+		/* Should the one that waits die, this one serves on, and ends with the program. */
+		prctl(PR_SET_PDEATHSIG, 0);
 		close(w->opts->control);
 		broker_serve(w->opts->sock, w->opts->outputs, w->opts->num_outputs);
 		_exit(0);
@@ -273,6 +276,22 @@ static void wait_and_obey(struct waiter *w)
 	}
 }
 
+/* It sees that the program has ended, ends what that has begun in targets (target/diagnostics.h), and itself. */
+static void end_opener(struct waiter *w)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+
+	close(w->opts->sock); /* the last one but its own */
+	for (int i = 0; w->pid[OPENER] > 0 && i < OPENER_END_MS; i++) {
+		if (reap(w, OPENER, WNOHANG))
+			return;
+		nanosleep(&ms, NULL);
+	}
+	if (w->pid[OPENER] > 0)
+		kill(w->pid[OPENER], SIGKILL);
+	reap(w, OPENER, 0); /* what it cost is part of what the program cost */
+}
+
 _Noreturn void broker_wait_for_end(const struct broker_wait *opts)
 {
 	struct waiter w = { .opts = opts };
@@ -282,11 +301,9 @@ _Noreturn void broker_wait_for_end(const struct broker_wait *opts)
 	fork_opener(&w);
 	if (w.pid[OPENER] > 0)
 		wait_and_obey(&w);
-	for (int role = 0; role < NUM_ROLES; role++) {
-		if (w.pid[role] > 0)
-			kill(w.pid[role], SIGKILL);
-	}
-	reap(&w, OPENER, 0); /* what it cost is part of what the program cost */
+	if (w.pid[PARSER] > 0)
+		kill(w.pid[PARSER], SIGKILL);
+	end_opener(&w);
 	end_parser(&w);
 	_exit(0);
 }
