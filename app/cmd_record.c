@@ -18,6 +18,7 @@
 #include "target/containers.h"
 #include "target/door.h"
 #include "target/jail.h"
+#include "target/memory.h"
 #include "target/proc_text.h"
 #include "target/users.h"
 
@@ -199,6 +200,7 @@ static const struct opt record_opts[] = {
 struct recording {
 	struct record_args args;
 	struct door *door;
+	struct memory *memory; /* of the processes */
 	struct events events;
 	struct launch launch;
 	struct containers *containers; /* NULL where they are not asked for */
@@ -222,6 +224,7 @@ static void recording_close(struct recording *r)
 	containers_free(r->containers);
 	launch_deinit(&r->launch);
 	events_close(&r->events);
+	memory_free(r->memory);
 	door_free(r->door);
 	vec_deinit(&r->args.pids);
 	vec_deinit(&r->args.tids);
@@ -355,6 +358,8 @@ static int start_broker(struct recording *r, struct err *err)
 	if (!ret)
 		ret = broker_start(names, num, &r->door, err);
 	if (!ret)
+		ret = memory_new(r->door, &r->memory, err);
+	if (!ret)
 		r->args.out.opener = broker_opener(r->door);
 	return ret;
 }
@@ -450,6 +455,7 @@ static int open_recording(struct recording *r, struct err *err)
 		return ret;
 	outputs_session(&a->out, &session);
 	session.door = r->door;
+	session.memory = r->memory;
 	session.regs_mask = collect.user_regs;
 	session.keep_build_ids = outputs_want_saving(&a->out);
 	if (collector_info(r->collector)->filtered) {

@@ -12,6 +12,7 @@
 #include "symbols/file.h"
 #include "symbols/recorded_kernel.h"
 #include "symbols/symbols.h"
+#include "target/memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -85,6 +86,8 @@ static void space_gone(void *data, struct addrspace *space)
 			end_live(s, live);
 		live_free(s, live);
 	}
+	if (s->opts.memory)
+		memory_forget(s->opts.memory, space->id);
 	symbols_space_gone(s->symbols, space);
 	unwinder_space_gone(s->unwinder, space);
 }
@@ -258,6 +261,7 @@ static int open_parts(struct session *s, struct err *err)
 	struct symbols_opts symbols = { .door = s->opts.door, .strings = s->strings };
 	struct unwind_opts unwind = { .arch = s->opts.arch ? s->opts.arch : arch_host(),
 				      .method = s->opts.method,
+				      .memory = session_memory_reader(s),
 				      .max_frames = MAX_USER_FRAMES };
 	struct naming_opts naming;
 	struct symbol_source perfmaps;

@@ -154,6 +154,7 @@ struct session {
 	uint32_t frames[MAX_USER_FRAMES + MAX_KERNEL_FRAMES + MAX_LABELS];
 	struct profile_stats stats;
 	uint64_t broken_by[REASON_NUM];
+	uint64_t sample_ns;          /* time of the newest sample */
 	uint64_t num_denied;         /* processes that were sampled and may not be looked into */
 	bool failed;                 /* out of memory: the profile is not whole */
 	bool closing;                /* session_free: nobody will ask for a profile any more */
@@ -175,6 +176,13 @@ struct profile_frame session_space_frame(struct session *s, struct addrspace *sp
 
 bool session_is_wanted(struct session *s, struct addrspace *space, const struct record *rec);
 void session_sample(struct session *s, const struct record *rec, size_t event);
+
+/* session_memory.c */
+
+struct memory_reader session_memory_reader(struct session *s); /* read is NULL where there is none */
+/* Has pages at `addr` touched, see memory_touch: whether there were any. */
+bool session_touch(struct session *s, const struct addrspace *space, uint64_t addr);
+uint64_t session_memory_blocked(const struct session *s); /* processes whose memory is left alone */
 
 /* session_build_ids.c: the file is about to leave the table */
 

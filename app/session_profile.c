@@ -299,6 +299,8 @@ static void fill_counts(struct session *s, struct profile_stats *stats)
 		stats->refused_by[num].name = door_refusal_name(i);
 		stats->refused_by[num++].count = refused[i];
 	}
+	if (session_memory_blocked(s))
+		stats->refused_by[num++] = (struct profile_count){ "blocked", session_memory_blocked(s) };
 }
 
 /*

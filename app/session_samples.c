@@ -103,13 +103,13 @@ static bool ended_in_hole(struct session *s, struct live *live, const struct rec
 	struct regs regs;
 	uint64_t end;
 
-	if (s->opts.offline || !s->opts.door || sample->stack_bytes == sample->stack_size)
+	if (!s->opts.memory || sample->stack_bytes == sample->stack_size)
 		return false;
 	arch_regs_from_perf(arch, s->regs_mask, sample->regs, num_regs, &regs);
 	end = regs.v[arch->sp] + sample->stack_bytes;
 	if (live->num_touched < MAX_TOUCHED && live->hole != end) {
 		live->num_touched++;
-		if (door_touch(s->opts.door, live->space->pid, end) > 0)
+		if (session_touch(s, live->space, end))
 			live->hole = end;
 	}
 	return live->hole == end;
@@ -248,6 +248,7 @@ void session_sample(struct session *s, const struct record *rec, size_t event)
 {
 	uint64_t start;
 
+	s->sample_ns = rec->time_ns;
 	if (s->stats.samples % TIMED_SAMPLES) {
 		take_sample(s, rec, event);
 		return;

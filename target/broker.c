@@ -303,10 +303,10 @@ enum door_refusal broker_open(struct broker *b, enum broker_op op, pid_t pid, co
 	return take_file(&answer, fd, ret, err);
 }
 
-int broker_open_text(struct broker *b, enum broker_op op, pid_t pid, uint32_t text, const char *name,
-		     struct err *err)
+static int open_descriptor(struct broker *b, const struct broker_ask *request, const char *name, uint64_t *ret,
+			   struct err *err)
 {
-	struct broker_ask ask = { .op = op, .pid = pid, .want = text };
+	struct broker_ask ask = *request;
 	struct broker_answer answer;
 	int fd, r;
 
@@ -318,7 +318,24 @@ int broker_open_text(struct broker *b, enum broker_op op, pid_t pid, uint32_t te
 		take_err(&answer, err);
 		return answer.result;
 	}
+	*ret = answer.value;
 	return fd >= 0 ? fd : err_set(err, EMFILE, "the descriptor did not arrive: too many open files?");
+}
+
+int broker_open_text(struct broker *b, enum broker_op op, pid_t pid, uint32_t text, const char *name,
+		     struct err *err)
+{
+	const struct broker_ask ask = { .op = op, .pid = pid, .want = text };
+	uint64_t value;
+
+	return open_descriptor(b, &ask, name, &value, err);
+}
+
+int broker_open_memory(struct broker *b, pid_t pid, uint64_t *ret_start_ns, struct err *err)
+{
+	const struct broker_ask ask = { .op = BROKER_MEMORY, .pid = pid };
+
+	return open_descriptor(b, &ask, "", ret_start_ns, err);
 }
 
 int broker_number(struct broker *b, enum broker_op op, pid_t pid, const char *text, int with, uint64_t *ret,

@@ -19,7 +19,7 @@ enum broker_op {
 	BROKER_CGROUP_DIR, /* the same by the directory's own name */
 	BROKER_TRACEPOINT, /* text: "SUBSYS:NAME"; a number, as the next two */
 	BROKER_NAMESPACE,  /* text: which */
-	BROKER_TOUCH,      /* text: the address, hexadecimal; a number, see door_touch */
+	BROKER_MEMORY,     /* a descriptor of /proc/PID/mem, and a number: when the process started */
 	BROKER_POPULATED,  /* of the cgroup whose directory comes along */
 	BROKER_DIAGNOSTICS,   /* a connected socket: see target/diagnostics.h, as the next two */
 	BROKER_SESSION_BEGAN, /* text: its number, hexadecimal; its stream comes along */
@@ -64,6 +64,7 @@ enum door_refusal broker_open(struct broker *b, enum broker_op op, pid_t pid, co
 			      enum door_want want, struct door_file *ret, struct err *err);
 int broker_open_text(struct broker *b, enum broker_op op, pid_t pid, uint32_t text, const char *name,
 		     struct err *err);
+int broker_open_memory(struct broker *b, pid_t pid, uint64_t *ret_start_ns, struct err *err);
 /* `with`: a descriptor that goes along, or -1. */
 int broker_number(struct broker *b, enum broker_op op, pid_t pid, const char *text, int with, uint64_t *ret,
 		  struct err *err);

@@ -123,6 +123,8 @@ static int answer_descriptor(struct server *s, const struct broker_ask *ask, str
 		fd = door_open_cgroup_dir(s->door, ask->text, &ret->err);
 	else if (ask->op == BROKER_DIAGNOSTICS)
 		fd = door_open_diagnostics(s->door, ask->pid, &ret->err);
+	else if (ask->op == BROKER_MEMORY)
+		fd = door_open_memory(s->door, ask->pid, &ret->value, &ret->err);
 	ret->result = fd < 0 ? fd : 0;
 	return fd;
 }
@@ -208,16 +210,13 @@ static int answer(struct server *s, struct broker_ask *ask, int with, struct bro
 	case BROKER_CGROUP:
 	case BROKER_CGROUP_DIR:
 	case BROKER_DIAGNOSTICS:
+	case BROKER_MEMORY:
 		return answer_descriptor(s, ask, ret);
 	case BROKER_TRACEPOINT:
 		answer_tracepoint(s, ask, ret);
 		return -1;
 	case BROKER_NAMESPACE:
 		ret->result = door_namespace(s->door, ask->pid, ask->text, &ret->value);
-		return -1;
-	case BROKER_TOUCH:
-		ret->result = door_touch(s->door, ask->pid, strtoull(ask->text, NULL, 16));
-		ret->value = ret->result < 0 ? 0 : (uint64_t)ret->result;
 		return -1;
 	case BROKER_POPULATED:
 		ret->value = door_cgroup_populated(s->door, with);

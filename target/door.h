@@ -139,12 +139,11 @@ int door_each_task(struct door *door, pid_t pid, int (*each)(void *data, pid_t i
 		   struct err *err);
 
 /*
- * Reads a byte of each of the DOOR_TOUCH_PAGES pages from `addr` (of the process, on a page boundary) on, up to the first that
- * is not mapped, and forgets them. The kernel then has these pages at hand: it copies a stack only up to the first page
- * that was never touched, as there are in large arrays. How many pages there were, or -errno.
+ * /proc/PID/mem for reading, for target/memory.h alone: a descriptor, or -errno. It belongs to the program that
+ * runs there now, and reads nothing once that has ended. *ret_start_ns: when the process started, CLOCK_BOOTTIME
+ * rounded down to a clock tick; with the pid that names one process.
  */
-enum { DOOR_TOUCH_PAGES = 16 };
-int door_touch(struct door *door, pid_t pid, uint64_t addr);
+int door_open_memory(struct door *door, pid_t pid, uint64_t *ret_start_ns, struct err *err);
 
 /* Reads a file descriptor the door gave: all of `size` at `offset`, or -EIO / -errno. Never maps it. */
 int door_pread(int fd, void *buf, size_t size, uint64_t offset);

@@ -245,23 +245,12 @@ static int read_root_uid(const struct door *door, int process, uid_t *ret)
 
 static int read_start(int process, int64_t *ret_ns)
 {
-	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
-	const uint64_t hz = (uint64_t)sysconf(_SC_CLK_TCK);
-	uint64_t ticks;
-	int r;
+	uint64_t start;
+	int r = door_start_time(process, &start);
 
-	r = door_read_at(process, "stat", 65536, &text, NULL);
-	if (r < 0)
-		return r;
-	r = proc_stat_start_time(text.data, text.len, &ticks);
-	if (r < 0)
-		return r;
-	if (!hz || ticks / hz > INT64_MAX / NSEC_PER_SEC / 4)
-		return -EBADMSG;
-	/* Ticks since boot on CLOCK_BOOTTIME (fs/proc/array.c do_task_stat). */
-	*ret_ns = (int64_t)(ticks / hz * NSEC_PER_SEC + ticks % hz * NSEC_PER_SEC / hz) +
-		  (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME));
-	return 0;
+	if (!r)
+		*ret_ns = (int64_t)(start + clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME));
+	return r;
 }
 
 static int read_status(int process, struct proc_status *ret)

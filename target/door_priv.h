@@ -30,6 +30,9 @@ int door_open_tasks(struct door *door, pid_t pid, struct err *err);
 /* One of the directories of door_each_container_log; -ENOENT where there is none. */
 int door_open_logs(struct door *door, unsigned int which);
 
+/* When the process (a descriptor of /proc/PID) started: nanoseconds of CLOCK_BOOTTIME, in clock ticks. 0 or -errno. */
+int door_start_time(int process, uint64_t *ret_ns);
+
 /* Reads fd to its end or to `cap` bytes, see door_read_proc. 0 or -errno. */
 int door_read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut);
 

@@ -17,10 +17,19 @@ struct mapping;
 
 /* Memory of the target that is not in the sample. */
 enum memory_answer { MEMORY_OK, MEMORY_NOT_NOW, MEMORY_NEVER };
+struct memory_part {
+	uint64_t addr;
+	void *buf;
+	size_t len;
+	size_t got;                /* out: how much of it was read; with MEMORY_OK, len */
+	enum memory_answer answer; /* out */
+};
 struct memory_reader {
 	enum memory_answer (*read)(void *data, const struct addrspace *space, uint64_t addr, void *buf,
 				   size_t len);
 	void *data;
+	/* Many at once, for the price of one. May be NULL: ask for one after the other. */
+	void (*read_parts)(void *data, const struct addrspace *space, struct memory_part *parts, size_t num);
 };
 
 struct give_query {

@@ -199,29 +199,6 @@ static void test_death(struct door *door)
 	CHECK(broker_replaced(door) > 15);
 }
 
-/* Pages that were never touched are there afterwards, guard pages and holes end it. */
-static void test_touch(struct door *door)
-{
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	uint8_t *at = mmap(NULL, 64 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	uint64_t addr = (uintptr_t)at;
-	unsigned char in[64];
-
-	CHECK(at != MAP_FAILED);
-	(void)madvise(at, 64 * page, MADV_NOHUGEPAGE);
-	CHECK(!mprotect(at + 3 * page, page, PROT_NONE));
-	CHECK(!mincore(at, 64 * page, in) && !(in[0] & 1) && !(in[2] & 1) && !(in[40] & 1));
-	CHECK(door_touch(door, getpid(), addr) == 3);
-	CHECK(door_touch(door, getpid(), addr + 3 * page) == 0);
-	CHECK(door_touch(door, getpid(), addr + 40 * page) == DOOR_TOUCH_PAGES);
-	CHECK(!mincore(at, 64 * page, in) && in[0] & 1 && in[2] & 1 && in[40] & 1 && in[55] & 1);
-	CHECK(!(in[3] & 1) && !(in[4] & 1) && !(in[39] & 1) && !(in[56] & 1));
-	CHECK(door_touch(door, getpid(), addr + 8) == -EINVAL);
-	CHECK(door_touch(door, getpid(), UINT64_MAX - page + 1) == -EINVAL);
-	CHECK(door_touch(door, 4500000, addr) == -ESRCH);
-	munmap(at, 64 * page);
-}
-
 int main(void)
 {
 	char dir[] = "/var/tmp/ringfold-test-XXXXXX", allowed[64], other[64];
@@ -240,8 +217,6 @@ int main(void)
 	test_same_answers(door, plain);
 	test_mapping(door);
 	test_outputs(door, allowed, other);
-	test_touch(plain);
-	test_touch(door);
 	test_hang(door);
 	test_death(door);
 	opener = find_opener();
