@@ -1,0 +1,167 @@
+#include "runtimes/dotnet_ipc.h"
+
+#include <string.h>
+
+#include "base/reader.h"
+
+static const char magic[14] = "DOTNET_IPC_V1";
+
+enum {
+	SET_EVENT_PIPE = 2,
+	SET_PROCESS = 4,
+	SET_SERVER = 0xff,
+	COMMAND_STOP = 1,
+	COMMAND_ENABLE_PERF_MAP = 5,
+	COMMAND_DISABLE_PERF_MAP = 6,
+	REPLY_OK = 0,
+	REPLY_ERROR = 0xff,
+	PERF_MAP_ONLY = 3, /* no jitdump */
+	FORMAT_NETTRACE = 1,
+	BUFFER_MB = 256, /* at most; it is not taken before it is needed, and what does not fit is lost */
+	/*
+	 * Keywords of the runtime's providers (ClrEtwAll.man): Loader 8 (modules), Jit 0x10, NGen 0x20 (precompiled).
+	 */
+	LIVE_KEYWORDS = 0x8 | 0x10,
+	RUNDOWN_KEYWORDS = 0x8 | 0x10 | 0x20,
+	LEVEL_INFORMATIONAL = 4, /* that MethodLoadVerbose has; 5 would add what led to it */
+};
+
+struct message {
+	uint8_t *bytes;
+	size_t size;
+};
+
+static void put(struct message *m, const void *bytes, size_t size)
+{
+	if (size > DOTNET_IPC_MAX_REQUEST - m->size)
+		size = DOTNET_IPC_MAX_REQUEST - m->size;
+	memcpy(m->bytes + m->size, bytes, size);
+	m->size += size;
+}
+
+static void put_u8(struct message *m, uint8_t value)
+{
+	put(m, &value, sizeof(value));
+}
+
+static void put_u32(struct message *m, uint32_t value)
+{
+	put(m, &value, sizeof(value));
+}
+
+static void put_u64(struct message *m, uint64_t value)
+{
+	put(m, &value, sizeof(value));
+}
+
+/* A count of UTF-16 units with the NUL, and these. */
+static void put_text(struct message *m, const char *ascii)
+{
+	size_t len = strlen(ascii) + 1;
+
+	put_u32(m, (uint32_t)len);
+	for (size_t i = 0; i < len; i++) {
+		put_u8(m, (uint8_t)ascii[i]);
+		put_u8(m, 0);
+	}
+}
+
+static struct message begin(uint8_t *bytes, uint8_t set, uint8_t command)
+{
+	struct message m = { .bytes = bytes };
+
+	put(&m, magic, sizeof(magic));
+	put(&m, "\0\0", 2); /* the size, see end() */
+	put_u8(&m, set);
+	put_u8(&m, command);
+	put(&m, "\0\0", 2);
+	return m;
+}
+
+static size_t end(const struct message *m)
+{
+	uint16_t size = (uint16_t)m->size;
+
+	memcpy(m->bytes + sizeof(magic), &size, sizeof(size));
+	return m->size;
+}
+
+size_t dotnet_ipc_collect(enum dotnet_collect version, enum dotnet_session_kind kind,
+			  uint8_t ret[DOTNET_IPC_MAX_REQUEST])
+{
+	static const uint8_t commands[DOTNET_NUM_COLLECTS] = {
+		[DOTNET_COLLECT_4] = 5, [DOTNET_COLLECT_2] = 3, [DOTNET_COLLECT_1] = 2
+	};
+	struct message m = begin(ret, SET_EVENT_PIPE, commands[version]);
+
+	put_u32(&m, BUFFER_MB);
+	put_u32(&m, FORMAT_NETTRACE);
+	if (version == DOTNET_COLLECT_4) {
+		put_u64(&m, kind == DOTNET_RUNDOWN ? RUNDOWN_KEYWORDS : 0);
+		put_u8(&m, 0); /* no stacks with the events */
+	} else if (version == DOTNET_COLLECT_2) {
+		put_u8(&m, kind == DOTNET_RUNDOWN);
+	}
+	put_u32(&m, 1); /* providers: one is the least */
+	if (kind == DOTNET_LIVE) {
+		put_u64(&m, LIVE_KEYWORDS);
+		put_u32(&m, LEVEL_INFORMATIONAL);
+		put_text(&m, "Microsoft-Windows-DotNETRuntime");
+	} else {
+		/* Enables nothing, and does not make the runtime start managed code for event sources. */
+		put_u64(&m, 0);
+		put_u32(&m, 0);
+		put_text(&m, "Microsoft-Windows-DotNETRuntimeRundown");
+	}
+	put_u32(&m, 0); /* no arguments */
+	return end(&m);
+}
+
+size_t dotnet_ipc_stop(uint64_t session, uint8_t ret[DOTNET_IPC_MAX_REQUEST])
+{
+	struct message m = begin(ret, SET_EVENT_PIPE, COMMAND_STOP);
+
+	put_u64(&m, session);
+	return end(&m);
+}
+
+size_t dotnet_ipc_perf_map(bool on, uint8_t ret[DOTNET_IPC_MAX_REQUEST])
+{
+	struct message m = begin(ret, SET_PROCESS, on ? COMMAND_ENABLE_PERF_MAP : COMMAND_DISABLE_PERF_MAP);
+
+	if (on)
+		put_u32(&m, PERF_MAP_ONLY);
+	return end(&m);
+}
+
+struct dotnet_reply dotnet_ipc_reply(const void *bytes, size_t size)
+{
+	struct reader r = reader_init(bytes, size);
+	struct dotnet_reply reply = { .kind = DOTNET_REPLY_MORE };
+	const struct dotnet_reply bad = { .kind = DOTNET_REPLY_BAD };
+	size_t whole;
+	uint8_t set, kind;
+
+	if (memcmp(r.pos, magic, size < sizeof(magic) ? size : sizeof(magic)) != 0)
+		return bad;
+	if (size < DOTNET_IPC_HEADER)
+		return reply;
+	reader_bytes(&r, sizeof(magic));
+	whole = reader_u16(&r);
+	set = reader_u8(&r);
+	kind = reader_u8(&r);
+	reader_u16(&r);
+	if (whole < DOTNET_IPC_HEADER || whole > DOTNET_IPC_MAX_REPLY || set != SET_SERVER ||
+	    (kind != REPLY_OK && kind != REPLY_ERROR))
+		return bad;
+	if (size < whole)
+		return reply;
+	reply.bytes = whole;
+	reply.kind = kind == REPLY_OK ? DOTNET_REPLY_OK : DOTNET_REPLY_ERROR;
+	if (kind == REPLY_ERROR) {
+		reply.code = whole >= DOTNET_IPC_HEADER + 4 ? reader_u32(&r) : 0;
+		return reply;
+	}
+	reply.session = whole >= DOTNET_IPC_HEADER + 8 ? reader_u64(&r) : 0;
+	return reply;
+}
