@@ -367,7 +367,10 @@ static int start_broker(struct recording *r, struct err *err)
 static int enter_jail(struct recording *r, struct err *err)
 {
 	struct err why = { 0 };
-	int ret = jail_enter(r->launch.pid, &why);
+	int ret;
+
+	broker_seal(r->door);
+	ret = jail_enter(r->launch.pid, &why);
 
 	if (!ret)
 		return 0;

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/outfile.h"
 #include "base/worker.h"
+#include "target/broker_events.h"
 #include "target/broker_priv.h"
 #include "target/broker_wait.h"
 #include "target/door_priv.h"
@@ -29,6 +30,7 @@ struct broker {
 	unsigned int replaced;
 	bool broken; /* nobody answers any more */
 	struct outfile_opener opener;
+	struct broker_events *events; /* shared with the broker; NULL once sealed */
 };
 
 int broker_start(const char *const *outputs, size_t num_outputs, struct door **ret, struct err *err)
@@ -42,10 +44,12 @@ int broker_start_with_parser(const char *const *outputs, size_t num_outputs, voi
 	int sock[2], control[2];
 	struct door *door = calloc(1, sizeof(*door));
 	struct broker *b = calloc(1, sizeof(*b));
+	struct broker_events *events = broker_events_new();
 
-	if (!door || !b) {
+	if (!door || !b || !events) {
 		free(door);
 		free(b);
+		broker_events_free(events);
 		return err_oom(err);
 	}
 	door->proc_fd = door->root_fd = -1;
@@ -53,12 +57,14 @@ int broker_start_with_parser(const char *const *outputs, size_t num_outputs, voi
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0) {
 		free(door);
 		free(b);
+		broker_events_free(events);
 		return err_set(err, errno, "socketpair: %s", strerror(errno));
 	}
-	*b = (struct broker){ .sock = sock[0], .control = control[0] };
+	*b = (struct broker){ .sock = sock[0], .control = control[0], .events = events };
 	b->pid = fork();
 	if (!b->pid) {
-		const struct broker_wait waiting = { sock[1], control[1], outputs, num_outputs, parser };
+		const struct broker_wait waiting = { sock[1], control[1], outputs, num_outputs, parser,
+						     events };
 
 		broker_wait_for_end(&waiting);
 	}
@@ -73,10 +79,19 @@ int broker_start_with_parser(const char *const *outputs, size_t num_outputs, voi
 	return 0;
 }
 
+void broker_seal(struct door *door)
+{
+	if (!door->broker)
+		return;
+	broker_events_free(door->broker->events);
+	door->broker->events = NULL;
+}
+
 void broker_free(struct broker *b)
 {
 	if (!b)
 		return;
+	broker_events_free(b->events);
 	close(b->sock);
 	close(b->control); /* who waits sees it and ends */
 	if (b->pid > 0) {
@@ -361,6 +376,33 @@ int broker_tracepoint(struct broker *b, const char *subsys, const char *name, ui
 	if ((size_t)snprintf(text, sizeof(text), "%s:%s", subsys, name) >= sizeof(text))
 		return err_set(err, ENAMETOOLONG, "the name is too long");
 	return broker_number(b, BROKER_TRACEPOINT, 0, text, -1, ret, err);
+}
+
+/* ---- perf events ---- */
+
+int broker_allow_events(struct broker *b, const struct door_event *events, size_t num, const int *cgroups,
+			size_t num_cgroups, struct err *err)
+{
+	if (!b->events)
+		return err_set(err, EPERM, "it is fixed which events may be opened");
+	return broker_events_allow(b->events, events, num, cgroups, num_cgroups, err);
+}
+
+int broker_open_event(struct broker *b, size_t index, int cgroup, int cpu, struct err *err)
+{
+	struct broker_ask ask = { .op = BROKER_EVENT, .want = (uint32_t)index, .value = (uint32_t)cpu };
+	struct broker_answer answer;
+	int fd, r;
+
+	r = ask_broker(b, &ask, "", cgroup, &answer, &fd, err);
+	if (r < 0)
+		return r;
+	if (answer.result < 0) {
+		closep(&fd);
+		take_err(&answer, err);
+		return answer.result;
+	}
+	return fd >= 0 ? fd : err_set(err, EMFILE, "the descriptor did not arrive: too many open files?");
 }
 
 /* ---- outputs ---- */

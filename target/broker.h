@@ -42,5 +42,8 @@ void broker_usage(const struct door *door, uint64_t *cpu_ns, uint64_t *peak_kib)
 /* Output files by the broker, which opens and renames them; borrowed from the door. */
 const struct outfile_opener *broker_opener(struct door *door);
 
+/* From here on nobody says any more which perf events may be opened (door_allow_events). Before the jail. */
+void broker_seal(struct door *door);
+
 /* How often the process that opens had to be replaced. */
 unsigned int broker_replaced(const struct door *door);

@@ -24,6 +24,7 @@ enum broker_op {
 	BROKER_DIAGNOSTICS,   /* a connected socket: see target/diagnostics.h, as the next two */
 	BROKER_SESSION_BEGAN, /* text: its number, hexadecimal; its stream comes along */
 	BROKER_SESSION_ENDED, /* text: its number */
+	BROKER_EVENT,      /* a descriptor: `want` and value (the CPU) as door_open_event has them; a cgroup comes along */
 	BROKER_OUT_OPEN,   /* text: the name; value of the answer: its handle */
 	BROKER_OUT_COMMIT, /* value: the handle */
 	BROKER_OUT_ABORT,
@@ -69,4 +70,7 @@ int broker_open_memory(struct broker *b, pid_t pid, uint64_t *ret_start_ns, stru
 int broker_number(struct broker *b, enum broker_op op, pid_t pid, const char *text, int with, uint64_t *ret,
 		  struct err *err);
 int broker_tracepoint(struct broker *b, const char *subsys, const char *name, uint64_t *ret, struct err *err);
+int broker_allow_events(struct broker *b, const struct door_event *events, size_t num, const int *cgroups,
+			size_t num_cgroups, struct err *err);
+int broker_open_event(struct broker *b, size_t index, int cgroup, int cpu, struct err *err);
 void broker_free(struct broker *b); /* NULL is fine */

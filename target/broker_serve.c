@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/outfile.h"
 #include "base/vec.h"
+#include "target/broker_events.h"
 #include "target/broker_priv.h"
 #include "target/diagnostics.h"
 #include "target/door_priv.h"
@@ -23,6 +24,7 @@ struct server {
 	struct door *door;
 	const char *const *outputs;
 	size_t num_outputs;
+	const struct broker_events *events;
 	pid_t program;
 	VEC(struct outfile *) files; /* by handle; NULL: done with */
 	struct diagnostics_sessions sessions; /* that the program has opened in targets */
@@ -58,9 +60,10 @@ void broker_limit_capabilities(void)
 	if (had && caps) {
 		for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
 			keep(caps, needed[i], had);
-		/* What it stands in for: Linux 5.9. */
+		/* What they stand in for: Linux 5.9 and 5.8. */
 		keep(caps, CAP_IS_SUPPORTED(CAP_CHECKPOINT_RESTORE) ? CAP_CHECKPOINT_RESTORE : CAP_SYS_ADMIN,
 		     had);
+		keep(caps, CAP_IS_SUPPORTED(CAP_PERFMON) ? CAP_PERFMON : CAP_SYS_ADMIN, had);
 		/* Outputs go where root may write, also into somebody's directory. */
 		keep(caps, CAP_DAC_OVERRIDE, had);
 		for (cap_value_t cap = 0; CAP_IS_SUPPORTED(cap); cap++) {
@@ -227,6 +230,10 @@ static int answer(struct server *s, struct broker_ask *ask, int with, struct bro
 	case BROKER_SESSION_ENDED:
 		diagnostics_ended(&s->sessions, ask->pid, strtoull(ask->text, NULL, 16));
 		return -1;
+	case BROKER_EVENT:
+		with = broker_events_open(s->events, ask->want, with, ask->value, &ret->err);
+		ret->result = with < 0 ? with : 0;
+		return with;
 	case BROKER_OUT_OPEN:
 		*ours = true;
 		return answer_out_open(s, ask, ret);
@@ -239,9 +246,9 @@ static int answer(struct server *s, struct broker_ask *ask, int with, struct bro
 	return -1;
 }
 
-void broker_serve(int sock, const char *const *outputs, size_t num_outputs)
+void broker_serve(int sock, const char *const *outputs, size_t num_outputs, const struct broker_events *events)
 {
-	struct server s = { .outputs = outputs, .num_outputs = num_outputs };
+	struct server s = { .outputs = outputs, .num_outputs = num_outputs, .events = events };
 	struct ucred peer = { 0 };
 	socklen_t peer_len = sizeof(peer);
 	struct broker_ask ask;

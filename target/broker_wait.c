@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "target/broker_events.h"
 #include "target/broker_priv.h"
 #include "target/broker_serve.h"
 
@@ -91,7 +92,7 @@ static void fork_opener(struct waiter *w)
 		/* Should the one that waits die, this one serves on, and ends with the program. */
 		prctl(PR_SET_PDEATHSIG, 0);
 		close(w->opts->control);
-		broker_serve(w->opts->sock, w->opts->outputs, w->opts->num_outputs);
+		broker_serve(w->opts->sock, w->opts->outputs, w->opts->num_outputs, w->opts->events);
 		_exit(0);
 	}
 	w->pid[OPENER] = pid;
@@ -161,6 +162,7 @@ static int fork_parser(struct waiter *w)
 		close(sock[0]);
 		close(w->opts->control);
 		close(w->opts->sock);
+		broker_events_free(w->opts->events);
 		prctl(PR_SET_NAME, "ringfold-parser");
 		w->opts->parser(sock[1]);
 		_exit(0);

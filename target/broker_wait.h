@@ -21,12 +21,15 @@ struct broker_control {
 	uint64_t peak_kib; /* of resident memory; the largest of each role added up, so shared pages count for each */
 };
 
+struct broker_events;
+
 struct broker_wait {
 	int sock;    /* for the process that opens */
 	int control; /* to the program */
 	const char *const *outputs; /* see broker_start */
 	size_t num_outputs;
 	void (*parser)(int sock); /* NULL = there is none */
+	struct broker_events *events;
 };
 
 /* Ends with the program. */

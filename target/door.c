@@ -430,6 +430,19 @@ int door_each_task(struct door *door, pid_t pid, int (*each)(void *data, pid_t i
 	return errno ? err_set(err, errno, "list /proc/%s: %s", name, strerror(errno)) : 0;
 }
 
+int door_allow_events(struct door *door, const struct door_event *events, size_t num, const int *cgroups,
+		      size_t num_cgroups, struct err *err)
+{
+	return door->broker ? broker_allow_events(door->broker, events, num, cgroups, num_cgroups, err) : 0;
+}
+
+int door_open_event(struct door *door, size_t index, int cgroup, int cpu, struct err *err)
+{
+	if (!door->broker)
+		return err_set(err, ENOSYS, "there is no broker");
+	return broker_open_event(door->broker, index, cgroup, cpu, err);
+}
+
 int door_pread(int fd, void *buf, size_t size, uint64_t offset)
 {
 	uint8_t *pos = buf;

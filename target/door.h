@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <linux/perf_event.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -144,6 +145,22 @@ int door_each_task(struct door *door, pid_t pid, int (*each)(void *data, pid_t i
  * rounded down to a clock tick; with the pid that names one process.
  */
 int door_open_memory(struct door *door, pid_t pid, uint64_t *ret_start_ns, struct err *err);
+
+/*
+ * perf events of CPUs that come online while recording, for who may not open any himself by then. What may be asked for
+ * is told while he is still to be trusted, and fixed by broker_seal (target/broker.h): these events, of all processes on
+ * one CPU; or only of these cgroups, known by device and inode.
+ */
+struct door_event {
+	struct perf_event_attr attr;
+	bool of_cgroups;
+};
+enum { DOOR_MAX_EVENTS = 2, DOOR_MAX_EVENT_CGROUPS = 256 }; /* of more cgroups, the first */
+/* `cgroups`: open directories. 0, or -EPERM after broker_seal; nothing to do where there is no broker. */
+int door_allow_events(struct door *door, const struct door_event *events, size_t num, const int *cgroups,
+		      size_t num_cgroups, struct err *err);
+/* The descriptor of events[index], `cgroup` -1 = of all processes; or -errno: -ENODEV for a CPU that is offline. */
+int door_open_event(struct door *door, size_t index, int cgroup, int cpu, struct err *err);
 
 /* Reads a file descriptor the door gave: all of `size` at `offset`, or -EIO / -errno. Never maps it. */
 int door_pread(int fd, void *buf, size_t size, uint64_t offset);

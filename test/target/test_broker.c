@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -166,6 +167,64 @@ static void test_outputs(struct door *door, const char *allowed, const char *oth
 	CHECK(access(allowed, F_OK) < 0);
 }
 
+static int open_directly(const struct perf_event_attr *attr)
+{
+	struct perf_event_attr copy = *attr;
+
+	return (int)syscall(SYS_perf_event_open, &copy, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+/* Events as they were allowed and no others; by whom of the broker they are opened does not matter. */
+static void test_events(struct door *door, struct door *plain)
+{
+	struct door_event events[3] = { 0 };
+	uint64_t values[2] = { 0 };
+	struct err err = { 0 };
+	int dir = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), direct, fd;
+
+	for (int i = 0; i < 3; i++)
+		events[i].attr = (struct perf_event_attr){ .size = sizeof(struct perf_event_attr),
+							   .type = PERF_TYPE_SOFTWARE,
+							   .config = PERF_COUNT_SW_DUMMY,
+							   .read_format = PERF_FORMAT_TOTAL_TIME_ENABLED };
+	events[1].of_cgroups = true;
+	CHECK(door_open_event(door, 0, -1, 0, &err) == -EPERM); /* none is allowed yet */
+	CHECK(door_open_event(plain, 0, -1, 0, &err) == -ENOSYS);
+	CHECK(door_allow_events(plain, events, 2, NULL, 0, &err) == 0);
+	CHECK(door_allow_events(door, events, 3, NULL, 0, &err) == -EINVAL);
+	CHECK(door_allow_events(door, events, 2, &(int){ -1 }, 1, &err) == -EBADF);
+	CHECK(door_allow_events(door, events, 2, &dir, 1, &err) == 0);
+	broker_seal(door);
+	CHECK(door_allow_events(door, events, 1, NULL, 0, &err) == -EPERM);
+	CHECK(door_open_event(door, 2, -1, 0, &err) == -EPERM);
+	CHECK(door_open_event(door, 0, dir, 0, &err) == -EPERM); /* that one is of all processes */
+	CHECK(door_open_event(door, 1, -1, 0, &err) == -EPERM);
+	fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(door_open_event(door, 1, fd, 0, &err) == -EPERM); /* not that cgroup */
+	close(fd);
+	/* It gets as far as the kernel, to which this is no cgroup. */
+	fd = door_open_event(door, 1, dir, 0, &err);
+	CHECK_MSG(fd == -EBADF || fd == -EACCES, "%d", fd);
+	close(dir);
+	direct = open_directly(&events[0].attr);
+	if (direct < 0) {
+		fprintf(stderr, "not tried: opening an event, which is refused here\n");
+		return;
+	}
+	close(direct);
+	CHECK(door_open_event(door, 0, -1, 8191, &err) == -ENODEV || door_open_event(door, 0, -1, 8191, &err) == -EINVAL);
+	CHECK(door_open_event(door, 0, -1, -1, &err) == -EPERM);
+	for (int i = 0; i < 3; i++) {
+		pid_t opener = find_opener();
+
+		CHECK(opener && kill(opener, SIGKILL) == 0); /* the next one knows as well */
+		fd = door_open_event(door, 0, -1, 0, &err);
+		CHECK_MSG(fd >= 0 && read(fd, values, sizeof(values)) == sizeof(values) && values[1] > 0, "%s",
+			  err.msg);
+		close(fd);
+	}
+}
+
 /* A file system that does not answer is a process that does not run. */
 static void test_hang(struct door *door)
 {
@@ -219,6 +278,7 @@ int main(void)
 	test_outputs(door, allowed, other);
 	test_hang(door);
 	test_death(door);
+	test_events(door, plain);
 	opener = find_opener();
 	CHECK(opener);
 	door_free(door);
