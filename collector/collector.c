@@ -314,14 +314,18 @@ static void compute_shape(struct collector *c)
 		c->wished_ring_bytes = c->shape.ring_bytes;
 }
 
-/* read_format is ID | LOST: value, id, lost. */
+/* What reading an event gives, by read_format; `lost` where the kernel has it. */
+struct event_values {
+	uint64_t value, enabled_ns, id, lost;
+};
+
 uint64_t collector_event_lost(const struct collector *c, const struct event *event)
 {
-	uint64_t values[3];
+	struct event_values values;
 
-	if (c->no_format_lost || read(event->fd, values, sizeof(values)) != sizeof(values))
+	if (c->no_format_lost || read(event->fd, &values, sizeof(values)) != sizeof(values))
 		return 0;
-	return values[2];
+	return values.lost;
 }
 
 static int give_ring(struct collector *c, struct stream *stream, enum stream_kind kind, int fd,
@@ -386,11 +390,22 @@ static int keep_event(struct collector *c, struct event event, struct err *err)
 	return 0;
 }
 
+/* In the jail only the broker may, and only for a CPU that came online. */
+static int open_by(struct collector *c, enum stream_kind kind, int cgroup, pid_t tid, int cpu, struct err *err)
+{
+	int fd = cgroup >= 0 ? event_open_cgroup(&c->attrs[kind], cgroup, cpu)
+			     : event_open(&c->attrs[kind], tid, cpu);
+
+	return (fd == -EPERM || fd == -EACCES) && c->by_broker
+		       ? door_open_event(c->opts.door, kind, cgroup, cpu, err)
+		       : fd;
+}
+
 int collector_add_event(struct collector *c, uint32_t slot, enum stream_kind kind, pid_t tid,
 			struct err *err)
 {
 	int cpu = c->slots.data[slot].cpu;
-	int fd = event_open(&c->attrs[kind], tid, cpu);
+	int fd = open_by(c, kind, -1, tid, cpu, err);
 
 	if (fd == -ESRCH || fd == -ENODEV)
 		return fd;
@@ -402,7 +417,7 @@ int collector_add_event(struct collector *c, uint32_t slot, enum stream_kind kin
 int collector_add_cgroup(struct collector *c, uint32_t slot, size_t cgroup, struct err *err)
 {
 	int cpu = c->slots.data[slot].cpu;
-	int fd = event_open_cgroup(&c->attrs[STREAM_SAMPLES], c->opts.cgroups[cgroup], cpu);
+	int fd = open_by(c, STREAM_SAMPLES, c->opts.cgroups[cgroup], -1, cpu, err);
 
 	if (fd == -ENODEV)
 		return fd;
@@ -620,6 +635,37 @@ static int start_waiting(struct collector *c, struct err *err)
 	return r == 0 ? wait_add_targets(c, err) : r;
 }
 
+/* As many as may come online are to be mapped without CAP_IPC_LOCK. No more memory is pinned by that. */
+static void allow_later_rings(const struct collector *c)
+{
+	uint64_t each = c->shape.ring_bytes + c->shape.side_bytes + 2ull * c->page_bytes;
+	uint64_t need = each * (uint64_t)sysconf(_SC_NPROCESSORS_CONF);
+	struct rlimit limit;
+
+	if (!c->rights.cap_ipc_lock || getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur >= need)
+		return;
+	limit.rlim_cur = need;
+	if (limit.rlim_max < need)
+		limit.rlim_max = need;
+	setrlimit(RLIMIT_MEMLOCK, &limit);
+}
+
+/* Privileges may be given up from here on; CPUs come and go. Where this fails a CPU that comes is told of and left out. */
+static void allow_later(struct collector *c)
+{
+	bool of_cgroups = c->opts.target == TARGET_CGROUP && !c->info.filtered;
+	const struct door_event events[NUM_STREAMS] = {
+		[STREAM_SIDE] = { .attr = c->attrs[STREAM_SIDE] },
+		[STREAM_SAMPLES] = { .attr = c->attrs[STREAM_SAMPLES], .of_cgroups = of_cgroups },
+	};
+
+	if (!c->all_cpus || !collector_cpu_wide(c))
+		return;
+	allow_later_rings(c);
+	c->by_broker = door_allow_events(c->opts.door, events, NUM_STREAMS, c->opts.cgroups,
+					 of_cgroups ? c->opts.num_cgroups : 0, NULL) == 0;
+}
+
 int collector_open(const struct collector_opts *opts, struct collector **ret, struct err *err)
 {
 	_cleanup_(collector_closep) struct collector *c = calloc(1, sizeof(*c));
@@ -639,6 +685,7 @@ int collector_open(const struct collector_opts *opts, struct collector **ret, st
 	barrier_open(c);
 	fill_format(c);
 	fill_info(c);
+	allow_later(c);
 	r = start_waiting(c, err);
 	if (r < 0)
 		return r;
@@ -740,16 +787,15 @@ static bool is_empty(struct slot *slot)
 	return true;
 }
 
-/* The events of a CPU that went offline never come back (perf_event_exit_cpu): others take their place. */
-static void close_slot(struct collector *c, uint32_t slot)
+/* Closes the slot's events from `first` up to `end`; what they lost is kept. */
+static void close_some(struct collector *c, uint32_t slot, size_t first, size_t end)
 {
-	size_t kept = 0;
+	size_t kept = first;
 
-	close_streams(&c->slots.data[slot]);
-	for (size_t i = 0; i < c->events.len; i++) {
+	for (size_t i = first; i < c->events.len; i++) {
 		struct event *event = &c->events.data[i];
 
-		if (event->slot != slot) {
+		if (event->slot != slot || i >= end) {
 			c->events.data[kept++] = *event;
 			continue;
 		}
@@ -759,26 +805,56 @@ static void close_slot(struct collector *c, uint32_t slot)
 	c->events.len = kept;
 }
 
-static int reopen_slot(struct collector *c, uint32_t slot, struct err *err)
+static int enable_some(struct collector *c, size_t first, struct err *err)
 {
-	int r;
+	for (size_t i = first; i < c->events.len && c->enabled; i++) {
+		if (ioctl(c->events.data[i].fd, PERF_EVENT_IOC_ENABLE, 0) < 0)
+			return err_set(err, errno, "switching a perf event: %s", strerror(errno));
+	}
+	return 0;
+}
 
-	close_slot(c, slot);
-	r = targets_attach_cpu(c, slot, err);
-	if (r == 0)
-		r = wait_add_slot(c, slot, err);
-	for (size_t i = 0; i < c->events.len && c->enabled && r == 0; i++) {
+/* The new events, from `first` on, own the rings now. */
+static int hand_over(struct collector *c, uint32_t slot, size_t first, struct err *err)
+{
+	struct slot *s = &c->slots.data[slot];
+
+	wait_remove_slot(c, slot);
+	close_some(c, slot, 0, first);
+	for (size_t i = c->events.len; i-- > 0;) {
 		const struct event *event = &c->events.data[i];
 
-		if (event->slot == slot && ioctl(event->fd, PERF_EVENT_IOC_ENABLE, 0) < 0)
-			r = err_set(err, errno, "switching a perf event: %s", strerror(errno));
+		if (event->slot != slot)
+			continue;
+		s->streams[event->kind].owner_fd = s->streams[event->kind].poll_fd = event->fd;
+		s->streams[event->kind].next_event = i;
 	}
-	if (r < 0) {
-		close_slot(c, slot);
-		return r;
-	}
-	c->slots.data[slot].gone = false;
-	return 0;
+	s->barrier_fd = s->streams[STREAM_SIDE].owner_fd;
+	s->enabled_ns = 0;
+	s->gone = false;
+	return wait_add_slot(c, slot, err);
+}
+
+/*
+ * The events of a CPU that went offline never come back (perf_event_exit_cpu): others take their place. They write into the
+ * rings that are there, as mapping new ones may be refused by now.
+ */
+static int reopen_slot(struct collector *c, uint32_t slot, struct err *err)
+{
+	bool had_rings = c->slots.data[slot].streams[STREAM_SIDE].ring.page;
+	size_t first = c->events.len;
+	int r;
+
+	c->mmap_refused = c->cgroup_refused = false;
+	r = targets_attach_cpu(c, slot, err);
+	if (r == 0)
+		r = enable_some(c, first, err);
+	if (r == 0)
+		return hand_over(c, slot, first, err);
+	if (!had_rings)
+		close_streams(&c->slots.data[slot]);
+	close_some(c, slot, first, SIZE_MAX);
+	return r;
 }
 
 /* Index of the CPU's slot; the number of slots when it has none. */
@@ -813,10 +889,22 @@ static int open_new_cpu(struct collector *c, int cpu, struct err *err)
 	/* What the other CPUs tell is worth going on for. */
 	c->slots.data[i].refused = true;
 	collector_note(c, "CPU %d came online and is not recorded: %s", cpu,
-		       r == -EPERM || r == -EACCES
+		       (r == -EPERM || r == -EACCES) && !c->mmap_refused
 			       ? "the privileges that takes were given up at the start; a new recording includes it"
 			       : why.msg);
 	return 0;
+}
+
+/* It went and came back between two looks: its events were taken from it, and their time stands still. */
+static bool was_away(struct slot *slot)
+{
+	struct event_values values = { 0 };
+	uint64_t before_ns = slot->enabled_ns;
+
+	if (slot->gone || read(slot->barrier_fd, &values, sizeof(values)) <= 0)
+		return false;
+	slot->enabled_ns = values.enabled_ns;
+	return before_ns && values.enabled_ns == before_ns;
 }
 
 int collector_rescan_cpus(struct collector *c, struct err *err)
@@ -828,10 +916,12 @@ int collector_rescan_cpus(struct collector *c, struct err *err)
 		return 0;
 	r = read_online(c, online, err);
 	for (size_t i = 0; i < c->slots.len && r == 0; i++) {
-		if (has_bit(online, MAX_CPUS, (size_t)c->slots.data[i].cpu))
+		struct slot *slot = &c->slots.data[i];
+
+		if (has_bit(online, MAX_CPUS, (size_t)slot->cpu) && !was_away(slot))
 			continue;
-		c->slots.data[i].gone = true;
-		c->slots.data[i].refused = false;
+		slot->gone = true;
+		slot->refused = false;
 	}
 	for (size_t cpu = 0; cpu < MAX_CPUS && r == 0; cpu++) {
 		if (has_bit(online, MAX_CPUS, cpu))

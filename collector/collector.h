@@ -107,7 +107,7 @@ int collector_drain(struct collector *c, const struct collector_sink *sink, bool
 
 struct collector_counts collector_counts(struct collector *c);
 /*
- * Opens what newly came online since, when all CPUs are recorded; called about once a second. A CPU that may not be
- * opened is told of in the notes and left out.
+ * Opens what newly came online since, or was away, when all CPUs are recorded; called about once a second. Who may open no
+ * events any more has the door's broker do it. A CPU that may not be opened is told of in the notes and left out.
  */
 int collector_rescan_cpus(struct collector *c, struct err *err);

@@ -38,6 +38,7 @@ struct slot {
 	bool refused; /* came back, and may not be opened */
 	int barrier_fd; /* reading it interrupts the CPU; borrowed from the events when own_barrier is false */
 	bool own_barrier;
+	uint64_t enabled_ns; /* how long barrier_fd had been counting at the last look */
 	struct stream streams[NUM_STREAMS];
 };
 
@@ -89,6 +90,7 @@ struct collector {
 	uint64_t wished_ring_bytes; /* before it */
 	bool mmap_refused;          /* EPERM came from a ring */
 	bool cgroup_refused;        /* what failed was the event of a cgroup */
+	bool by_broker;             /* events of CPUs that come later may be opened by the broker */
 	struct shape shape;
 	struct perf_event_attr attrs[NUM_STREAMS];
 
@@ -142,6 +144,7 @@ bool targets_need_filter(struct collector *c);
 /* wait.c */
 int wait_open(struct collector *c, struct err *err);
 int wait_add_slot(struct collector *c, uint32_t slot, struct err *err);
+void wait_remove_slot(struct collector *c, uint32_t slot);
 int wait_add_targets(struct collector *c, struct err *err);
 void wait_close(struct collector *c);
 

@@ -134,7 +134,7 @@ static void common_attr(uint32_t watermark_bytes, struct perf_event_attr *ret)
 	ret->size = sizeof(*ret);
 	ret->sample_type =
 		PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU;
-	ret->read_format = PERF_FORMAT_ID | PERF_FORMAT_LOST;
+	ret->read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_ID | PERF_FORMAT_LOST;
 	ret->sample_id_all = 1;
 	ret->use_clockid = 1;
 	ret->clockid = CLOCK_MONOTONIC;

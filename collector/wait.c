@@ -75,6 +75,18 @@ int wait_add_slot(struct collector *c, uint32_t slot, struct err *err)
 	return 0;
 }
 
+/* A ring that is mapped keeps its closed event, and that would stay in the set. */
+void wait_remove_slot(struct collector *c, uint32_t slot)
+{
+	for (size_t kind = 0; kind < NUM_STREAMS; kind++) {
+		struct stream *stream = &c->slots.data[slot].streams[kind];
+
+		if (stream->poll_fd >= 0)
+			unwatch(c, stream->poll_fd);
+		stream->poll_fd = -1;
+	}
+}
+
 /* Threads (-t) have no pidfd before Linux 6.9: their events tell when they end. */
 int wait_add_targets(struct collector *c, struct err *err)
 {

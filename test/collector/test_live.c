@@ -462,6 +462,42 @@ static void test_cpu_returns(void)
 	collector_close(c);
 }
 
+/* One that went and came back between two looks: nothing tells but that its events stand still. */
+static void test_cpu_was_away(void)
+{
+	struct collector_opts opts = {
+		.target = TARGET_ALL, .freq_hz = 50, .event = "cpu-clock", .door = door
+	};
+	struct collector *c = open_one(&opts);
+	const struct slot *slot = &c->slots.data[0];
+	const void *page = slot->streams[STREAM_SAMPLES].ring.page;
+	int old_barrier = slot->barrier_fd;
+	size_t num_events = c->events.len;
+	struct seen seen = { 0 };
+
+	CHECK(collector_enable(c, NULL) == 0);
+	for (int i = 0; i < 3; i++)
+		CHECK(collector_rescan_cpus(c, NULL) == 0 && !slot->gone && slot->barrier_fd == old_barrier);
+	for (size_t i = 0; i < num_events; i++) {
+		if (c->events.data[i].slot == 0)
+			CHECK(ioctl(c->events.data[i].fd, PERF_EVENT_IOC_DISABLE, 0) == 0);
+	}
+	drain(c, &seen, true);
+	CHECK(collector_rescan_cpus(c, NULL) == 0); /* the look before this one was another time */
+	for (int i = 0; i < 1000 && slot->barrier_fd == old_barrier; i++) {
+		drain(c, &seen, true);
+		CHECK(collector_rescan_cpus(c, NULL) == 0);
+	}
+	CHECK(!slot->gone && slot->barrier_fd != old_barrier && c->events.len == num_events);
+	CHECK(slot->streams[STREAM_SAMPLES].ring.page == page && slot->enabled_ns == 0);
+	seen = (struct seen){ .pid = start_busy(slot->cpu) };
+	for (int i = 0; i < 50 && seen.of_pid <= 2; i++)
+		record_for(c, &seen, 400);
+	CHECK(seen.of_pid > 2);
+	stop(seen.pid);
+	collector_close(c);
+}
+
 /* A CPU that came back and may not be opened again: the others are recorded on. */
 static void test_cpu_refused(void)
 {
@@ -971,6 +1007,7 @@ int main(void)
 	test_side_band();
 	test_cgroups();
 	test_cpu_returns();
+	test_cpu_was_away();
 	test_cpu_refused();
 	check_pids(0);
 	/* Whether any thread is born between two of our system calls is chance; test_drain.c leaves none to it. */
