@@ -262,11 +262,8 @@ static int doctor_main(int argc, char **argv)
 	struct err err = { 0 };
 	int first = opts_parse(doctor_opts, argc, argv, &run.args, &err);
 
-	if (first == -ECANCELED) {
-		puts("ringfold doctor [-p PID] [--json]\n");
-		opts_help(doctor_opts, stdout);
-		return fflush(stdout) ? EXIT_FAILED : 0;
-	}
+	if (first == -ECANCELED)
+		return command_help(&command_doctor);
 	if (first >= 0 && first < argc)
 		first = err_set(&err, EINVAL, "\"%s\" is not an option", argv[first]);
 	if (first < 0)
@@ -297,5 +294,11 @@ static int doctor_main(int argc, char **argv)
 const struct command command_doctor = {
 	.name = "doctor",
 	.summary = "what works here, what does not, and the exact fix",
+	.usage = "[-p PID] [--json]",
+	.about = "Opens each kind of event, the rings, kernel symbols and what else a profile rests on, for real, and says what is\n"
+		 "missing, what that costs a profile, and the exact line that changes it: for a shell, a container and a pod.",
+	.examples = "ringfold doctor\n"
+		    "ringfold doctor -p 1234       also what a profile of that process would have\n",
+	.opts = doctor_opts,
 	.run = doctor_main,
 };

@@ -114,18 +114,16 @@ static int fold(struct fold_args *a, const char *path)
 	return write_profile(a, r, run, &err);
 }
 
-static int run_command(int argc, char **argv, const char *name, const char *usage,
+static int run_command(int argc, char **argv, const struct command *command,
 		       const struct format *format)
 {
 	_cleanup_(args_deinit) struct fold_args a = { .out = { .format = format } };
+	const char *name = command->name;
 	struct err err = { 0 };
 	int first = opts_parse(fold_opts, argc, argv, &a, &err);
 
-	if (first == -ECANCELED) {
-		printf("%s\n\n", usage);
-		opts_help(fold_opts, stdout);
-		return fflush(stdout) ? EXIT_FAILED : 0;
-	}
+	if (first == -ECANCELED)
+		return command_help(command);
 	if (first < 0)
 		return command_usage(name, &err);
 	if (argc - first != 1) {
@@ -140,29 +138,34 @@ static int run_command(int argc, char **argv, const char *name, const char *usag
 
 static int fold_run(int argc, char **argv)
 {
-	return run_command(argc, argv, "fold",
-			   "ringfold fold [options] FILE|DIRECTORY|-\n\n"
-			   "Stacks of what `perf record` or `ringfold record -o NAME.data` wrote; - reads a stream,\n"
-			   "as in perf record -g -o - COMMAND | ringfold fold -",
-			   NULL);
+	return run_command(argc, argv, &command_fold, NULL);
 }
 
 static int report_run(int argc, char **argv)
 {
-	return run_command(argc, argv, "report",
-			   "ringfold report [options] FILE|DIRECTORY|-\n\n"
-			   "What `ringfold fold` takes, as text: hottest functions, self and total, quality",
-			   format_find("report"));
+	return run_command(argc, argv, &command_report, format_find("report"));
 }
 
 const struct command command_fold = {
 	.name = "fold",
 	.summary = "stacks of a perf.data file, directory or stream",
+	.usage = "[options] FILE|DIRECTORY|-",
+	.about = "Stacks of what `perf record` or `ringfold record -o NAME.data` wrote.",
+	.examples = "ringfold fold perf.data -o perf.folded\n"
+		    "ringfold fold perf.data | flamegraph.pl > perf.svg\n"
+		    "perf record -g -o - COMMAND | ringfold fold -      a stream\n"
+		    "ringfold fold --inline --time 10,20 perf.data      ten seconds of it, inlined functions too\n",
+	.opts = fold_opts,
 	.run = fold_run,
 };
 
 const struct command command_report = {
 	.name = "report",
 	.summary = "the same as text: hottest functions, self and total",
+	.usage = "[options] FILE|DIRECTORY|-",
+	.about = "What `ringfold fold` takes, as text: hottest functions, self and total, quality.",
+	.examples = "ringfold report perf.data\n"
+		    "perf record -g -o - COMMAND | ringfold report -\n",
+	.opts = fold_opts,
 	.run = report_run,
 };

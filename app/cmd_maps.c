@@ -381,13 +381,6 @@ static const struct maps_command {
 
 enum { NUM_COMMANDS = sizeof(maps_commands) / sizeof(maps_commands[0]) };
 
-static void print_help(FILE *out)
-{
-	fputs("ringfold maps COMMAND -p PID: JIT symbols of a running process\n\n", out);
-	for (size_t i = 0; i < NUM_COMMANDS; i++)
-		fprintf(out, "  %-10s %s\n", maps_commands[i].name, maps_commands[i].summary);
-}
-
 static int run_one(const struct maps_command *command, int argc, char **argv)
 {
 	_cleanup_(args_deinit) struct maps_args a = { 0 };
@@ -414,10 +407,8 @@ static int maps_run(int argc, char **argv)
 {
 	struct err err = { 0 };
 
-	if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
-		print_help(stdout);
-		return fflush(stdout) ? EXIT_FAILED : 0;
-	}
+	if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")))
+		return command_help(&command_maps);
 	for (size_t i = 0; argc >= 2 && i < NUM_COMMANDS; i++) {
 		if (!strcmp(argv[1], maps_commands[i].name))
 			return run_one(&maps_commands[i], argc - 1, argv + 1);
@@ -429,8 +420,17 @@ static int maps_run(int argc, char **argv)
 	return command_usage("maps", &err);
 }
 
+static const char *const maps_words[] = { "list", "export", NULL };
+
 const struct command command_maps = {
 	.name = "maps",
 	.summary = "JIT symbols of a running process: list, export",
+	.usage = "list|export -p PID [options]",
+	.about = "list says what names of JIT code there are, from where, and for how much of it; export copies the maps out of a\n"
+		 "container, as perf-PID.map with the pid of the host.",
+	.examples = "ringfold maps list -p 1234              what names of JIT code there are, and from where\n"
+		    "ringfold maps export -p 1234 -o maps    copies with the host's pid, out of a container\n",
+	.opts = export_opts,
+	.words = maps_words,
 	.run = maps_run,
 };

@@ -686,11 +686,8 @@ static int record_run(int argc, char **argv)
 
 	r.args.out.may_save = true;
 	first = opts_parse(record_opts, argc, argv, &r.args, &err);
-	if (first == -ECANCELED) {
-		puts("ringfold record [options] [-- COMMAND ARG..]\n");
-		opts_help(record_opts, stdout);
-		return fflush(stdout) ? EXIT_FAILED : 0;
-	}
+	if (first == -ECANCELED)
+		return command_help(&command_record);
 	if (first < 0)
 		return command_usage("record", &err);
 	r.argv = argv;
@@ -719,5 +716,14 @@ static int record_run(int argc, char **argv)
 const struct command command_record = {
 	.name = "record",
 	.summary = "sample running processes and write a profile",
+	.usage = "[options] [-- COMMAND ARG..]",
+	.about = "Samples what runs, unwinds and names each stack, and writes a profile in any number of formats. Ctrl-C\n"
+		 "stops and writes; a second one skips names. SIGUSR1 writes what there is and goes on.",
+	.examples = "ringfold record -a -d 5 -o all.folded              the whole machine for 5 seconds\n"
+		    "ringfold record -p 1234 -o svc.data.txt            a process until Ctrl-C, as perf script prints it\n"
+		    "ringfold record -o make.folded -- make -j8         a command and what it starts\n"
+		    "ringfold record --container 3f2a --by pod -d 30    a container, by the start of its id\n"
+		    "ringfold record -a -d 10 -o t.data -o t.folded     a perf.data to keep, and stacks of it\n",
+	.opts = record_opts,
 	.run = record_run,
 };

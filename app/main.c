@@ -8,15 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct command *const commands[] = {
+const struct command *const all_commands[] = {
 	&command_record,
 	&command_fold,
 	&command_report,
 	&command_maps,
 	&command_doctor,
+	&command_help_pages,
+	NULL,
 };
-
-enum { NUM_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
 static void print_help(FILE *out)
 {
@@ -26,29 +26,13 @@ static void print_help(FILE *out)
 	      "  ringfold record -p 1234                     a running process until Ctrl-C\n"
 	      "  ringfold record -o make.folded -- make -j8  a command and what it starts\n"
 	      "  ringfold fold perf.data                     what perf recorded\n"
+	      "  ringfold doctor                             why it does not work here\n"
 	      "\n"
 	      "commands (ringfold COMMAND --help tells more):\n",
 	      out);
-	for (size_t i = 0; i < NUM_COMMANDS; i++)
-		fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+	for (const struct command *const *c = all_commands; *c; c++)
+		fprintf(out, "  %-10s %s\n", (*c)->name, (*c)->summary);
 	fputs("\nWithout a command, options mean record. --version prints the version.\n", out);
-}
-
-/* A command may be shortened as long as it is unambiguous. */
-static const struct command *find_command(const char *word)
-{
-	const struct command *found = NULL;
-
-	for (size_t i = 0; i < NUM_COMMANDS; i++) {
-		if (!strcmp(commands[i]->name, word))
-			return commands[i];
-		if (!strncmp(commands[i]->name, word, strlen(word))) {
-			if (found)
-				return NULL;
-			found = commands[i];
-		}
-	}
-	return found;
 }
 
 int main(int argc, char **argv)
@@ -64,7 +48,7 @@ int main(int argc, char **argv)
 		print_help(stderr);
 		return EXIT_USAGE;
 	}
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || (!strcmp(argv[1], "help") && argc == 2)) {
 		print_help(stdout);
 		return fflush(stdout) ? EXIT_FAILED : 0;
 	}
@@ -74,7 +58,7 @@ int main(int argc, char **argv)
 	}
 	if (argv[1][0] == '-')
 		return command_record.run(argc, argv);
-	command = find_command(argv[1]);
+	command = command_find(argv[1]);
 	if (!command) {
 		log_warn(NULL, "no command \"%s\": ringfold --help lists them", argv[1]);
 		return EXIT_USAGE;
