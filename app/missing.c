@@ -157,6 +157,8 @@ static const char *reason(const struct file *file)
 	case DOOR_TOO_BIG:
 	case DOOR_FOREIGN:
 	case DOOR_ESCAPE:
+	case DOOR_REMOTE:
+	case DOOR_SLOW:
 	case DOOR_FAILED:
 	case DOOR_NUM_REFUSALS:
 		break;

@@ -283,7 +283,10 @@ static int count_jit_named(struct profile *p)
 
 static void fill_counts(struct session *s, struct profile_stats *stats)
 {
-	const uint64_t *refused = files_refused(s->files);
+	static const uint64_t none[DOOR_NUM_REFUSALS];
+	const uint64_t *of_mappings = files_refused(s->files);
+	/* After the fact many places are tried, and only what came of it counts. */
+	const uint64_t *by_path = s->opts.door && !s->opts.offline ? door_refused(s->opts.door) : none;
 	size_t num = 0;
 
 	for (int i = 0; i < REASON_NUM; i++) {
@@ -294,10 +297,12 @@ static void fill_counts(struct session *s, struct profile_stats *stats)
 	}
 	num = 0;
 	for (int i = DOOR_OK + 1; i < DOOR_NUM_REFUSALS; i++) {
-		if (!refused[i])
+		uint64_t count = of_mappings[i] + by_path[i];
+
+		if (!count)
 			continue;
 		stats->refused_by[num].name = door_refusal_name(i);
-		stats->refused_by[num++].count = refused[i];
+		stats->refused_by[num++].count = count;
 	}
 	if (session_memory_blocked(s))
 		stats->refused_by[num++] = (struct profile_count){ "blocked", session_memory_blocked(s) };

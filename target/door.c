@@ -26,7 +26,8 @@ static const char *const refusal_names[DOOR_NUM_REFUSALS] = {
 	[DOOR_DENIED] = "denied",   [DOOR_NOT_REGULAR] = "not_regular",
 	[DOOR_TOO_BIG] = "too_big", [DOOR_FOREIGN] = "foreign",
 	[DOOR_STALE] = "stale",     [DOOR_CHANGED] = "changed",
-	[DOOR_ESCAPE] = "escape",   [DOOR_FAILED] = "failed",
+	[DOOR_ESCAPE] = "escape",   [DOOR_REMOTE] = "remote",
+	[DOOR_SLOW] = "slow",       [DOOR_FAILED] = "failed",
 };
 
 const char *door_refusal_name(enum door_refusal refusal)
@@ -110,6 +111,7 @@ void door_free(struct door *door)
 	if (!door)
 		return;
 	broker_free(door->broker);
+	door_refused_free(door->refused);
 	closep(&door->root_fd);
 	closep(&door->proc_fd);
 	free(door);

@@ -40,10 +40,18 @@ enum door_refusal {
 	DOOR_STALE,       /* older than the process it would name */
 	DOOR_CHANGED,     /* another inode than the one that is mapped */
 	DOOR_ESCAPE,      /* path leaves the root, loops or goes through a magic link */
+	DOOR_REMOTE,      /* on FUSE or a network file system that is not our own root's: it may never answer */
+	DOOR_SLOW,        /* took more than 2 seconds, or its file system did so before */
 	DOOR_FAILED,      /* anything else; err says what */
 	DOOR_NUM_REFUSALS,
 };
 const char *door_refusal_name(enum door_refusal refusal); /* "gone", "denied", ... stable words */
+
+/*
+ * What was refused of files asked for by path (door_open, door_open_perfmap), by reason: DOOR_NUM_REFUSALS counters, each
+ * file of a process once. That a file is not there is no refusal. Mappings are counted by whoever asks (files_refused).
+ */
+const uint64_t *door_refused(struct door *door);
 
 /* An opened file. The descriptor is the receiver's to close. */
 struct door_file {

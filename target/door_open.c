@@ -38,8 +38,7 @@ static const uint32_t magic_overlayfs = 0x794c7630, magic_btrfs = 0x9123683e;
 
 /*
  * File systems whose "regular" files are calls into the kernel: they block, have side effects, or
- * tell of the reader. FUSE is not among them, as rootless containers live on fuse-overlayfs; a FUSE
- * server that never answers can therefore stall us until the door is a process of its own.
+ * tell of the reader.
  */
 static const uint32_t kernel_filesystems[] = {
 	PROC_SUPER_MAGIC,
@@ -54,6 +53,17 @@ static const uint32_t kernel_filesystems[] = {
 	NSFS_MAGIC,
 	0x62656570 /* configfs */,
 	0xde5e81e4 /* efivarfs */,
+};
+
+/*
+ * File systems whose answer comes from a server, who may be the target: it may never come, or be another one each time.
+ * Where our own root is on that very file system (virtiofs, NFS) it is as good as any.
+ */
+static const uint32_t remote_filesystems[] = {
+	0x65735546 /* FUSE */, 0x6969 /* NFS */,     0x517b /* smbfs */,     0xff534d42 /* CIFS */,
+	0xfe534d42 /* SMB2 */, 0x01021997 /* 9P */,  0x73757245 /* Coda */,  0x5346414f /* AFS */,
+	0x6b414653 /* kAFS */, 0x00c36400 /* Ceph */, 0x0bd00bd0 /* Lustre */, 0x47504653 /* GPFS */,
+	0x19830326 /* BeeGFS */, 0x0187 /* autofs */,
 };
 
 static const struct {
@@ -106,23 +116,44 @@ struct sight {
 	uint32_t magic; /* of its file system */
 };
 
-static enum door_refusal look(int path_fd, enum door_want want, struct sight *ret, struct err *err)
+static bool is_one_of(uint32_t magic, const uint32_t *magics, size_t num)
+{
+	for (size_t i = 0; i < num; i++) {
+		if (magics[i] == magic)
+			return true;
+	}
+	return false;
+}
+
+/* Without asking a server. */
+static bool is_on_our_root(const struct door *door, int path_fd)
+{
+	struct statx file, root;
+
+	return !statx(path_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &file) &&
+	       !statx(door->root_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &root) &&
+	       file.stx_dev_major == root.stx_dev_major && file.stx_dev_minor == root.stx_dev_minor;
+}
+
+static enum door_refusal look(const struct door *door, int path_fd, enum door_want want, struct sight *ret,
+			      struct err *err)
 {
 	struct statfs fs;
 
+	/* First of all: of a FUSE mount that is not for us the kernel answers this itself. */
+	if (fstatfs(path_fd, &fs) < 0)
+		return refuse_errno(err, errno, "stat the file system");
+	ret->magic = (uint32_t)fs.f_type;
+	if (is_one_of(ret->magic, remote_filesystems, sizeof(remote_filesystems) / sizeof(remote_filesystems[0])) &&
+	    !is_on_our_root(door, path_fd))
+		return refuse(err, DOOR_REMOTE, EREMOTE, "on FUSE or a network file system, which may never answer");
 	if (fstat(path_fd, &ret->st) < 0)
 		return refuse_errno(err, errno, "stat the file");
 	if (!S_ISREG(ret->st.st_mode))
 		return refuse(err, DOOR_NOT_REGULAR, EINVAL,
 			      "not a regular file but a FIFO, device, directory, socket or link");
-	if (fstatfs(path_fd, &fs) < 0)
-		return refuse_errno(err, errno, "stat the file system");
-	ret->magic = (uint32_t)fs.f_type;
-	for (size_t i = 0; i < sizeof(kernel_filesystems) / sizeof(kernel_filesystems[0]); i++) {
-		if (ret->magic == kernel_filesystems[i])
-			return refuse(err, DOOR_NOT_REGULAR, EINVAL,
-				      "a file of the kernel, not a stored one");
-	}
+	if (is_one_of(ret->magic, kernel_filesystems, sizeof(kernel_filesystems) / sizeof(kernel_filesystems[0])))
+		return refuse(err, DOOR_NOT_REGULAR, EINVAL, "a file of the kernel, not a stored one");
 	if (ret->st.st_size < 0 || (uint64_t)ret->st.st_size > wants[want].max_size)
 		return refuse(err, DOOR_TOO_BIG, EFBIG, "larger than what is read of such a file");
 	if (!ret->st.st_size && !wants[want].may_be_empty)
@@ -285,8 +316,11 @@ static enum door_refusal read_owner(const struct door *door, int process, struct
 static enum door_refusal check_owner(const struct sight *sight, const struct owner *owner,
 				     struct err *err)
 {
-	const int64_t slack_ns =
-		NSEC_PER_SEC; /* ticks and coarse file times are both rounded down */
+	/*
+	 * Ticks and coarse file times are both rounded down, on some file systems to whole seconds. No more than that:
+	 * what a predecessor under the same pid wrote just before it ended must not name this process's code.
+	 */
+	const int64_t slack_ns = sight->st.st_mtim.tv_nsec ? NSEC_PER_SEC / 50 : NSEC_PER_SEC;
 
 	if (sight->st.st_uid != owner->uid && sight->st.st_uid != owner->root)
 		return refuse(err, DOOR_FOREIGN, EPERM,
@@ -309,13 +343,45 @@ static enum door_refusal open_checked(const struct door *door, int process, cons
 
 	refusal = find_in_root(door, process, path, want, &path_fd, err);
 	if (refusal == DOOR_OK)
-		refusal = look(path_fd, want, &sight, err);
+		refusal = look(door, path_fd, want, &sight, err);
 	if (refusal == DOOR_OK && wants[want].is_private) {
 		refusal = read_owner(door, process, &owner, err);
 		if (refusal == DOOR_OK)
 			refusal = check_owner(&sight, &owner, err);
 	}
 	return refusal == DOOR_OK ? open_seen(door, path_fd, &sight, ret, err) : refusal;
+}
+
+static enum door_refusal ask_by_path(struct door *door, enum broker_op op, pid_t pid, const char *path,
+				     enum door_want want, struct door_file *ret, struct err *err)
+{
+	enum door_refusal refusal = DOOR_SLOW;
+	struct err why = { 0 };
+
+	if (!door_is_slow(door, pid, NULL, &why)) {
+		refusal = broker_open(door->broker, op, pid, path, want, ret, &why);
+		if (refusal == DOOR_FAILED && why.code == ETIMEDOUT)
+			refusal = door_note_slow(door, pid, NULL);
+	}
+	if (refusal != DOOR_OK && err)
+		*err = why;
+	return door_note_refusal(door, pid, path, refusal);
+}
+
+static enum door_refusal ask_for_mapping(struct door *door, const struct door_mapping *mapping, const pid_t *also_pids,
+					 size_t num_also, struct door_file *ret, struct err *err)
+{
+	enum door_refusal refusal = DOOR_SLOW;
+	struct err why = { 0 };
+
+	if (!door_is_slow(door, mapping->pid, mapping, &why)) {
+		refusal = broker_open_mapping(door->broker, mapping, also_pids, num_also, ret, &why);
+		if (refusal == DOOR_FAILED && why.code == ETIMEDOUT)
+			refusal = door_note_slow(door, mapping->pid, mapping);
+	}
+	if (refusal != DOOR_OK && err)
+		*err = why;
+	return refusal;
 }
 
 enum door_refusal door_open(struct door *door, pid_t pid, const char *path, enum door_want want,
@@ -326,7 +392,7 @@ enum door_refusal door_open(struct door *door, pid_t pid, const char *path, enum
 	if ((unsigned int)want >= DOOR_NUM_WANTS)
 		return refuse(err, DOOR_FAILED, EINVAL, "no such kind of file");
 	if (door->broker)
-		return broker_open(door->broker, BROKER_OPEN, pid, path, want, ret, err);
+		return ask_by_path(door, BROKER_OPEN, pid, path, want, ret, err);
 	if (pid) {
 		process = door_process(door, pid);
 		if (process < 0)
@@ -345,7 +411,7 @@ enum door_refusal door_open_perfmap(struct door *door, pid_t pid, struct door_fi
 	int r;
 
 	if (door->broker)
-		return broker_open(door->broker, BROKER_PERFMAP, pid, "", DOOR_PERFMAP, ret, err);
+		return ask_by_path(door, BROKER_PERFMAP, pid, "", DOOR_PERFMAP, ret, err);
 	process = door_process(door, pid);
 	if (process < 0)
 		return refuse_errno(err, -process, "open the process");
@@ -420,7 +486,7 @@ static enum door_refusal open_map_file(const struct door *door, int process,
 			"opening mapped files needs CAP_CHECKPOINT_RESTORE and CAP_SYS_PTRACE");
 	if (path_fd < 0)
 		return refuse_errno(err, errno, "open the mapped file");
-	refusal = look(path_fd, DOOR_ELF, &sight, err);
+	refusal = look(door, path_fd, DOOR_ELF, &sight, err);
 	if (refusal != DOOR_OK)
 		return refusal;
 	if (mapping->ino && !is_recorded_inode(&sight, mapping) &&
@@ -439,7 +505,7 @@ static enum door_refusal open_mapped_path(const struct door *door, int process,
 
 	refusal = find_in_root(door, process, mapping->path, DOOR_ELF, &path_fd, err);
 	if (refusal == DOOR_OK)
-		refusal = look(path_fd, DOOR_ELF, &sight, err);
+		refusal = look(door, path_fd, DOOR_ELF, &sight, err);
 	if (refusal != DOOR_OK)
 		return refusal;
 	if (mapping->ino && !is_recorded_inode(&sight, mapping))
@@ -493,7 +559,7 @@ enum door_refusal door_open_mapping(struct door *door, const struct door_mapping
 	enum door_refusal refusal;
 
 	if (door->broker)
-		return broker_open_mapping(door->broker, mapping, also_pids, num_also, ret, err);
+		return ask_for_mapping(door, mapping, also_pids, num_also, ret, err);
 	refusal = open_through(door, mapping->pid, mapping, ret, &first);
 
 	for (size_t i = 0; refusal != DOOR_OK && i < num_also; i++) {

@@ -5,15 +5,19 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "target/door.h"
+
 struct err;
 struct strbuf;
 
 struct broker;
+struct door_mapping;
 
 struct door {
 	struct broker *broker; /* who answers instead; NULL: we, and the rest is ours */
 	int proc_fd;       /* O_PATH of /proc */
 	int root_fd;       /* O_PATH of our own root: the host's for an agent on the host */
+	struct door_refused *refused; /* NULL = nothing yet */
 	bool have_openat2; /* Linux 5.6; also false where a seccomp filter forbids it */
 };
 
@@ -41,6 +45,16 @@ int door_read_at(int dir, const char *name, size_t cap, struct strbuf *ret, bool
 
 /* A door whose own root is a directory that a person named. */
 int door_new_below(const char *dir, struct door **ret, struct err *err);
+
+/* Counts it once for this process and file (see door_refused), and hands it on. */
+enum door_refusal door_note_refusal(struct door *door, pid_t pid, const char *what, enum door_refusal refusal);
+/*
+ * A file system that does not answer costs 2 s: once. door_note_slow: so it was, DOOR_SLOW. From then on files of the
+ * mapping's device, or with NULL by path in that process, are not asked for.
+ */
+bool door_is_slow(const struct door *door, pid_t pid, const struct door_mapping *mapping, struct err *err);
+enum door_refusal door_note_slow(struct door *door, pid_t pid, const struct door_mapping *mapping);
+void door_refused_free(struct door_refused *r); /* NULL is fine */
 
 /* Whether a process (a descriptor of /proc/PID) sees the very tree that we see. */
 bool door_shares_our_root(const struct door *door, int process);

@@ -49,6 +49,8 @@ static inline void silent_serve_one(int fuse, const struct fuse_in_header *in, c
 	struct fuse_attr_out attr = { .attr_valid = 1000, .attr = silent_attr(in->nodeid) };
 	struct fuse_open_out opened = { .open_flags = FOPEN_KEEP_CACHE }; /* else the next open waits, too */
 
+	struct fuse_statfs_out stat = { .st.bsize = 4096 };
+
 	switch (in->opcode) {
 	case FUSE_INIT:
 		silent_answer(fuse, in->unique, 0, &init, sizeof(init));
@@ -65,6 +67,9 @@ static inline void silent_serve_one(int fuse, const struct fuse_in_header *in, c
 	case FUSE_OPEN:
 	case FUSE_OPENDIR:
 		silent_answer(fuse, in->unique, 0, &opened, sizeof(opened));
+		break;
+	case FUSE_STATFS:
+		silent_answer(fuse, in->unique, 0, &stat, sizeof(stat));
 		break;
 	case FUSE_READ:
 	case FUSE_FORGET:

@@ -27,14 +27,17 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/strbuf.h"
 #include "target/door.h"
 #include "target/door_priv.h"
 #include "target/proc_text.h"
 #include "test/check.h"
+#include "test/silent_fuse.h"
 
 static struct door *door;
+static uint64_t start_ns; /* CLOCK_REALTIME, a moment after this process began */
 static char tmp[] = "/tmp/test_door_XXXXXX";
 
 /* One of a few static buffers: TMP + the formatted rest. */
@@ -258,6 +261,27 @@ static void test_lease(void)
 	close(pipes[1]);
 }
 
+/* A FUSE mount, also where its server would answer. */
+static void test_remote(void)
+{
+	char dir[64], path[80];
+	pid_t server;
+
+	snprintf(dir, sizeof(dir), "%s/fuse", tmp);
+	must(mkdir(dir, 0755), "mkdir");
+	server = silent_fuse_start(dir);
+	if (server < 0) {
+		fprintf(stderr, "no FUSE here\n");
+		return;
+	}
+	snprintf(path, sizeof(path), "%s/file", dir);
+	expect(path, DOOR_ELF, DOOR_REMOTE);
+	expect(path, DOOR_DEBUG, DOOR_REMOTE);
+	kill(server, SIGKILL);
+	waitpid(server, NULL, 0);
+	must(umount2(dir, MNT_DETACH), "umount");
+}
+
 static void set_age(const char *path, int seconds)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
@@ -273,6 +297,10 @@ static enum door_refusal open_map(pid_t pid, const char *path)
 
 static void test_perfmap(void)
 {
+	const uint64_t before_ns = start_ns - 300000000; /* we started a moment before that was taken */
+	const struct timespec before[2] = { { .tv_nsec = UTIME_OMIT },
+					    { .tv_sec = (time_t)(before_ns / 1000000000),
+					      .tv_nsec = (long)(before_ns % 1000000000 | 1) } };
 	const char *path = in_tmp("map"), *other = in_tmp("other");
 	struct door_file file = { .fd = -7 };
 	struct err err = { 0 };
@@ -289,7 +317,12 @@ static void test_perfmap(void)
 	set_age(path, 2 * 24 * 3600);
 	CHECK(open_map(getpid(), path) == DOOR_STALE);
 	CHECK(open_map(0, path) == DOOR_OK);
-	set_age(path, 0);
+	set_age(path, 0); /* whole seconds may be rounded */
+	CHECK(open_map(getpid(), path) == DOOR_OK);
+	/* Written by who had our pid just before. */
+	must(utimensat(AT_FDCWD, path, before, 0), "utimensat");
+	CHECK(open_map(getpid(), path) == DOOR_STALE);
+	must(utimensat(AT_FDCWD, path, NULL, 0), "utimensat");
 	CHECK(open_map(getpid(), path) == DOOR_OK);
 	if (!geteuid()) {
 		must(chown(path, 65534, 65534), "chown");
@@ -957,6 +990,7 @@ int main(void)
 {
 	int fds;
 
+	start_ns = clock_ns(CLOCK_REALTIME);
 	umask(022);
 	if (!mkdtemp(tmp) || chmod(tmp, 0755)) {
 		perror(tmp);
@@ -967,6 +1001,7 @@ int main(void)
 	test_names();
 	test_plain();
 	test_hostile_shapes();
+	test_remote();
 	test_too_big();
 	test_lease();
 	test_perfmap();
