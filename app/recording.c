@@ -1,0 +1,505 @@
+#include "app/recording.h"
+
+#include "app/progress.h"
+#include "app/saving.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/opts.h"
+#include "base/vec.h"
+#include "collector/collector.h"
+#include "output/profile.h"
+#include "target/broker.h"
+#include "target/containers.h"
+#include "target/door.h"
+#include "target/jail.h"
+#include "target/memory.h"
+#include "target/proc_text.h"
+#include "target/users.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SLOW_TICKS = 3 };
+
+/* Setters: one per option, each validates at once */
+
+int recording_set_all(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->all = true;
+	return 0;
+}
+
+static int push_ids(const char *arg, void *vec_data, bool tids, struct err *err)
+{
+	struct record_args *a = vec_data;
+	const char *pos = arg;
+
+	do {
+		char *end;
+		long id;
+
+		errno = 0;
+		id = strtol(pos, &end, 10);
+		if (end == pos || (*end && *end != ',') || errno || id <= 0 || id > INT32_MAX)
+			return err_set(err, EINVAL, "\"%s\" is not a list of ids such as 17,42", arg);
+		if (!(tids ? vec_push(&a->tids, (pid_t)id) : vec_push(&a->pids, (pid_t)id)))
+			return err_oom(err);
+		pos = *end ? end + 1 : end;
+	} while (*pos);
+	return 0;
+}
+
+int recording_set_pids(void *data, const char *arg, struct err *err)
+{
+	return push_ids(arg, data, false, err);
+}
+
+int recording_set_tids(void *data, const char *arg, struct err *err)
+{
+	return push_ids(arg, data, true, err);
+}
+
+int recording_set_container(void *data, const char *arg, struct err *err)
+{
+	return vec_push(&((struct record_args *)data)->containers, arg) ? 0 : err_oom(err);
+}
+
+int recording_set_cgroup(void *data, const char *arg, struct err *err)
+{
+	return vec_push(&((struct record_args *)data)->cgroups, arg) ? 0 : err_oom(err);
+}
+
+int recording_set_uid(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+	uint64_t uid;
+
+	if (!opts_u64(arg, 0, UINT32_MAX - 1, &uid, NULL))
+		a->uid = (uid_t)uid;
+	else if (!user_named(arg, &a->uid))
+		return err_set(err, EINVAL, "\"%s\" is neither a user id nor a user's name", arg);
+	a->by_uid = true;
+	return 0;
+}
+
+int recording_set_cpus(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+
+	if (cpulist_parse(arg, strlen(arg), a->cpus, MAX_CPUS) <= 0)
+		return err_set(err, EINVAL, "\"%s\" is not a list of CPUs such as 0-3,7", arg);
+	a->have_cpus = true;
+	return 0;
+}
+
+int recording_set_event(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->event = arg;
+	return 0;
+}
+
+int recording_set_freq(void *data, const char *arg, struct err *err)
+{
+	uint64_t freq;
+	int r = opts_u64(arg, 1, 100000, &freq, err);
+
+	if (!r)
+		((struct record_args *)data)->freq = (uint32_t)freq;
+	return r;
+}
+
+int recording_set_period(void *data, const char *arg, struct err *err)
+{
+	return opts_u64(arg, 1, INT64_MAX, &((struct record_args *)data)->period, err);
+}
+
+int recording_set_duration(void *data, const char *arg, struct err *err)
+{
+	return opts_seconds(arg, &((struct record_args *)data)->duration, err);
+}
+
+int recording_set_stack_bytes(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+	int r = opts_bytes(arg, &a->stack_bytes, err);
+
+	if (!r && (a->stack_bytes < 512 || a->stack_bytes > 65528 || a->stack_bytes % 8))
+		return err_set(err, EINVAL, "\"%s\": the kernel copies 512 to 65528 bytes, a multiple of 8",
+			       arg);
+	return r;
+}
+
+int recording_set_ring_bytes(void *data, const char *arg, struct err *err)
+{
+	return opts_bytes(arg, &((struct record_args *)data)->ring_bytes, err);
+}
+
+void record_args_deinit(struct record_args *args)
+{
+	vec_deinit(&args->pids);
+	vec_deinit(&args->tids);
+	vec_deinit(&args->containers);
+	vec_deinit(&args->cgroups);
+	outputs_deinit(&args->out);
+}
+
+void recording_close(struct recording *r)
+{
+	saving_close(r->saving);
+	collector_close(r->collector);
+	session_free(r->session);
+	containers_free(r->containers);
+	launch_deinit(&r->launch);
+	events_close(&r->events);
+	memory_free(r->memory);
+	door_free(r->door);
+}
+
+static bool by_containers(const struct record_args *a)
+{
+	return a->containers.len || a->cgroups.len;
+}
+
+int recording_check_targets(struct record_args *a, struct err *err)
+{
+	int kinds = (a->pids.len > 0) + (a->tids.len > 0) + a->by_uid + by_containers(a);
+
+	if (kinds > 1 || (kinds && (a->all || a->command)))
+		return err_set(err, EINVAL,
+			       "-a, -p, -t, -u, -- COMMAND and --container with -G exclude each other");
+	if (!kinds && !a->all && !a->command)
+		return err_set(err, EINVAL, "nothing to record: -a, -p PID, -t TID, -u USER, --container ID, "
+					    "-G CGROUP or -- COMMAND");
+	if (a->freq && a->period)
+		return err_set(err, EINVAL, "-F and -c exclude each other");
+	return 0;
+}
+
+static void describe_list(char *text, size_t size, const char *what, const char *const *list, size_t num)
+{
+	size_t len = strlen(text);
+
+	if (num)
+		len += (size_t)snprintf(text + len, size - len, "%s%s ", len ? " and " : "", what);
+	for (size_t i = 0; i < num && len < size; i++)
+		len += (size_t)snprintf(text + len, size - len, "%s%s", i ? "," : "", list[i]);
+}
+
+static void describe_targets(struct recording *r)
+{
+	const struct record_args *a = r->args;
+	size_t size = sizeof(r->targets), len = 0;
+
+	if (a->command) {
+		snprintf(r->targets, size, "%scommand %s", a->all ? "all processes during " : "",
+			 a->command[0]);
+	} else if (a->all) {
+		snprintf(r->targets, size, "all processes");
+	} else if (a->by_uid) {
+		snprintf(r->targets, size, "processes of user %u", a->uid);
+	} else if (by_containers(a)) {
+		describe_list(r->targets, size, "container", a->containers.data, a->containers.len);
+		describe_list(r->targets, size, "cgroup", a->cgroups.data, a->cgroups.len);
+	} else {
+		bool tids = a->tids.len > 0;
+		const pid_t *ids = tids ? a->tids.data : a->pids.data;
+		size_t num = tids ? a->tids.len : a->pids.len;
+
+		len = (size_t)snprintf(r->targets, size, "%s ", tids ? "thread" : "process");
+		for (size_t i = 0; i < num && len < size - 16; i++)
+			len += (size_t)snprintf(r->targets + len, size - len, "%s%d", i ? "," : "", ids[i]);
+	}
+}
+
+static struct collector_opts collector_opts(struct recording *r)
+{
+	struct record_args *a = r->args;
+	struct collector_opts opts = {
+		.target = TARGET_ALL,
+		.cpus = a->have_cpus ? a->cpus : NULL,
+		.num_cpu_bits = a->have_cpus ? MAX_CPUS : 0,
+		.event = a->event,
+		.freq_hz = a->freq,
+		.period = a->period,
+		.stack_bytes = (uint32_t)a->stack_bytes,
+		.no_kernel = a->out.view.user_only,
+		.max_ring_bytes = a->ring_bytes,
+		.door = r->door,
+	};
+	struct err why = { 0 };
+
+	if (a->pids.len) {
+		opts.target = TARGET_PIDS;
+		opts.pids = a->pids.data;
+		opts.num_pids = a->pids.len;
+	} else if (a->tids.len) {
+		opts.target = TARGET_TIDS;
+		opts.pids = a->tids.data;
+		opts.num_pids = a->tids.len;
+	} else if (a->command && !a->all) {
+		opts.target = TARGET_COMMAND;
+		opts.pids = &r->launch.pid;
+		opts.num_pids = 1;
+	} else if (by_containers(a)) {
+		opts.target = TARGET_CGROUP;
+		/* Where the kernel cannot be told of them, there are none and everything is recorded. */
+		if (containers_open_wanted(r->containers, &opts.cgroups, &opts.num_cgroups, &why) < 0)
+			log_debug("record", "no kernel cgroup mode: %s", why.msg);
+		r->seen_alive = containers_wanted_alive(r->containers);
+	}
+	if (a->out.method != UNWIND_FP && !a->out.view.kernel_only)
+		opts.user_regs = arch_host()->perf_regs;
+	opts.no_user_chain = a->out.view.kernel_only;
+	opts.data_maps = outputs_want_saving(&a->out); /* as perf needs them */
+	return opts;
+}
+
+static int open_saving(struct recording *r, struct err *err)
+{
+	const struct record_args *a = r->args;
+	struct saving_opts opts = {
+		.outputs = &a->out,
+		.collector = r->collector,
+		.door = r->door,
+		.argv = r->argv,
+		.pids = a->pids.len ? a->pids.data : a->tids.data,
+		.num_pids = a->pids.len ? a->pids.len : a->tids.len,
+		.all = a->all || a->by_uid || by_containers(a) || collector_info(r->collector)->filtered,
+	};
+
+	return saving_open(&opts, &r->saving, err);
+}
+
+/* The broker opens what targets control, and the outputs; this process soon cannot (enter_jail). */
+static int start_broker(struct recording *r, const struct recording_opts *opts, struct err *err)
+{
+	_cleanup_free_ const char **names = NULL;
+	const char *const *outputs = opts->outputs;
+	size_t num = opts->num_outputs;
+	int ret = 0;
+
+	if (!outputs) {
+		ret = outputs_names(&r->args->out, &names, &num, err);
+		outputs = names;
+	}
+	if (!ret)
+		ret = broker_start(outputs, num, &r->door, err);
+	if (!ret)
+		ret = memory_new(r->door, &r->memory, err);
+	if (!ret)
+		r->args->out.opener = broker_opener(r->door);
+	return ret;
+}
+
+static int enter_jail(struct recording *r, struct err *err)
+{
+	struct err why = { 0 };
+	int ret;
+
+	broker_seal(r->door);
+	ret = jail_enter(r->launch.pid, &why);
+
+	if (!ret)
+		return 0;
+	return err_set(err, -ret, "cannot give up privileges before reading what others wrote: %s", why.msg);
+}
+
+/* One of --container and -G: as it is, else a list. A cgroup's name may hold a comma. */
+static int want_one(struct recording *r, const char *arg, bool cgroup, struct err *err)
+{
+	int (*want)(struct containers *c, const char *text, struct err *err) =
+		cgroup ? containers_want_cgroup : containers_want;
+	struct err whole = { 0 };
+	int ret = want(r->containers, arg, &whole);
+	const char *pos = arg;
+
+	if (ret != -ENOENT || !strchr(arg, ',')) {
+		if (ret < 0 && err)
+			*err = whole;
+		return ret;
+	}
+	for (ret = 0; !ret && pos;) {
+		const char *comma = strchr(pos, ',');
+		_cleanup_free_ char *part = strndup(pos, comma ? (size_t)(comma - pos) : strlen(pos));
+
+		ret = part ? want(r->containers, part, err) : err_oom(err);
+		pos = comma ? comma + 1 : NULL;
+	}
+	return ret;
+}
+
+static int open_containers(struct recording *r, struct err *err)
+{
+	struct record_args *a = r->args;
+	int ret;
+
+	if (!by_containers(a) && a->out.by != BY_CONTAINER && a->out.by != BY_POD)
+		return 0;
+	ret = containers_new(r->door, &r->containers, err);
+	for (size_t i = 0; !ret && i < a->containers.len; i++)
+		ret = want_one(r, a->containers.data[i], false, err);
+	for (size_t i = 0; !ret && i < a->cgroups.len; i++)
+		ret = want_one(r, a->cgroups.data[i], true, err);
+	return ret;
+}
+
+/*
+ * On a machine with more to do than CPUs the rings must still be opened and emptied in time; it takes a few percent of
+ * one CPU. Refused without CAP_SYS_NICE, which only makes loss likelier. The broker shares it, as the drain waits for its
+ * answers; the command does not, and for naming there is no hurry.
+ */
+static void raise_priority(struct recording *r)
+{
+	r->nice = getpriority(PRIO_PROCESS, 0);
+	setpriority(PRIO_PROCESS, 0, -20);
+}
+
+void recording_restore_priority(const struct recording *r)
+{
+	setpriority(PRIO_PROCESS, 0, r->nice);
+}
+
+static void choose_session(struct recording *r, const struct collector_opts *collect, bool keep_samples)
+{
+	const struct record_args *a = r->args;
+	struct session_opts *session = &r->session_opts;
+
+	*session = (struct session_opts){ .by_uid = a->by_uid, .uid = a->uid };
+	outputs_session(&a->out, session);
+	session->keep_samples |= keep_samples;
+	session->door = r->door;
+	session->memory = r->memory;
+	session->regs_mask = collect->user_regs;
+	session->keep_build_ids = outputs_want_saving(&a->out);
+	if (collector_info(r->collector)->filtered) {
+		session->pids = collect->pids;
+		session->num_pids = collect->num_pids;
+		session->tids = collect->target == TARGET_TIDS;
+	}
+	session->containers = r->containers;
+	session->only_containers = by_containers(a) && collector_info(r->collector)->filtered;
+}
+
+int recording_scan(struct recording *r, struct session *session, struct err *err)
+{
+	const struct record_args *a = r->args;
+
+	if (a->all || a->by_uid || by_containers(a) || collector_info(r->collector)->filtered)
+		return session_scan(session, err);
+	if (a->command)
+		return 0;
+	return a->pids.len ? session_scan_tasks(session, a->pids.data, a->pids.len, err) :
+			     session_scan_tasks(session, a->tids.data, a->tids.len, err);
+}
+
+int recording_open(struct recording *r, const struct recording_opts *opts, struct err *err)
+{
+	struct record_args *a = r->args;
+	struct collector_opts collect;
+	int ret;
+
+	describe_targets(r);
+	raise_priority(r);
+	ret = start_broker(r, opts, err);
+	if (!ret)
+		ret = events_open(&r->events, err);
+	if (!ret)
+		ret = open_containers(r, err);
+	if (!ret && a->command) {
+		recording_restore_priority(r);
+		ret = launch_prepare(a->command, &r->launch, err);
+		raise_priority(r);
+	}
+	if (ret < 0)
+		return ret;
+	collect = collector_opts(r);
+	ret = collector_open(&collect, &r->collector, err);
+	if (ret < 0)
+		return ret;
+	choose_session(r, &collect, opts->keep_samples);
+	ret = session_new(&r->session_opts, &r->session, err);
+	if (!ret)
+		ret = open_saving(r, err);
+	if (!ret)
+		ret = enter_jail(r, err);
+	/* From here on what targets control is read. */
+	return ret < 0 ? ret : recording_scan(r, r->session, err);
+}
+
+int recording_start(struct recording *r, double duration, uint64_t tick_ns, struct err *err)
+{
+	int ret;
+
+	r->start_ns = clock_monotonic_ns();
+	ret = collector_enable(r->collector, err);
+	if (!ret && r->launch.pid)
+		ret = launch_go(&r->launch, r->args->command[0], err);
+	return ret < 0 ? ret : events_start(&r->events, (uint64_t)(duration * 1e9), tick_ns, err);
+}
+
+int recording_stop(struct recording *r, struct err *err)
+{
+	int ret = collector_disable(r->collector, err);
+
+	r->end_ns = clock_monotonic_ns();
+	return ret;
+}
+
+static void add_note(struct profile_stats *stats, const char *note)
+{
+	size_t num = sizeof(stats->notes) / sizeof(stats->notes[0]);
+
+	for (size_t i = 0; i + 1 < num; i++) {
+		if (!stats->notes[i]) {
+			stats->notes[i] = note;
+			return;
+		}
+	}
+}
+
+/* What the session does not know: loss, times, what was asked for. */
+void recording_complete_stats(struct recording *r, struct profile_stats *stats)
+{
+	const struct collector_info *info = collector_info(r->collector);
+	struct collector_counts counts = collector_counts(r->collector);
+	uint64_t end_ns = r->end_ns ? r->end_ns : clock_monotonic_ns();
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	stats->lost = counts.lost;
+	stats->throttled = counts.throttled;
+	stats->side_lost = counts.side_lost;
+	stats->malformed = counts.malformed;
+	stats->wall_s = (double)(end_ns - r->start_ns) / 1e9;
+	stats->cpu_s = (double)clock_cpu_ns() / 1e9;
+	stats->peak_rss_kib = (uint64_t)usage.ru_maxrss;
+	stats->stack_bytes = info->stack_bytes;
+	stats->freq = info->freq_hz;
+	stats->event = info->event;
+	stats->targets = r->targets;
+	for (size_t i = 0; i < sizeof(info->notes) / sizeof(info->notes[0]) && info->notes[i]; i++)
+		add_note(stats, info->notes[i]);
+}
+
+/* Containers are over when nothing runs in them any more; where all processes must be asked, that is done seldom. */
+void recording_look_for_containers(struct recording *r)
+{
+	bool alive;
+
+	if (!by_containers(r->args) ||
+	    (collector_info(r->collector)->filtered && r->ticks++ % SLOW_TICKS))
+		return;
+	alive = containers_wanted_alive(r->containers);
+	r->seen_alive |= alive;
+	if (!alive && r->seen_alive)
+		r->events.stop = true;
+}
+
