@@ -4,6 +4,7 @@
 #   scripts/prove.sh programs     real programs under record -a: loss, whole stacks, JIT names, output grammar
 #   scripts/prove.sh oracle       our stacks against libunwind and libdwfl on the same samples of real programs
 #   scripts/prove.sh churn        20,000 fork+exec a minute: memory and descriptors flat, no sample misplaced
+#   scripts/prove.sh accounting   Hz x CPUs x seconds = samples + lost, also while nobody drains the rings
 #   scripts/prove.sh agree        our stacks against perf script on the same bytes (PERF7="CMD.." for a second perf)
 #   scripts/prove.sh crash        kill -9 at 20 moments and a full disk: every perf.data reads back
 #   scripts/prove.sh inline       --inline against perf script --inline: names and cost (PERF7 as above)
@@ -17,7 +18,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build/release}
 proof=${1:-}
 case $proof in
-programs | oracle | churn | crash | agree | inline | scale | mutate | containers) shift ;;
+programs | oracle | churn | accounting | crash | agree | inline | scale | mutate | containers) shift ;;
 *)
 	sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
 	exit 2

@@ -1,7 +1,7 @@
 """A perf.data as its bytes say, read by nobody's code but this: what the proofs hold every reader against."""
 import struct
 
-SAMPLE, FINISHED_ROUND = 9, 68
+LOST, SAMPLE, LOST_SAMPLES, FINISHED_ROUND = 2, 9, 13, 68
 FEATURES = {2: 'build_id', 3: 'hostname', 4: 'osrelease', 5: 'version', 6: 'arch', 7: 'nrcpus', 8: 'cpudesc',
             10: 'total_mem', 11: 'cmdline', 12: 'event_desc', 21: 'sample_time', 23: 'clockid', 29: 'clock_data'}
 
@@ -21,6 +21,7 @@ class PerfData:
         self.features = [FEATURES.get(i, str(i)) for i in range(256) if bits[i // 64] >> i % 64 & 1]
         self.attrs = [raw[at:at + attr_size - 16] for at in range(attrs_at, attrs_at + attrs_size, attr_size)]
         self.records, self.samples, self.last_ns, self.stack_bytes = 0, 0, 0, 0
+        self.lost, self.lost_samples = 0, 0 # the sums of these records
         self.by_type = {}
         at, end = self.data_at, self.data_at + self.data_size
         while at < end:
@@ -29,7 +30,11 @@ class PerfData:
                 raise ValueError(f'a record of {size} bytes at {at}, the last ends at {end}')
             self.records += 1
             self.by_type[kind] = self.by_type.get(kind, 0) + 1
-            if kind == SAMPLE:
+            if kind == LOST: # after the id of its event
+                self.lost += struct.unpack_from('<Q', raw, at + 16)[0]
+            elif kind == LOST_SAMPLES:
+                self.lost_samples += struct.unpack_from('<Q', raw, at + 8)[0]
+            elif kind == SAMPLE:
                 self.samples += 1
                 # IDENTIFIER, IP, TID, TIME: as ringfold asks for them
                 self.last_ns = max(self.last_ns, struct.unpack_from('<Q', raw, at + 32)[0])
