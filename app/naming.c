@@ -13,6 +13,7 @@
 #include "symbols/symbols.h"
 #include "unwinder/unwinder.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,6 +99,22 @@ static bool grow(struct naming *n, uint32_t num)
 	return true;
 }
 
+enum { MAX_BUILD_ID = 64 };
+
+/* In hexadecimal, interned; NULL where there is none. */
+static const char *build_id_text(struct naming *n, const struct file *file)
+{
+	const uint8_t *id;
+	char text[2 * MAX_BUILD_ID + 1];
+	size_t len = file->kind == FILE_ELF ? elf_file_build_id(file->elf, &id) : 0;
+
+	if (!len || len > MAX_BUILD_ID)
+		return NULL;
+	for (size_t i = 0; i < len; i++)
+		sprintf(text + 2 * i, "%02x", id[i]);
+	return intern_str(n->opts.strings, text);
+}
+
 /* What is known of a frame without its symbol; false: there is none to look for. */
 static bool describe(struct naming *n, const struct unwind_frame *place, struct waiting *ret,
 		     struct profile_frame *frame)
@@ -116,6 +133,7 @@ static bool describe(struct naming *n, const struct unwind_frame *place, struct 
 	}
 	frame->module = file->base;
 	frame->path = file->path;
+	frame->build_id = build_id_text(n, file);
 	frame->kind = FRAME_NATIVE;
 	ret->owner = file->id;
 	return file->kind == FILE_ELF && elf_file_vaddr(file->elf, place->place, &ret->place);

@@ -41,7 +41,7 @@ int outputs_set_format(void *data, const char *arg, struct err *err)
 {
 	struct outputs *o = data;
 	const struct format *const *formats;
-	char known[200] = "";
+	char known[300] = "";
 	size_t num;
 
 	o->format_perf_data = o->may_save && !strcmp(arg, "perf-data");
@@ -264,6 +264,7 @@ void outputs_session(const struct outputs *o, struct session_opts *opts)
 		const struct format *format = o->list.data[i].format;
 
 		opts->keep_samples |= format && format->needs_samples;
+		opts->keep_places |= format && format->needs_places;
 		opts->keep_addresses |= format && format->needs_addresses;
 	}
 }
@@ -339,6 +340,15 @@ bool outputs_want_profile(const struct outputs *o)
 
 	for (size_t i = 0; i < o->list.len; i++)
 		ret |= o->list.data[i].format != NULL;
+	return ret;
+}
+
+bool outputs_want_places(const struct outputs *o)
+{
+	bool ret = false;
+
+	for (size_t i = 0; i < o->list.len; i++)
+		ret |= o->list.data[i].format && o->list.data[i].format->needs_places;
 	return ret;
 }
 

@@ -47,6 +47,8 @@ int outputs_write(const struct outputs *o, const struct profile *profile, bool t
 		  struct err *err);
 /* Is there anything to write that needs the profile and its names? */
 bool outputs_want_profile(const struct outputs *o);
+/* Is the container of each process to be told, also where nobody asked to split by it? */
+bool outputs_want_places(const struct outputs *o);
 bool outputs_want_saving(const struct outputs *o);
 /* A person at a terminal gets the report, which tells how good the profile is. */
 bool outputs_show_report(const struct outputs *o);

@@ -341,8 +341,12 @@ static int open_containers(struct recording *r, struct err *err)
 	struct record_args *a = r->args;
 	int ret;
 
-	if (!by_containers(a) && a->out.by != BY_CONTAINER && a->out.by != BY_POD)
+	if (!by_containers(a) && a->out.by != BY_CONTAINER && a->out.by != BY_POD) {
+		/* Worth having, but not worth failing for. */
+		if (outputs_want_places(&a->out))
+			containers_new(r->door, &r->containers, NULL);
 		return 0;
+	}
 	ret = containers_new(r->door, &r->containers, err);
 	for (size_t i = 0; !ret && i < a->containers.len; i++)
 		ret = want_one(r, a->containers.data[i], false, err);
@@ -479,6 +483,7 @@ void recording_complete_stats(struct recording *r, struct profile_stats *stats)
 	stats->side_lost = counts.side_lost;
 	stats->malformed = counts.malformed;
 	stats->wall_s = (double)(end_ns - r->start_ns) / 1e9;
+	stats->start_ns = clock_ns(CLOCK_REALTIME) - (clock_monotonic_ns() - r->start_ns);
 	stats->cpu_s = (double)clock_cpu_ns() / 1e9;
 	stats->peak_rss_kib = (uint64_t)usage.ru_maxrss;
 	stats->stack_bytes = info->stack_bytes;

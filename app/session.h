@@ -42,6 +42,7 @@ struct session_opts {
 	size_t num_pids;            /* 0 = all */
 	bool tids;                  /* these are threads, which alone are meant */
 	bool keep_samples;          /* profile->samples */
+	bool keep_places;           /* profile_sample.place; needs `containers` */
 	bool keep_addresses;        /* profile_frame.addr */
 	bool keep_build_ids;        /* for session_each_build_id: also those of files that are gone */
 	struct offline *offline;    /* borrowed: the records are a recording's; NULL = of this machine, now */

@@ -47,6 +47,7 @@ struct build {
 	struct inlined_tab inlined;
 	VEC(uint32_t) around;       /* by index in profile->frames: what it is inlined into; 0 = nothing */
 	VEC(const struct file *) files; /* that the frames of the profile lie in */
+	VEC(uint32_t) places;       /* by place (target/containers.h): index in profile->places; UINT32_MAX = not yet */
 	VEC(uint32_t) containers;   /* indexes in profile->frames of different names */
 	bool failed;
 };
@@ -218,6 +219,7 @@ static uint32_t build_frame(void *data, uint32_t id)
 	frame.name = copy_text(b, frame.name);
 	frame.module = copy_text(b, frame.module);
 	frame.path = copy_text(b, frame.path);
+	frame.build_id = copy_text(b, frame.build_id);
 	twin = known_container(b, id, frame.name);
 	if (twin)
 		return twin;
@@ -308,6 +310,29 @@ static void fill_counts(struct session *s, struct profile_stats *stats)
 		stats->refused_by[num++] = (struct profile_count){ "blocked", session_memory_blocked(s) };
 }
 
+/* The index of a container's name in the profile, which has each name once; UINT32_MAX = not known. */
+static uint32_t profile_place(struct build *b, uint32_t place)
+{
+	struct profile *p = b->profile;
+	const char *name;
+
+	if (!place || !b->s->opts.containers)
+		return UINT32_MAX;
+	while (b->places.len <= place) {
+		if (!vec_push(&b->places, UINT32_MAX))
+			goto failed;
+	}
+	if (b->places.data[place] != UINT32_MAX)
+		return b->places.data[place];
+	name = places_name(b->s->opts.containers, place, false, p->strings);
+	if (!name || !vec_push(&p->places, name))
+		goto failed;
+	return b->places.data[place] = (uint32_t)p->places.len - 1;
+failed:
+	b->failed = true;
+	return UINT32_MAX;
+}
+
 /*
  * The samples that were kept, at their places in the profile's stacks: `ended` says what nodes of session.ended became,
  * live[owner] what those of an owner's stacks became.
@@ -333,6 +358,7 @@ static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *cons
 			.cpu = kept->cpu == MAX_CPU ? UINT32_MAX : kept->cpu,
 			.comm = profile_comm(b, kept->comm),
 			.event = kept->event,
+			.place = profile_place(b, owner->place),
 		};
 	}
 	return !b->failed;
@@ -438,6 +464,7 @@ int session_profile(struct session *s, bool (*stop)(void *data), void *data, str
 	vec_deinit(&b.index);
 	vec_deinit(&b.files);
 	vec_deinit(&b.containers);
+	vec_deinit(&b.places);
 	vec_deinit(&b.around);
 	inlined_tab_deinit(&b.inlined);
 	comm_tab_deinit(&b.comms);

@@ -189,6 +189,8 @@ static void keep_sample(struct session *s, struct live *live, const struct recor
 		live->owner = (uint32_t)(s->owners.len - 1);
 	}
 	sample.owner = live->owner;
+	if (s->opts.keep_places && s->opts.containers && live->place.place)
+		s->owners.data[live->owner].place = live->place.place;
 	if (!vec_push(&s->samples, sample))
 		s->failed = true;
 }
@@ -240,7 +242,9 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 			s->unwinder, place_of(s, space, rec->time_ns)->place | CONTAINER);
 	if (!stacks_add_node(live->stacks, s->frames, num, 1, &node))
 		s->failed = true;
-	else if (s->opts.keep_samples)
+	if (s->opts.keep_places && s->opts.containers)
+		place_of(s, space, rec->time_ns);
+	if (s->opts.keep_samples && !s->failed)
 		keep_sample(s, live, rec, comm, node, event);
 }
 

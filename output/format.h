@@ -15,6 +15,7 @@ struct format {
 	const char *const *extensions; /* ".folded", ... NULL ends */
 	bool needs_samples;   /* profile->samples: 32 bytes for each while recording, so only where it is said */
 	bool needs_addresses; /* profile_frame.addr: stacks then differ by process where programs are moved about */
+	bool needs_places;    /* profile_sample.place: the container of each process is then looked for */
 	bool tells_event;     /* of each sample: samples of several events may then stand side by side */
 	bool binary;          /* not for a terminal */
 	int (*write)(const struct profile *profile, const struct profile_view *view, FILE *out,

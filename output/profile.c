@@ -36,6 +36,7 @@ void profile_free(struct profile *profile)
 	vec_deinit(&profile->samples);
 	vec_deinit(&profile->comms);
 	vec_deinit(&profile->events);
+	vec_deinit(&profile->places);
 	free(profile);
 }
 

@@ -28,6 +28,7 @@ struct profile_frame {
 	const char *name;    /* NULL = no symbol: shown as [module] */
 	const char *module;  /* last part of the path, "[kernel]", "[vdso]"; NULL = none */
 	const char *path;    /* whole path of the module; NULL = none */
+	const char *build_id; /* of the module, in hexadecimal; NULL = not known */
 	uint64_t place;      /* offset in the file, or address; where it is looked up: of callers, inside the call */
 	uint64_t addr;       /* the same in the process, where addresses were asked for; else 0 */
 	uint64_t offset;     /* of the place from where the symbol begins */
@@ -43,6 +44,7 @@ struct profile_sample {
 	uint32_t cpu;        /* UINT32_MAX = not told */
 	uint32_t comm;       /* index in `comms`: what the thread was called then */
 	uint32_t event;      /* index in `events` */
+	uint32_t place;      /* index in `places`; UINT32_MAX = not known */
 };
 
 /* Reasons and runtimes by name; a NULL name ends. */
@@ -60,6 +62,7 @@ struct profile_stats {
 	uint64_t side_lost, malformed;
 	uint64_t unresolved_files, unresolved_samples; /* files that could not be read, samples that go through them */
 	double wall_s, cpu_s;
+	uint64_t start_ns;       /* CLOCK_REALTIME when it began; 0 = not told */
 	uint32_t stack_bytes, freq;
 	const char *event;
 	const char *targets;     /* as given: "all processes", "pid 7", "command ls" */
@@ -75,6 +78,7 @@ struct profile {
 	VEC(struct profile_sample) samples; /* in time order; empty unless asked for (struct format) */
 	VEC(const char *) comms;
 	VEC(const char *) events;           /* names, of all that were recorded; may be empty: then stats.event */
+	VEC(const char *) places;           /* containers as target/containers.h calls them, "[host]" among them */
 	struct intern *strings;  /* owns every name */
 };
 

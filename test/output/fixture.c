@@ -98,6 +98,8 @@ static void add_frame(const struct line *line, struct profile *p)
 	frame.kind = (enum frame_kind)kind;
 	frame.addr = line->num > 5 ? strtoull(line->fields[5], NULL, 16) : 0;
 	frame.offset = line->num > 6 ? strtoull(line->fields[6], NULL, 16) : 0;
+	frame.place = line->num > 7 ? strtoull(line->fields[7], NULL, 16) : 0;
+	frame.build_id = text_field(line, p, 8);
 	if (!vec_push(&p->frames, frame))
 		bad(line, "out of memory");
 }
@@ -124,9 +126,23 @@ static uint32_t add_frames(const struct line *line, struct profile *p, char *ids
 	return node;
 }
 
+/* Texts are interned, so equal ones are the same. */
+static uint32_t comm_index(const struct line *line, struct profile *p)
+{
+	const char *comm = text_field(line, p, 7);
+
+	for (size_t i = 0; i < p->comms.len; i++) {
+		if (p->comms.data[i] == comm)
+			return (uint32_t)i;
+	}
+	if (!vec_push(&p->comms, comm))
+		bad(line, "out of memory");
+	return (uint32_t)p->comms.len - 1;
+}
+
 static void add_sample(const struct line *line, struct profile *p)
 {
-	struct profile_sample sample = { .comm = (uint32_t)p->comms.len };
+	struct profile_sample sample = { .place = UINT32_MAX };
 
 	if (line->num < 9)
 		bad(line, "too few fields");
@@ -136,8 +152,11 @@ static void add_sample(const struct line *line, struct profile *p)
 	sample.pid = (pid_t)strtol(line->fields[4], NULL, 10);
 	sample.tid = (pid_t)strtol(line->fields[5], NULL, 10);
 	sample.event = (uint32_t)number(line, line->fields[6]);
+	if (line->num > 9)
+		sample.place = (uint32_t)number(line, line->fields[9]);
 	sample.node = add_frames(line, p, line->fields[8], 1);
-	if (!vec_push(&p->comms, text_field(line, p, 7)) || !vec_push(&p->samples, sample))
+	sample.comm = comm_index(line, p);
+	if (!vec_push(&p->samples, sample))
 		bad(line, "out of memory");
 }
 
@@ -154,7 +173,7 @@ static void set_stat(const struct line *line, struct profile *p)
 		COUNT(user_stacks), COUNT(frames), COUNT(unknown_frames), COUNT(jit_frames),
 		COUNT(jit_named), COUNT(kernel_frames), COUNT(distinct_stacks), COUNT(unwind_ns),
 		COUNT(symbolize_ns), COUNT(peak_rss_kib), COUNT(side_lost), COUNT(malformed),
-		COUNT(unresolved_files),
+		COUNT(unresolved_files), COUNT(start_ns),
 	};
 	const char *key = line->fields[1];
 	struct profile_stats *s = &p->stats;
@@ -208,7 +227,7 @@ static void take(const struct line *line, struct profile *p)
 {
 	const char *what = line->fields[0];
 
-	if (line->num < (strcmp(what, "note") && strcmp(what, "event") ? 3 : 2))
+	if (line->num < (strcmp(what, "note") && strcmp(what, "event") && strcmp(what, "place") ? 3 : 2))
 		bad(line, "too few fields");
 	if (!strcmp(what, "stat"))
 		set_stat(line, p);
@@ -224,6 +243,8 @@ static void take(const struct line *line, struct profile *p)
 		add_frames(line, p, line->fields[2], number(line, line->fields[1]));
 	else if (!strcmp(what, "sample"))
 		add_sample(line, p);
+	else if (!strcmp(what, "place") && vec_push(&p->places, text_field(line, p, 1)))
+		return;
 	else if (!strcmp(what, "event") && vec_push(&p->events, text_field(line, p, 1)))
 		return;
 	else

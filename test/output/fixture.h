@@ -9,9 +9,11 @@
  *	refused REASON COUNT
  *	note    TEXT
  *	event   NAME
- *	frame   KIND   NAME   MODULE   PATH   ADDR   OFFSET   (hex, may be left out) numbered 1, 2, ...; KIND as in enum frame_kind, small letters
+ *	place   NAME                            a container, numbered 0, 1, ...
+ *	frame   KIND   NAME   MODULE   PATH   ADDR   OFFSET   PLACE   BUILD-ID   (hex, may be left out) numbered 1, 2, ...; KIND as in enum frame_kind, small letters
  *	stack   COUNT  1 2 3                    frames from the root to the leaf
- *	sample  NS     PERIOD CPU PID TID EVENT COMM   1 2 3    the same; counts one, and is kept by itself
+ *	sample  NS     PERIOD CPU PID TID EVENT COMM   1 2 3   PLACE   the same; counts one, and is kept by itself;
+ *	                                        the number of its place may be left out
  *
  * Whatever is wrong in a fixture ends the program, naming the line.
  */

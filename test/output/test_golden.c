@@ -125,7 +125,7 @@ static void hold_fixture(const char *dir, const char *fixture)
 		const struct format *format = formats[i % num];
 
 		if (format->binary)
-			continue; /* of which a library decides the bytes; see test_formats.py */
+			continue; /* of which a library decides the bytes; see test_other_formats.py */
 		snprintf(path, sizeof(path), "%s/golden/%s.%s%s", dir, fixture, format->name,
 			 views[i / num].name);
 		got = fixture_render(profile, format, &views[i / num].view, &len);
