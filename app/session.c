@@ -34,7 +34,7 @@ static uint32_t end_frame(void *data, uint32_t id)
 
 	if (place.where != FRAME_IN_JIT && place.where != FRAME_NOWHERE)
 		return id;
-	frame = session_space_frame(ctx->s, ctx->space, &place);
+	frame = session_space_frame(ctx->s, ctx->space, id);
 	id = session_label_frame(ctx->s, &frame);
 	ctx->s->failed |= id == FRAME_ID_NONE;
 	return id;
@@ -49,6 +49,7 @@ static void live_free(struct session *s, struct live *live)
 	if (live->next)
 		live->next->prev = live->prev;
 	live->space->user = NULL;
+	retired_tab_deinit(&live->retired);
 	stacks_free(live->stacks);
 	free(live);
 }
@@ -57,7 +58,10 @@ static void live_free(struct session *s, struct live *live)
 static void end_live(struct session *s, struct live *live)
 {
 	struct end_ctx ctx = { .s = s, .space = live->space };
-	uint32_t *became = calloc(stacks_num_nodes(live->stacks) + 1, sizeof(*became));
+	uint32_t *became;
+
+	session_settle_names(live);
+	became = calloc(stacks_num_nodes(live->stacks) + 1, sizeof(*became));
 
 	if (!became || !stacks_merge_nodes(s->ended, live->stacks, end_frame, &ctx, became))
 		s->failed = true;
@@ -122,6 +126,7 @@ struct live *session_live(struct session *s, struct addrspace *space)
 		return NULL;
 	}
 	s->num_denied += space->denied;
+	live->session = s;
 	live->space = space;
 	live->owner = NO_OWNER;
 	live->next = s->live;

@@ -105,23 +105,3 @@ void session_place_frames(struct session *s, const struct addrspace *space, uint
 			s->failed = true;
 	}
 }
-
-struct profile_frame session_space_frame(struct session *s, struct addrspace *space,
-					const struct unwind_frame *place)
-{
-	struct profile_frame frame = { .kind = FRAME_UNKNOWN };
-	struct symbol symbol;
-
-	if (s->opts.keep_addresses)
-		frame.place = frame.addr = place->place;
-	if (place->where == FRAME_NOWHERE)
-		return frame;
-	frame.kind = FRAME_JIT;
-	frame.module = intern_str(s->strings, "[jit]");
-	if (!symbols_jit(s->symbols, space, place->place, &symbol))
-		return frame;
-	frame.name = symbol.name;
-	if (s->opts.keep_addresses)
-		frame.offset = symbol.offset;
-	return frame;
-}

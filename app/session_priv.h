@@ -31,12 +31,22 @@ enum {
 	NO_OWNER = UINT32_MAX,
 };
 
+/* JIT code that is another's now: its frame keeps the name that it had. */
+struct retired_slot {
+	uint32_t id;
+	struct profile_frame frame;
+};
+HTAB(retired_tab, struct retired_slot, uint32_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
+
 /* What a process has been seen doing while it lives; folded into session.ended when its generation ends. */
 struct live {
+	struct session *session;
 	struct addrspace *space;
 	struct stacks *stacks;
 	struct live *prev, *next;
 	bool jit;                /* a frame in code without a file was sampled */
+	struct retired_tab retired; /* by frame id */
+	uint64_t polled_ns;      /* when it was last looked for what the process has published */
 	uint32_t num_touched;    /* pages where copies of its stacks ended too early */
 	uint64_t hole;           /* the last of them */
 	uint32_t owner;          /* index in session.owners; NO_OWNER = no sample of it was kept */
@@ -169,9 +179,18 @@ uint32_t session_text_frame(struct session *s, const char *text, enum frame_kind
 const struct who_slot *session_who(struct session *s, uint32_t comm, pid_t pid, pid_t tid);
 /* Frames in files become such with their addresses. */
 void session_place_frames(struct session *s, const struct addrspace *space, uint32_t *ids, size_t num);
+
+/* session_jit.c */
+
 /* A frame that lives with its process: in JIT code, or in no mapping at all. */
-struct profile_frame session_space_frame(struct session *s, struct addrspace *space,
-					 const struct unwind_frame *place);
+struct profile_frame session_space_frame(struct session *s, struct addrspace *space, uint32_t id);
+/*
+ * A sample of a process with JIT code, of `time_ns`, is about to be walked: where code is another's by then, frames keep
+ * their name and the next gets an id of its own.
+ */
+void session_advance_names(struct live *live, uint64_t time_ns);
+/* Reads the last of what the process has published: its frames are about to be named. */
+void session_settle_names(struct live *live);
 
 /* session_samples.c */
 

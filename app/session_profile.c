@@ -98,7 +98,7 @@ static struct profile_frame frame_of(struct build *b, uint32_t id)
 		return own_frame(b, place.owner);
 	case FRAME_IN_JIT:
 	case FRAME_NOWHERE:
-		return session_space_frame(b->s, b->space, &place);
+		return session_space_frame(b->s, b->space, id);
 	case FRAME_IN_FILE:
 	case FRAME_IN_KERNEL:
 		break;
@@ -385,6 +385,7 @@ static bool build_stacks(struct build *b)
 	for (struct live *live = s->live; ok && live; live = live->next) {
 		uint32_t *nodes;
 
+		session_settle_names(live);
 		/* Frame ids of JIT code mean something only within their process. */
 		b->space = live->space;
 		nodes = merge_stacks(b, live->stacks);

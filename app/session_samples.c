@@ -116,7 +116,7 @@ static bool ended_in_hole(struct session *s, struct live *live, const struct rec
 }
 
 static size_t add_user_frames(struct session *s, const struct record_sample *sample,
-			      struct live *live, size_t num)
+			      struct live *live, uint64_t time_ns, size_t num)
 {
 	struct unwind_input in = {
 		.space = live->space,
@@ -130,6 +130,8 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	struct unwind_result result;
 
 	in.num_chain = record_user_chain(sample, &in.chain);
+	if (live->jit)
+		session_advance_names(live, time_ns);
 	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
 	if (s->opts.keep_addresses)
 		session_place_frames(s, live->space, s->frames + num, result.num_frames);
@@ -227,7 +229,7 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 		if (s->opts.kernel_only || has_no_user_side(s, sample, space))
 			s->stats.kernel_only++;
 		else
-			num = add_user_frames(s, sample, live, num);
+			num = add_user_frames(s, sample, live, rec->time_ns, num);
 	}
 	who = session_who(s, comm, rec->pid, rec->tid);
 	if (!who) {

@@ -1,6 +1,10 @@
 #include "perfmap/jitdump.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/reader.h"
+#include "perfmap/perfmap.h"
 
 bool jitdump_is_path(const char *path, size_t len, pid_t *ret)
 {
@@ -24,4 +28,148 @@ bool jitdump_is_path(const char *path, size_t len, pid_t *ret)
 		return false;
 	*ret = (pid_t)pid;
 	return true;
+}
+
+enum {
+	HEADER_BYTES = 40,
+	RECORD_BYTES = 16, /* id, size, time */
+	LOAD_BYTES = 40,   /* pid, tid, vma, address, size, index */
+	MOVE_BYTES = 48,   /* pid, tid, vma, old, new, size, index */
+	MAX_NAME = 4096,
+	ARCH_TIMESTAMP = 1, /* flag: times are the CPU's own counter */
+};
+
+enum { CODE_LOAD = 0, CODE_MOVE = 1, CODE_DEBUG_INFO = 2, CODE_CLOSE = 3, CODE_UNWINDING_INFO = 4 };
+
+static const uint32_t magic = 0x4a695444; /* "JiTD" */
+static const uint32_t max_record = 256u << 20;
+
+struct jitdump {
+	size_t count;
+	bool begun;
+	bool foreign_clock;
+	bool failed;
+};
+
+struct jitdump *jitdump_new(void)
+{
+	return calloc(1, sizeof(struct jitdump));
+}
+
+void jitdump_free(struct jitdump *j)
+{
+	free(j);
+}
+
+size_t jitdump_count(const struct jitdump *j)
+{
+	return j->count;
+}
+
+bool jitdump_failed(const struct jitdump *j)
+{
+	return j->failed;
+}
+
+static uint64_t fail(struct jitdump *j)
+{
+	j->failed = true;
+	return 0;
+}
+
+static uint64_t take_header(struct jitdump *j, const uint8_t *bytes, size_t len, uint64_t left)
+{
+	struct reader r = reader_init(bytes, len);
+	uint32_t version, size;
+	uint64_t flags;
+
+	if (len < HEADER_BYTES)
+		return 0;
+	if (reader_u32(&r) != magic)
+		return fail(j);
+	version = reader_u32(&r);
+	size = reader_u32(&r);
+	reader_bytes(&r, 4 * 3 + 8); /* machine, padding, pid, time */
+	flags = reader_u64(&r);
+	if (version < 1 || version > 2 || size < HEADER_BYTES || size > max_record)
+		return fail(j);
+	if (size > left)
+		return 0;
+	j->begun = true;
+	j->foreign_clock = flags & ARCH_TIMESTAMP;
+	return size;
+}
+
+static void take_load(struct jitdump *j, struct reader *r, struct perfmap *map, uint64_t time_ns)
+{
+	const char *name, *nul;
+	uint64_t start, size, end;
+	size_t len;
+
+	reader_bytes(r, 4 + 4 + 8); /* pid, tid, vma */
+	start = reader_u64(r);
+	size = reader_u64(r);
+	reader_u64(r); /* index */
+	if (r->failed || __builtin_add_overflow(start, size, &end))
+		return;
+	len = reader_left(r);
+	name = (const char *)reader_bytes(r, len);
+	nul = len ? memchr(name, '\0', len < MAX_NAME ? len : MAX_NAME) : NULL;
+	if (nul)
+		len = (size_t)(nul - name);
+	else if (len > MAX_NAME)
+		len = MAX_NAME;
+	j->count += len && perfmap_add(map, PERFMAP_DUMP, time_ns, start, end, name, len);
+}
+
+static void take_move(struct reader *r, struct perfmap *map, uint64_t time_ns)
+{
+	uint64_t from, to, size;
+
+	reader_bytes(r, 4 + 4 + 8); /* pid, tid, vma */
+	from = reader_u64(r);
+	to = reader_u64(r);
+	size = reader_u64(r);
+	if (!r->failed)
+		perfmap_move(map, PERFMAP_DUMP, time_ns, from, to, size);
+}
+
+/* One whole record, or as much of it as says anything. */
+static void take_record(struct jitdump *j, uint32_t id, struct reader *r, struct perfmap *map, uint64_t time_ns)
+{
+	if (id == CODE_LOAD)
+		take_load(j, r, map, time_ns);
+	else if (id == CODE_MOVE)
+		take_move(r, map, time_ns);
+}
+
+uint64_t jitdump_append(struct jitdump *j, const uint8_t *bytes, size_t len, uint64_t left, struct perfmap *map,
+			uint64_t stamp_ns)
+{
+	uint64_t used = 0;
+
+	if (j->failed)
+		return 0;
+	if (!j->begun)
+		used = take_header(j, bytes, len, left);
+	while (j->begun && !j->failed && used < len) {
+		struct reader r = reader_init(bytes + used, len - used);
+		uint32_t id = reader_u32(&r), size = reader_u32(&r);
+		uint64_t time_ns = reader_u64(&r), want;
+
+		if (r.failed)
+			break;
+		if (size < RECORD_BYTES || size > max_record)
+			return fail(j), used;
+		if (size > left - used)
+			break;
+		want = id == CODE_LOAD || id == CODE_MOVE ? RECORD_BYTES + MOVE_BYTES + MAX_NAME : RECORD_BYTES;
+		want = want < size ? want : size;
+		if (want > len - used)
+			break;
+		r = reader_init(bytes + used + RECORD_BYTES, (size_t)want - RECORD_BYTES);
+		take_record(j, id, &r, map, j->foreign_clock ? stamp_ns : time_ns);
+		used += size;
+	}
+	return used;
 }

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/strbuf.h"
 #include "base/vec.h"
+#include "symbols/symbols.h"
 
 enum {
 	/* Added entries are few at a time while a runtime compiles: so many are searched as they
@@ -12,6 +14,9 @@ enum {
 	MAX_PENDING = 64,
 	/* And so many wait beside the big table, and a sixteenth of it, before it is built anew. */
 	MIN_RECENT = 4096,
+	/* A range that lies over more others than this changes as a whole. */
+	MAX_PARTS = 64,
+	MAX_LATEST = 4096,
 };
 
 static const size_t default_max_entries = 4000000;
@@ -29,6 +34,18 @@ struct ranges {
 	VEC(struct range) v;
 };
 
+struct waiting {
+	uint64_t time_ns;
+	struct range range;
+};
+
+/* In order of time: data[head] is the next. */
+struct queue {
+	VEC(struct waiting) v;
+	size_t head;
+	uint64_t low, high; /* all that wait lie between */
+};
+
 /*
  * Three ages: `pending` in the order of lines, `recent` and `base` sorted without overlap. The
  * younger wins, so a look-up asks them in that order, and a line costs about as much in a map of a
@@ -37,6 +54,7 @@ struct ranges {
 struct perfmap {
 	struct perfmap_limits limits;
 	struct ranges base, recent, pending;
+	struct queue queues[PERFMAP_NUM_LANES];
 	struct strbuf names; /* NUL after each */
 	size_t count, bad_lines;
 	bool skipping; /* inside a line that is too long */
@@ -65,11 +83,13 @@ void perfmap_free(struct perfmap *m)
 	vec_deinit(&m->base.v);
 	vec_deinit(&m->recent.v);
 	vec_deinit(&m->pending.v);
+	for (int lane = 0; lane < PERFMAP_NUM_LANES; lane++)
+		vec_deinit(&m->queues[lane].v);
 	strbuf_deinit(&m->names);
 	free(m);
 }
 
-/* --- Lines --- */
+/* --- One line --- */
 
 static int hex_digit(unsigned char c)
 {
@@ -123,50 +143,6 @@ static bool parse_line(const char *pos, const char *end, struct range *ret, cons
 	*ret_len = (size_t)(end - pos);
 	return size && !__builtin_add_overflow(ret->start, size, &ret->end) &&
 	       ret->end <= kernel_half && *ret_len;
-}
-
-static void add_line(struct perfmap *m, const char *line, size_t len)
-{
-	struct range range = { 0 };
-	const char *name;
-	size_t name_len;
-
-	if (len > m->limits.max_line || !parse_line(line, line + len, &range, &name, &name_len)) {
-		m->bad_lines++;
-		return;
-	}
-	if (m->count >= m->limits.max_entries || m->names.len + name_len >= max_names_bytes)
-		return;
-	range.name = (uint32_t)m->names.len;
-	strbuf_add(&m->names, name, name_len);
-	strbuf_char(&m->names, '\0');
-	if (m->names.failed || !vec_push(&m->pending.v, range)) {
-		m->failed = true;
-		return;
-	}
-	m->count++;
-}
-
-size_t perfmap_append(struct perfmap *m, const char *text, size_t len)
-{
-	const char *pos = text, *end = text + len, *eol;
-
-	while (pos < end && (eol = memchr(pos, '\n', (size_t)(end - pos)))) {
-		if (m->skipping)
-			m->skipping = false;
-		else if (!m->failed)
-			add_line(m, pos, (size_t)(eol - pos));
-		pos = eol + 1;
-	}
-	/* What is too long already need not be kept until its end comes. */
-	if (m->skipping)
-		return len;
-	if ((size_t)(end - pos) > m->limits.max_line) {
-		m->skipping = true;
-		m->bad_lines++;
-		return len;
-	}
-	return (size_t)(pos - text);
 }
 
 /* --- Ranges without overlap --- */
@@ -344,7 +320,8 @@ static void settle(struct perfmap *m)
 
 /* --- Looking up --- */
 
-static const struct range *find_sorted(const struct ranges *r, uint64_t addr)
+/* Index of the first that ends above addr. */
+static size_t first_above(const struct ranges *r, uint64_t addr)
 {
 	size_t low = 0, high = r->v.len;
 
@@ -356,7 +333,14 @@ static const struct range *find_sorted(const struct ranges *r, uint64_t addr)
 		else
 			high = mid;
 	}
-	return low < r->v.len && r->v.data[low].start <= addr ? &r->v.data[low] : NULL;
+	return low;
+}
+
+static const struct range *find_sorted(const struct ranges *r, uint64_t addr)
+{
+	size_t i = first_above(r, addr);
+
+	return i < r->v.len && r->v.data[i].start <= addr ? &r->v.data[i] : NULL;
 }
 
 static const struct range *find_last(const struct ranges *r, uint64_t addr)
@@ -367,6 +351,252 @@ static const struct range *find_last(const struct ranges *r, uint64_t addr)
 	}
 	return NULL;
 }
+
+/* --- What waits for its time --- */
+
+/* Ranges of the map that [start, end) touches. */
+struct overlap {
+	uint64_t start, end;
+	const struct range *only; /* of them all, when there is but one */
+	size_t num;
+	struct code_ranges *ret;  /* NULL: they are only counted */
+	bool failed;
+};
+
+static bool overlap_add(struct overlap *o, const struct range *r)
+{
+	struct code_range part = { r->start > o->start ? r->start : o->start,
+				   r->end < o->end ? r->end : o->end };
+
+	if (part.start >= part.end)
+		return true;
+	o->num++;
+	o->only = r;
+	if (o->num > MAX_PARTS) { /* all of it then */
+		part = (struct code_range){ o->start, o->end };
+		o->failed |= o->ret && !vec_push(&o->ret->v, part);
+		return false;
+	}
+	o->failed |= o->ret && !vec_push(&o->ret->v, part);
+	return true;
+}
+
+static bool overlap_sorted(struct overlap *o, const struct ranges *r)
+{
+	for (size_t i = first_above(r, o->start); i < r->v.len && r->v.data[i].start < o->end; i++) {
+		if (!overlap_add(o, &r->v.data[i]))
+			return false;
+	}
+	return true;
+}
+
+static void overlap_find(const struct perfmap *m, struct overlap *o)
+{
+	for (size_t i = 0; i < m->pending.v.len; i++) {
+		if (!overlap_add(o, &m->pending.v.data[i]))
+			return;
+	}
+	if (overlap_sorted(o, &m->recent))
+		overlap_sorted(o, &m->base);
+}
+
+/* Says what is known already: the whole range, and nothing newer inside it. */
+static bool is_known(const struct perfmap *m, const struct range *range, const char *name, size_t len)
+{
+	struct overlap o = { .start = range->start, .end = range->end };
+
+	overlap_find(m, &o);
+	return o.num == 1 && o.only->start == range->start && o.only->end == range->end && !o.only->cut &&
+	       !strncmp(m->names.data + o.only->name, name, len) && !m->names.data[o.only->name + len];
+}
+
+static bool anything_waits(const struct perfmap *m, const struct range *range)
+{
+	for (int lane = 0; lane < PERFMAP_NUM_LANES; lane++) {
+		const struct queue *q = &m->queues[lane];
+
+		if (q->head < q->v.len && range->start < q->high && range->end > q->low)
+			return true;
+	}
+	return false;
+}
+
+static bool queue_add(struct queue *q, uint64_t time_ns, const struct range *range)
+{
+	if (q->head == q->v.len) {
+		q->head = q->v.len = 0;
+		q->low = UINT64_MAX;
+		q->high = 0;
+	} else if (q->v.data[q->v.len - 1].time_ns > time_ns) {
+		time_ns = q->v.data[q->v.len - 1].time_ns;
+	}
+	if (!vec_push(&q->v, ((struct waiting){ time_ns, *range })))
+		return false;
+	q->low = range->start < q->low ? range->start : q->low;
+	q->high = range->end > q->high ? range->end : q->high;
+	return true;
+}
+
+bool perfmap_add(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
+		 const char *name, size_t name_len)
+{
+	struct range range = { .start = start, .end = end, .name = (uint32_t)m->names.len };
+
+	if (start >= end || end > kernel_half || !name_len || m->failed ||
+	    m->count >= m->limits.max_entries || m->names.len + name_len >= max_names_bytes)
+		return false;
+	settle(m);
+	if (!anything_waits(m, &range) && is_known(m, &range, name, name_len))
+		return true;
+	strbuf_add(&m->names, name, name_len);
+	strbuf_char(&m->names, '\0');
+	if (m->names.failed || !queue_add(&m->queues[lane], time_ns, &range)) {
+		m->failed = true;
+		return false;
+	}
+	m->count++;
+	return true;
+}
+
+/* The name at addr, of what waits too: of the last few, as what moves has mostly been there for longer. */
+static const char *latest_name(struct perfmap *m, uint64_t addr)
+{
+	uint64_t start;
+
+	for (int lane = 0; lane < PERFMAP_NUM_LANES; lane++) {
+		const struct queue *q = &m->queues[lane];
+
+		for (size_t i = q->v.len; i > q->head && q->v.len - i < MAX_LATEST; i--) {
+			const struct range *r = &q->v.data[i - 1].range;
+
+			if (r->start <= addr && addr < r->end)
+				return m->names.data + r->name;
+		}
+	}
+	return perfmap_find(m, addr, &start);
+}
+
+void perfmap_move(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t from, uint64_t to,
+		  uint64_t size)
+{
+	_cleanup_free_ char *name = NULL;
+	const char *known = m->failed ? NULL : latest_name(m, from);
+	uint64_t end;
+
+	/* A copy, as adding it may move all names. */
+	if (!known || __builtin_add_overflow(to, size, &end))
+		return;
+	name = strdup(known);
+	if (name)
+		perfmap_add(m, lane, time_ns, to, end, name, strlen(name));
+}
+
+static const struct waiting *queue_next(const struct queue *q)
+{
+	return q->head < q->v.len ? &q->v.data[q->head] : NULL;
+}
+
+uint64_t perfmap_next(const struct perfmap *m)
+{
+	uint64_t ret = UINT64_MAX;
+
+	for (int lane = 0; lane < PERFMAP_NUM_LANES; lane++) {
+		const struct waiting *w = queue_next(&m->queues[lane]);
+
+		if (w && w->time_ns < ret)
+			ret = w->time_ns;
+	}
+	return ret;
+}
+
+bool perfmap_changes(struct perfmap *m, uint64_t time_ns, struct code_ranges *ret)
+{
+	struct overlap o = { .ret = ret };
+
+	settle(m);
+	for (int lane = 0; lane < PERFMAP_NUM_LANES; lane++) {
+		const struct queue *q = &m->queues[lane];
+
+		for (size_t i = q->head; i < q->v.len && q->v.data[i].time_ns <= time_ns; i++) {
+			const struct range *range = &q->v.data[i].range;
+			const char *name = m->names.data + range->name;
+
+			if (is_known(m, range, name, strlen(name)))
+				continue;
+			o.start = range->start;
+			o.end = range->end;
+			o.num = 0;
+			overlap_find(m, &o);
+		}
+	}
+	return !o.failed;
+}
+
+void perfmap_apply(struct perfmap *m, uint64_t time_ns)
+{
+	while (!m->failed && perfmap_next(m) <= time_ns) {
+		struct queue *q = &m->queues[0];
+
+		for (int lane = 1; lane < PERFMAP_NUM_LANES; lane++) {
+			struct queue *other = &m->queues[lane];
+			const struct waiting *a = queue_next(q), *b = queue_next(other);
+
+			if (b && (!a || b->time_ns < a->time_ns))
+				q = other;
+		}
+		if (perfmap_next(m) == UINT64_MAX)
+			return;
+		if (!vec_push(&m->pending.v, queue_next(q)->range))
+			m->failed = true;
+		q->head++;
+	}
+}
+
+/* --- Lines --- */
+
+static void add_line(struct perfmap *m, const char *line, size_t len, uint64_t time_ns)
+{
+	struct range range = { 0 };
+	const char *name;
+	size_t name_len;
+
+	if (len > m->limits.max_line || !parse_line(line, line + len, &range, &name, &name_len))
+		m->bad_lines++;
+	else
+		perfmap_add(m, PERFMAP_TEXT, time_ns, range.start, range.end, name, name_len);
+}
+
+size_t perfmap_append_at(struct perfmap *m, const char *text, size_t len, uint64_t time_ns)
+{
+	const char *pos = text, *end = text + len, *eol;
+
+	while (pos < end && (eol = memchr(pos, '\n', (size_t)(end - pos)))) {
+		if (m->skipping)
+			m->skipping = false;
+		else if (!m->failed)
+			add_line(m, pos, (size_t)(eol - pos), time_ns);
+		pos = eol + 1;
+	}
+	/* What is too long already need not be kept until its end comes. */
+	if (m->skipping)
+		return len;
+	if ((size_t)(end - pos) > m->limits.max_line) {
+		m->skipping = true;
+		m->bad_lines++;
+		return len;
+	}
+	return (size_t)(pos - text);
+}
+
+size_t perfmap_append(struct perfmap *m, const char *text, size_t len)
+{
+	size_t used = perfmap_append_at(m, text, len, 0);
+
+	perfmap_apply(m, 0);
+	return used;
+}
+
+/* --- Answers --- */
 
 const char *perfmap_find(struct perfmap *m, uint64_t addr, uint64_t *start)
 {

@@ -12,13 +12,19 @@ struct err;
 struct intern;
 struct symbol_source;
 
-/* The parsed map: later lines override earlier ones where they overlap. Immutable between appends. */
+/*
+ * Names of one process's code as time goes by. What was published comes with a time and waits; it counts from that
+ * time on, when perfmap_apply is told so: the newer wins where they overlap.
+ */
 struct perfmap;
 
 struct perfmap_limits {
 	size_t max_entries; /* 0 = 4,000,000 */
 	size_t max_line;    /* bytes; 0 = 16384: longer lines are skipped and counted */
 };
+
+/* Who published: the times of each lane never fall (an earlier one is taken for that of the one before it). */
+enum perfmap_lane { PERFMAP_TEXT, PERFMAP_DUMP, PERFMAP_NUM_LANES };
 
 struct perfmap *perfmap_new(const struct perfmap_limits *limits);
 void perfmap_free(struct perfmap *m);
@@ -27,12 +33,33 @@ void perfmap_free(struct perfmap *m);
  * are taken: returns the bytes consumed (give the rest again with more behind it). Bad lines are skipped and
  * counted. After the caps nothing more is kept. Memory trouble latches perfmap_failed.
  */
+size_t perfmap_append_at(struct perfmap *m, const char *text, size_t len, uint64_t time_ns);
+/* The same, counting at once. */
 size_t perfmap_append(struct perfmap *m, const char *text, size_t len);
-/* Name at addr (borrowed until the next append); start of its range in *start. NULL when none. */
+/* One range [start, end). False when it is none, or beyond the caps. */
+bool perfmap_add(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
+		 const char *name, size_t name_len);
+
+/* The code at `from`, where that has a name, is at `to` from then on. */
+void perfmap_move(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t from, uint64_t to,
+		  uint64_t size);
+
+/* The earliest time that waits; UINT64_MAX = nothing does. */
+uint64_t perfmap_next(const struct perfmap *m);
+/*
+ * Where what waits until `time_ns` gives another name, or begins elsewhere, than what counts now: appended to *ret, in
+ * no order, may overlap. Whoever remembers places there has to forget them before perfmap_apply. False when out of
+ * memory.
+ */
+struct code_ranges;
+bool perfmap_changes(struct perfmap *m, uint64_t time_ns, struct code_ranges *ret);
+void perfmap_apply(struct perfmap *m, uint64_t time_ns);
+
+/* Name at addr (borrowed until the next append or add); start of its range in *start. NULL when none. */
 const char *perfmap_find(struct perfmap *m, uint64_t addr, uint64_t *start);
 /* How many bytes of [start, end) have a name. */
 uint64_t perfmap_named_bytes(struct perfmap *m, uint64_t start, uint64_t end);
-size_t perfmap_count(const struct perfmap *m);
+size_t perfmap_count(const struct perfmap *m); /* entries kept; a line that says what is known already is none */
 size_t perfmap_bad_lines(const struct perfmap *m);
 bool perfmap_failed(const struct perfmap *m);
 

@@ -1,82 +1,82 @@
+/*
+ * The source after the fact. Maps have no times of their own, so what was written last counts for all; jitdumps have, and
+ * are read when the process is first seen in JIT code.
+ */
 #include "perfmap/perfmap.h"
 
 #include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "base/intern.h"
+#include "perfmap/names_priv.h"
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
-#include "target/door.h"
 #include "target/offline.h"
-
-enum { CHUNK_BYTES = 256 << 10 };
-
-static const uint64_t max_bytes = 256u << 20; /* of one map; the door's cap */
 
 struct source {
 	struct offline *offline;
 	struct intern *strings;
+	char *chunk; /* NAMES_CHUNK_BYTES, made at first use */
 };
 
-/* Whole lines are taken; what is left of a chunk is read again with the next. */
-static void read_map(struct perfmap *map, int fd, uint64_t size)
+static void source_poll(void *data, struct addrspace *space, bool last)
 {
-	_cleanup_free_ char *chunk = malloc(CHUNK_BYTES);
-	uint64_t offset = 0;
-
-	if (size > max_bytes)
-		size = max_bytes;
-	while (chunk && offset < size && !perfmap_failed(map)) {
-		size_t want = size - offset < CHUNK_BYTES ? (size_t)(size - offset) : CHUNK_BYTES;
-		size_t used;
-
-		if (door_pread(fd, chunk, want, offset) < 0)
-			return;
-		used = perfmap_append(map, chunk, want);
-		if (!used)
-			return;
-		offset += used;
-	}
-}
-
-/* Read once: when the first frame of the process is to be named, it has ended or the recording has. */
-static struct perfmap *map_of(struct source *source, struct addrspace *space)
-{
+	struct source *source = data;
 	const struct offline_process process = { .pid = space->pid, .exec_ns = space->exec_ns,
 						 .ended = space->dead };
+	struct names *n = space->names;
+	struct door_file file;
+
+	if (!n)
+		return;
+	names_find_dumps(n, space);
+	names_read_dumps(n, source->chunk, UINT64_MAX);
+	/* The map itself is read once: when the process has ended, or the recording has. */
+	if (!last || n->text.fd >= 0)
+		return;
+	n->refused = offline_open_perfmap(source->offline, &process, &file);
+	if (n->refused != DOOR_OK)
+		return;
+	names_set_text(n, file.fd);
+	names_read_text(n, source->chunk, UINT64_MAX, true);
+}
+
+static void source_first_seen(void *data, struct addrspace *space)
+{
+	struct source *source = data;
 	struct door_file file;
 
 	if (space->names)
-		return space->names;
-	space->names = perfmap_new(NULL);
-	if (!space->names)
-		return NULL;
-	if (offline_open_perfmap(source->offline, &process, &file) == DOOR_OK) {
-		read_map(space->names, file.fd, file.size);
-		closep(&file.fd);
-	}
-	return space->names;
+		return;
+	if (!source->chunk)
+		source->chunk = malloc(NAMES_CHUNK_BYTES);
+	space->names = source->chunk ? names_new() : NULL;
+	if (space->names && offline_open_given_dump(source->offline, space->pid, &file) == DOOR_OK)
+		names_add_dump(space->names, 0, file.fd);
+	source_poll(source, space, false);
 }
 
 static bool source_find(void *data, struct addrspace *space, uint64_t addr, struct symbol *ret)
 {
 	struct source *source = data;
-	struct perfmap *map = map_of(source, space);
-	uint64_t start = 0;
-	const char *name = map ? perfmap_find(map, addr, &start) : NULL;
 
-	name = name ? intern_str(source->strings, name) : NULL;
-	if (!name)
-		return false;
-	*ret = (struct symbol){ name, addr - start };
-	return true;
+	return space->names && names_symbol(space->names, source->strings, addr, ret);
 }
 
-static void source_gone(void *data, struct addrspace *space)
+static void source_origin(void *data, const struct addrspace *space, struct symbol_origin *ret)
 {
-	perfmap_free(space->names);
-	space->names = NULL;
+	if (space->names)
+		names_origin(space->names, ret);
+}
+
+static void source_free(void *data)
+{
+	struct source *source = data;
+
+	if (!source)
+		return;
+	free(source->chunk);
+	free(source);
 }
 
 int perfmap_recorded_source_new(struct offline *offline, struct intern *strings,
@@ -91,8 +91,14 @@ int perfmap_recorded_source_new(struct offline *offline, struct intern *strings,
 	*ret = (struct symbol_source){
 		.name = "perf map",
 		.find = source_find,
-		.gone = source_gone,
-		.free = free,
+		.first_seen = source_first_seen,
+		.poll = source_poll,
+		.next = names_next,
+		.changes = names_changes,
+		.apply = names_apply,
+		.origin = source_origin,
+		.gone = names_gone,
+		.free = source_free,
 		.data = source,
 	};
 	return 0;

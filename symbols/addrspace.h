@@ -38,6 +38,7 @@ struct addrspace {
 	bool dead;             /* its EXIT was handled; freed after the sink's space_gone */
 	void *user;            /* the session's; starts NULL (not copied by fork) */
 	void *names;           /* the perf map source's; starts NULL */
+	uint64_t names_next_ns; /* when names of its code change next, see symbols_jit_advance; 0 = it must be asked */
 };
 
 struct addrspaces_opts {

@@ -662,6 +662,11 @@ struct file *files_vdso(struct files *files, const struct door_mapping *mapping)
 	return get_recorded(files, mapping, own->file.path);
 }
 
+int files_other_fd(const struct file *file)
+{
+	return file->kind == FILE_OTHER ? ((const struct entry *)file)->fd : -1;
+}
+
 void files_set_own_kernel(struct files *files, bool own_kernel)
 {
 	files->opts.own_kernel = own_kernel;

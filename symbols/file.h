@@ -80,6 +80,9 @@ bool files_find_debug(struct files *files, struct file *file);
  */
 int files_open_named(struct files *files, struct file *file, const char *path);
 
+/* The descriptor of a FILE_OTHER, borrowed; -1 = there is none. */
+int files_other_fd(const struct file *file);
+
 /* Call about once a second: call-frame information of files that no row was asked of since is let go. */
 void files_rest(struct files *files);
 

@@ -252,6 +252,56 @@ void symbols_jit_first_seen(struct symbols *s, struct addrspace *space)
 	}
 }
 
+void symbols_jit_poll(struct symbols *s, struct addrspace *space, bool last)
+{
+	for (size_t i = 0; i < s->sources.len; i++) {
+		if (s->sources.data[i].poll)
+			s->sources.data[i].poll(s->sources.data[i].data, space, last);
+	}
+	space->names_next_ns = 0; /* to be asked for */
+}
+
+bool symbols_jit_advance(struct symbols *s, struct addrspace *space, uint64_t time_ns,
+			 void (*changed)(void *data, struct code_ranges *ranges), void *data)
+{
+	struct code_ranges ranges = { 0 };
+	uint64_t next_ns = UINT64_MAX;
+	bool ok = true;
+
+	for (size_t i = 0; i < s->sources.len; i++) {
+		const struct symbol_source *source = &s->sources.data[i];
+
+		if (source->next && source->next(source->data, space) <= time_ns)
+			ok &= source->changes(source->data, space, time_ns, &ranges);
+	}
+	if (ranges.v.len)
+		changed(data, &ranges);
+	vec_deinit(&ranges.v);
+	for (size_t i = 0; i < s->sources.len; i++) {
+		const struct symbol_source *source = &s->sources.data[i];
+		uint64_t source_ns;
+
+		if (!source->next)
+			continue;
+		source->apply(source->data, space, time_ns);
+		source_ns = source->next(source->data, space);
+		next_ns = source_ns < next_ns ? source_ns : next_ns;
+	}
+	space->names_next_ns = next_ns;
+	return ok;
+}
+
+struct symbol_origin symbols_jit_origin(const struct symbols *s, const struct addrspace *space)
+{
+	struct symbol_origin ret = { 0 };
+
+	for (size_t i = 0; i < s->sources.len; i++) {
+		if (s->sources.data[i].origin)
+			s->sources.data[i].origin(s->sources.data[i].data, space, &ret);
+	}
+	return ret;
+}
+
 void symbols_space_gone(struct symbols *s, struct addrspace *space)
 {
 	for (size_t i = 0; i < s->sources.len; i++) {

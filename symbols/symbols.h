@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include "base/vec.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,12 +52,41 @@ bool symbols_kernel_batch(struct symbols *s, const uint64_t *addrs, size_t num, 
  * is well, and as long as no kernel address was asked for. */
 const char *symbols_kernel_note(struct symbols *s);
 
+/* A part of a process's memory, [start, end). */
+struct code_range {
+	uint64_t start, end;
+};
+struct code_ranges {
+	VEC(struct code_range) v;
+};
+
+/* Where names of a process's code came from. */
+struct symbol_origin {
+	const char *from;    /* "perf map"; NULL = there was nothing */
+	const char *refused; /* why something that was there is not believed, a word; NULL = nothing was */
+	uint64_t reads, read_ns; /* how often something new was read, and how long that took in all */
+};
+
 /* Names of code that has no file. Implemented elsewhere (perf maps, later runtimes); asked in order. */
 struct symbol_source {
 	const char *name;
 	bool (*find)(void *data, struct addrspace *space, uint64_t addr, struct symbol *ret);
 	/* The first JIT frame of this process was sampled: a chance to open what it published. May be NULL. */
 	void (*first_seen)(void *data, struct addrspace *space);
+	/*
+	 * Looks whether more was published, when records are about to be handed out; cheap when there is nothing new.
+	 * `last`: the process has ended or the recording has, so everything is read. May be NULL.
+	 */
+	void (*poll)(void *data, struct addrspace *space, bool last);
+	/*
+	 * Names that change as time goes by (that of records): when they next do, UINT64_MAX = not as far as is known;
+	 * which places change until then, as perfmap_changes; and that they now have. All three, or NULL.
+	 */
+	uint64_t (*next)(void *data, const struct addrspace *space);
+	bool (*changes)(void *data, struct addrspace *space, uint64_t time_ns, struct code_ranges *ret);
+	void (*apply)(void *data, struct addrspace *space, uint64_t time_ns);
+	/* Adds what is to be said of a process. May be NULL. */
+	void (*origin)(void *data, const struct addrspace *space, struct symbol_origin *ret);
 	/* The generation ends: free what space->names holds. May be NULL. */
 	void (*gone)(void *data, struct addrspace *space);
 	void (*free)(void *data);
@@ -64,6 +95,15 @@ struct symbol_source {
 int symbols_add_source(struct symbols *s, const struct symbol_source *source, struct err *err);
 bool symbols_jit(struct symbols *s, struct addrspace *space, uint64_t addr, struct symbol *ret);
 void symbols_jit_first_seen(struct symbols *s, struct addrspace *space);
+void symbols_jit_poll(struct symbols *s, struct addrspace *space, bool last);
+/*
+ * It is `time_ns` now. Where code gets another name by that, changed() is told before it does: what was remembered of
+ * such places keeps the name that symbols_jit still gives. To be called when space->names_next_ns has come. False when
+ * out of memory.
+ */
+bool symbols_jit_advance(struct symbols *s, struct addrspace *space, uint64_t time_ns,
+			 void (*changed)(void *data, struct code_ranges *ranges), void *data);
+struct symbol_origin symbols_jit_origin(const struct symbols *s, const struct addrspace *space);
 void symbols_space_gone(struct symbols *s, struct addrspace *space);
 
 /* C++, Rust (both manglings) and D by libiberty; interned. The name itself when it is not mangled or its

@@ -32,6 +32,7 @@ struct offline {
 	int64_t clock_ns;  /* CLOCK_REALTIME minus the time of records */
 	struct door *root; /* opts.door, or that of --symfs */
 	struct door *own;  /* what of it is ours to free */
+	struct door *maps; /* of --map-dir; NULL = none is given */
 	char *cache;       /* perf's: ~/.debug; NULL = no home */
 	bool asked_for_servers;
 	struct debuginfod *servers;
@@ -60,6 +61,11 @@ int offline_new(const struct offline_opts *opts, struct offline **ret, struct er
 			return err_prefix(err, "--symfs");
 		o->root = o->own;
 	}
+	if (opts->map_dir) {
+		r = door_new_below(opts->map_dir, &o->maps, err);
+		if (r < 0)
+			return err_prefix(err, "--map-dir");
+	}
 	if (home && *home == '/' && asprintf(&o->cache, "%s/.debug", home) < 0) {
 		o->cache = NULL;
 		return err_oom(err);
@@ -74,6 +80,7 @@ void offline_free(struct offline *o)
 		return;
 	debuginfod_free(o->servers);
 	door_free(o->own);
+	door_free(o->maps);
 	free(o->cache);
 	free(o);
 }
@@ -332,6 +339,20 @@ static enum door_refusal open_left_behind(struct offline *o, const char *path, i
 	return DOOR_OK;
 }
 
+/* The user vouches for what is in --map-dir. */
+static enum door_refusal open_given(struct offline *o, const char *path, struct door_file *ret)
+{
+	return door_open(o->maps, 0, path, DOOR_DEBUG, ret, NULL);
+}
+
+enum door_refusal offline_open_given_dump(struct offline *o, pid_t pid, struct door_file *ret)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/jit-%d.dump", (int)pid);
+	return o->maps ? open_given(o, path, ret) : DOOR_GONE;
+}
+
 enum door_refusal offline_open_perfmap(struct offline *o, const struct offline_process *process,
 				       struct door_file *ret)
 {
@@ -340,12 +361,11 @@ enum door_refusal offline_open_perfmap(struct offline *o, const struct offline_p
 
 	if (process->exec_ns && process->exec_ns <= INT64_MAX)
 		exec_ns = (int64_t)(process->exec_ns + (uint64_t)o->clock_ns);
-	strbuf_printf(&path, "%s/perf-%d.map", o->opts.map_dir ? o->opts.map_dir : "/tmp",
-		      (int)process->pid);
+	strbuf_printf(&path, "%s/perf-%d.map", o->maps ? "" : "/tmp", (int)process->pid);
 	if (path.failed)
 		return DOOR_FAILED;
-	if (o->opts.map_dir)
-		return door_open(o->opts.door, 0, path.data, DOOR_DEBUG, ret, NULL);
+	if (o->maps)
+		return open_given(o, path.data, ret);
 	if (o->origin != OFFLINE_THIS_BOOT)
 		return DOOR_FOREIGN;
 	if (!process->ended)

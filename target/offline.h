@@ -99,5 +99,8 @@ struct offline_process {
 enum door_refusal offline_open_perfmap(struct offline *o, const struct offline_process *process,
 				       struct door_file *ret);
 
+/* The jitdump of a process in --map-dir, jit-PID.dump. */
+enum door_refusal offline_open_given_dump(struct offline *o, pid_t pid, struct door_file *ret);
+
 /* A sentence that must be told once: what could not be asked; NULL = nothing. */
 const char *offline_note(const struct offline *o);

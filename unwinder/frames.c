@@ -1,6 +1,8 @@
 /* Places of frames, their ids and their rules. */
 #include "unwinder/unwinder_priv.h"
 
+#include "symbols/symbols.h"
+
 enum { TABLE_MIN_BITS = 6 };
 
 static void table_free(struct frame_table *t)
@@ -257,20 +259,41 @@ struct space_frames *frames_space(struct frames *f, uint32_t space_id)
 	return s;
 }
 
-void frames_drop_code(struct frames *f, uint32_t space_id, uint64_t start, uint64_t end)
+/* The last of them ends above addr. */
+static bool in_ranges(const struct code_range *ranges, size_t num, uint64_t addr)
+{
+	size_t low = 0, high = num - 1;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (ranges[mid].end <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return ranges[low].start <= addr;
+}
+
+void frames_drop_code(struct frames *f, uint32_t space_id, const struct code_range *ranges, size_t num,
+		      void (*each)(void *data, uint32_t id), void *data)
 {
 	const struct space_slot *slot = space_map_find(&f->spaces, space_id);
 	struct space_frames *s = slot ? slot->frames : NULL;
+	uint64_t start = ranges[0].start, end = ranges[num - 1].end;
 
 	if (!s || !s->table.mask)
 		return;
 	for (size_t i = 0; i <= s->table.mask;) {
 		const struct frame_entry *e = &s->table.entries[i];
 
-		if (!e->id || e->place < start || e->place >= end || e->owner != OWNER_JIT) {
+		if (!e->id || e->place < start || e->place >= end || e->owner != OWNER_JIT ||
+		    !in_ranges(ranges, num, e->place)) {
 			i++;
 			continue;
 		}
+		if (each)
+			each(data, e->id);
 		/* Stacks that were counted still mean this id: it rests until the generation
 		 * ends. */
 		(void)vec_push(&s->retired, e->id);

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
+#include "symbols/symbols.h"
 #include "unwinder/unwinder_priv.h"
 
 #include <errno.h>
@@ -226,7 +227,41 @@ uint32_t unwinder_other_frame(struct unwinder *u, uint32_t number)
 void unwinder_drop_code(struct unwinder *u, const struct addrspace *space, uint64_t start,
 			uint64_t end)
 {
-	frames_drop_code(&u->frames, space->id, start, end);
+	struct code_range range = { start, end };
+
+	frames_drop_code(&u->frames, space->id, &range, 1, NULL, NULL);
+}
+
+static int compare_starts(const void *left, const void *right)
+{
+	const struct code_range *a = left, *b = right;
+
+	return a->start < b->start ? -1 : a->start > b->start;
+}
+
+/* Sorted and without overlap. */
+static void put_in_order(struct code_ranges *ranges)
+{
+	struct code_range *r = ranges->v.data;
+	size_t len = 0;
+
+	qsort(r, ranges->v.len, sizeof(*r), compare_starts);
+	for (size_t i = 0; i < ranges->v.len; i++) {
+		if (len && r[i].start <= r[len - 1].end)
+			r[len - 1].end = r[i].end > r[len - 1].end ? r[i].end : r[len - 1].end;
+		else
+			r[len++] = r[i];
+	}
+	ranges->v.len = len;
+}
+
+void unwinder_drop_ranges(struct unwinder *u, const struct addrspace *space, struct code_ranges *ranges,
+			  void (*each)(void *data, uint32_t id), void *data)
+{
+	if (!ranges->v.len)
+		return;
+	put_in_order(ranges);
+	frames_drop_code(&u->frames, space->id, ranges->v.data, ranges->v.len, each, data);
 }
 
 void unwinder_space_gone(struct unwinder *u, const struct addrspace *space)

@@ -108,6 +108,10 @@ enum { FRAME_ID_NONE = 0 }; /* never a frame; also what an id is when memory is 
 
 /* A giver's code in [start, end) moved or went away: its rules and frame ids are not used again. */
 void unwinder_drop_code(struct unwinder *u, const struct addrspace *space, uint64_t start, uint64_t end);
+/* The same for many parts at once, which are put in order; each() is told of every id that is not used again. */
+struct code_ranges;
+void unwinder_drop_ranges(struct unwinder *u, const struct addrspace *space, struct code_ranges *ranges,
+			  void (*each)(void *data, uint32_t id), void *data);
 /* The generation ends: ids of its JIT frames may be given out again. */
 void unwinder_space_gone(struct unwinder *u, const struct addrspace *space);
 /* The file left the table (its ids stay what they are, its rules go). */

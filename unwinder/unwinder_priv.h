@@ -151,7 +151,10 @@ void frames_set_rule(struct frames *f, const struct arch *arch, struct frame_ent
 uint32_t frames_global(struct frames *f, uint32_t owner, uint64_t place);
 struct space_frames *frames_space(struct frames *f,
 				  uint32_t space_id); /* NULL when out of memory */
-void frames_drop_code(struct frames *f, uint32_t space_id, uint64_t start, uint64_t end);
+/* Ranges sorted and without overlap; each() may be NULL. */
+struct code_range;
+void frames_drop_code(struct frames *f, uint32_t space_id, const struct code_range *ranges, size_t num,
+		      void (*each)(void *data, uint32_t id), void *data);
 void frames_space_gone(struct frames *f, uint32_t space_id);
 void frames_file_gone(struct frames *f, uint32_t file_id);
 

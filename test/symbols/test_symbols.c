@@ -317,7 +317,8 @@ static void test_sources(void)
 {
 	struct fake first = { 0x1000, "first", 0, 0, 0 }, second = { 0x1080, "second", 0, 0, 0 };
 	struct symbol_source source = {
-		"fake", fake_find, fake_seen, fake_gone, fake_free, &first
+		.name = "fake", .find = fake_find, .first_seen = fake_seen, .gone = fake_gone,
+		.free = fake_free, .data = &first,
 	};
 	struct symbol_source bare = { .name = "bare", .find = fake_find, .data = &second };
 	struct symbols_opts opts = { 0 };
@@ -341,6 +342,74 @@ static void test_sources(void)
 	CHECK(second.seen == 0 && second.gone == 0 && second.freed == 0);
 }
 
+/* A source in which one address is another function from a time on. */
+struct changing {
+	uint64_t at_ns; /* UINT64_MAX = it has happened */
+	const char *now;
+	struct symbols *symbols;
+	struct addrspace *space;
+	const char *told; /* the name while it was told of the change */
+};
+
+static bool changing_find(void *data, struct addrspace *space, uint64_t addr, struct symbol *ret)
+{
+	*ret = (struct symbol){ ((struct changing *)data)->now, 0 };
+	return true;
+}
+
+static uint64_t changing_next(void *data, const struct addrspace *space)
+{
+	return ((struct changing *)data)->at_ns;
+}
+
+static bool changing_changes(void *data, struct addrspace *space, uint64_t time_ns, struct code_ranges *ret)
+{
+	return vec_push(&ret->v, ((struct code_range){ 0x1000, 0x1100 }));
+}
+
+static void changing_apply(void *data, struct addrspace *space, uint64_t time_ns)
+{
+	struct changing *c = data;
+
+	if (time_ns < c->at_ns)
+		return;
+	c->now = "new";
+	c->at_ns = UINT64_MAX;
+}
+
+static void on_changed(void *data, struct code_ranges *ranges)
+{
+	struct changing *c = data;
+	struct symbol symbol = { 0 };
+
+	CHECK(ranges->v.len == 1 && ranges->v.data[0].start == 0x1000 && ranges->v.data[0].end == 0x1100);
+	CHECK(symbols_jit(c->symbols, c->space, 0x1000, &symbol));
+	c->told = symbol.name;
+}
+
+static void test_advance(void)
+{
+	struct addrspace space = { 0 };
+	struct changing c = { .at_ns = 50, .now = "old", .space = &space };
+	struct symbol_source source = { .name = "changing", .find = changing_find, .next = changing_next,
+					.changes = changing_changes, .apply = changing_apply, .data = &c };
+	struct symbols_opts opts = { 0 };
+
+	CHECK(symbols_new(&opts, &c.symbols, NULL) == 0);
+	CHECK(symbols_add_source(c.symbols, &source, NULL) == 0);
+	CHECK(symbols_jit_advance(c.symbols, &space, 49, on_changed, &c));
+	CHECK(!c.told);
+	CHECK(space.names_next_ns == 50);
+	CHECK(symbols_jit_advance(c.symbols, &space, 50, on_changed, &c));
+	CHECK(c.told);
+	CHECK_STR(c.told, "old");
+	CHECK_STR(c.now, "new");
+	CHECK(space.names_next_ns == UINT64_MAX);
+	symbols_jit_poll(c.symbols, &space, false);
+	CHECK(space.names_next_ns == 0); /* it must be asked */
+	symbols_free(c.symbols);
+}
+
 int main(void)
 {
 	struct world w;
@@ -354,6 +423,7 @@ int main(void)
 	test_kernel(&w);
 	world_deinit(&w);
 	test_sources();
+	test_advance();
 	test_debug_of_host();
 	return check_done();
 }

@@ -1,5 +1,6 @@
 /* Places, ids and rules: the table grows, forgets and gives ids out again. */
 #include "test/check.h"
+#include "symbols/symbols.h"
 #include "unwinder/unwinder_priv.h"
 
 static void test_many_places(void)
@@ -161,7 +162,7 @@ static void test_spaces(void)
 		CHECK(frames_in_space(&f, a, OWNER_JIT, 0x2000 + at));
 	e = frame_table_find(&a->table, OWNER_JIT, 0x2100);
 	dropped = e->id;
-	frames_drop_code(&f, 5, 0x2100, 0x2200);
+	frames_drop_code(&f, 5, &(struct code_range){ 0x2100, 0x2200 }, 1, NULL, NULL);
 	CHECK(a->table.len == 1002 - 0x100);
 	for (uint64_t at = 0x2000; at < 0x2000 + 1000; at++)
 		CHECK(!frame_table_find(&a->table, OWNER_JIT, at) == (at >= 0x2100 && at < 0x2200));
@@ -177,7 +178,7 @@ static void test_spaces(void)
 	CHECK(f.by_id.len == top);
 	CHECK(frames_in_space(&f, b, OWNER_JIT, 0x8000)->id == top);
 	frames_space_gone(&f, 77);
-	frames_drop_code(&f, 77, 0, ~0ull);
+	frames_drop_code(&f, 77, &(struct code_range){ 0, ~0ull }, 1, NULL, NULL);
 	frames_deinit(&f);
 }
 
