@@ -1,5 +1,6 @@
 #include "app/command.h"
 
+#include "app/managed.h"
 #include "app/progress.h"
 #include "app/recording.h"
 #include "app/saving.h"
@@ -24,6 +25,7 @@ static const struct opt record_opts[] = {
 	EVENT_ROWS,
 	OUTPUT_ROWS,
 	COPY_ROWS,
+	{ 0, "no-dotnet", NULL, "do not ask .NET runtimes for their methods", recording_set_no_dotnet },
 	STACK_ROWS,
 	WORD_ROWS,
 	{ 0 },
@@ -93,7 +95,8 @@ static void take_record(void *data, const struct record *rec)
 
 	if (r->saving && (rec->type != RECORD_SAMPLE || session_wants(r->session, rec)))
 		saving_record(r->saving, rec);
-	session_record(r->session, rec);
+	if (!r->managed || !managed_takes(r->managed, rec))
+		session_record(r->session, rec);
 }
 
 static int drain(struct recording *r, bool all, struct err *err)
@@ -101,6 +104,8 @@ static int drain(struct recording *r, bool all, struct err *err)
 	struct collector_sink sink = { .record = take_record, .data = r };
 	int ret = collector_drain(r->collector, &sink, all, err);
 
+	if (r->managed)
+		managed_poll(r->managed);
 	if (ret < 0 || !r->saving)
 		return ret;
 	/* With nothing left to write to, going on makes no sense; saving_end says what happened. */
@@ -132,6 +137,8 @@ static int record(struct recording *r, struct err *err)
 	ret = recording_stop(r, err);
 	if (!ret)
 		ret = drain(r, true, err);
+	if (r->managed)
+		managed_end(r->managed);
 	recording_restore_priority(r);
 	return ret;
 }
@@ -187,7 +194,7 @@ static int record_run(int argc, char **argv)
 		return command_usage("record", &err);
 	if (outputs_check(&args.out, &err) < 0)
 		return err.code == EINVAL ? command_usage("record", &err) : command_failed(&err);
-	if (recording_open(&r, &opts, &err) < 0)
+	if (recording_open(&r, &opts, &err) < 0 || recording_ask_runtimes(&r, &err) < 0)
 		return command_failed(&err);
 	progress_start(collector_info(r.collector), r.targets, outputs_method_name(args.out.method));
 	if (record(&r, &err) < 0) {

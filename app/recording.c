@@ -1,5 +1,6 @@
 #include "app/recording.h"
 
+#include "app/managed.h"
 #include "app/progress.h"
 #include "app/saving.h"
 #include "base/cleanup.h"
@@ -142,6 +143,12 @@ int recording_set_ring_bytes(void *data, const char *arg, struct err *err)
 	return opts_bytes(arg, &((struct record_args *)data)->ring_bytes, err);
 }
 
+int recording_set_no_dotnet(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->no_dotnet = true;
+	return 0;
+}
+
 void record_args_deinit(struct record_args *args)
 {
 	vec_deinit(&args->pids);
@@ -154,6 +161,7 @@ void record_args_deinit(struct record_args *args)
 void recording_close(struct recording *r)
 {
 	saving_close(r->saving);
+	managed_free(r->managed);
 	collector_close(r->collector);
 	session_free(r->session);
 	containers_free(r->containers);

@@ -19,6 +19,7 @@ struct collector;
 struct containers;
 struct door;
 struct err;
+struct managed;
 struct memory;
 struct profile_stats;
 struct record;
@@ -44,6 +45,7 @@ struct record_args {
 	double duration;
 	uint64_t stack_bytes;
 	uint64_t ring_bytes;
+	bool no_dotnet; /* .NET runtimes are not asked */
 	char **command; /* after "--"; NULL = none */
 };
 
@@ -60,6 +62,7 @@ struct recording {
 	struct collector *collector;
 	struct session *session;
 	struct session_opts session_opts; /* of it, for one like it */
+	struct managed *managed; /* NULL = no runtimes are asked, see recording_ask_runtimes */
 	struct saving *saving; /* NULL = no perf.data is wanted */
 	char **argv;
 	char targets[256];
@@ -88,6 +91,12 @@ struct recording_opts {
 };
 int recording_open(struct recording *r, const struct recording_opts *opts, struct err *err);
 void recording_close(struct recording *r);
+
+/*
+ * The runtimes of those that are there already tell their methods (app/managed.h), which takes some 100 ms. Between
+ * recording_open and recording_start.
+ */
+int recording_ask_runtimes(struct recording *r, struct err *err);
 
 /* The processes that are there already, into a session like the recording's own. */
 int recording_scan(struct recording *r, struct session *session, struct err *err);
@@ -121,6 +130,7 @@ int recording_set_period(void *data, const char *arg, struct err *err);
 int recording_set_duration(void *data, const char *arg, struct err *err);
 int recording_set_stack_bytes(void *data, const char *arg, struct err *err);
 int recording_set_ring_bytes(void *data, const char *arg, struct err *err);
+int recording_set_no_dotnet(void *data, const char *arg, struct err *err);
 
 #define TARGET_ROWS                                                                          \
 	{ 'a', "all", NULL, "every process of the machine", recording_set_all },             \

@@ -8,6 +8,7 @@
 #include "collector/record.h"
 #include "output/stacks.h"
 #include "perfmap/perfmap.h"
+#include "runtimes/dotnet.h"
 #include "symbols/addrspace.h"
 #include "symbols/file.h"
 #include "symbols/recorded_kernel.h"
@@ -292,6 +293,8 @@ static int open_parts(struct session *s, struct err *err)
 	if (!r)
 		r = addrspaces_new(&spaces, &s->spaces, err);
 	if (!r)
+		r = session_open_dotnet(s, err); /* asked before maps, which may be old */
+	if (!r)
 		r = s->opts.offline ? perfmap_recorded_source_new(s->opts.offline, s->strings,
 								  &perfmaps, err)
 				    : perfmap_source_new(s->opts.door, s->strings, &perfmaps, err);
@@ -356,6 +359,8 @@ void session_free(struct session *s)
 	s->closing = true;
 	addrspaces_free(s->spaces); /* ends every generation, so before what that needs */
 	symbols_free(s->symbols);
+	dotnet_free(s->dotnet);
+	vec_deinit(&s->runtimes_seen);
 	files_free(s->files);
 	unwinder_free(s->unwinder);
 	while (s->live)

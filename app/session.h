@@ -45,6 +45,7 @@ struct session_opts {
 	bool keep_places;           /* profile_sample.place; needs `containers` */
 	bool keep_addresses;        /* profile_frame.addr */
 	bool keep_build_ids;        /* for session_each_build_id: also those of files that are gone */
+	bool dotnet_tiers;          /* names of .NET methods end in "[Tier]" */
 	struct offline *offline;    /* borrowed: the records are a recording's; NULL = of this machine, now */
 	const char *kallsyms, *vmlinux; /* with offline: files named by the user; NULL = none */
 	/* With offline: is this sample to be counted? NULL = all are. */
@@ -64,6 +65,18 @@ void session_free(struct session *s); /* NULL is fine */
 int session_scan(struct session *s, struct err *err);
 /* The same for the processes of these tasks alone. */
 int session_scan_tasks(struct session *s, const pid_t *tids, size_t num, struct err *err);
+
+/* Managed runtimes that tell of their code, for app/managed.h. The one that knows .NET's; the session's own. */
+struct dotnet;
+struct dotnet *session_dotnet(struct session *s);
+/* The process that is `pid` now has such a runtime: what it tells is its. */
+void session_runtime_begins(struct session *s, pid_t pid);
+/* Something was told. */
+void session_runtime_said(struct session *s, pid_t pid);
+/* Whether samples of that process can be wanted at all. */
+bool session_may_want(struct session *s, pid_t pid);
+/* A process in which JIT code was sampled that nobody has told of; 0 = no more. */
+pid_t session_next_runtime(struct session *s);
 
 /* Is this sample of a process that was asked for? To be asked before it is given to session_record. */
 bool session_wants(struct session *s, const struct record *sample);

@@ -12,7 +12,7 @@ struct profile_frame session_space_frame(struct session *s, struct addrspace *sp
 	const struct live *live = space->user;
 	const struct retired_slot *retired = live ? retired_tab_find(&live->retired, id) : NULL;
 	struct profile_frame frame = { .kind = FRAME_UNKNOWN };
-	struct symbol symbol;
+	struct symbol symbol = { 0 };
 
 	if (retired)
 		return retired->frame;
@@ -25,6 +25,8 @@ struct profile_frame session_space_frame(struct session *s, struct addrspace *sp
 	if (!symbols_jit(s->symbols, space, place.place, &symbol))
 		return frame;
 	frame.name = symbol.name;
+	if (symbol.module)
+		frame.module = symbol.module;
 	if (s->opts.keep_addresses)
 		frame.offset = symbol.offset;
 	return frame;

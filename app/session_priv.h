@@ -15,6 +15,7 @@
 
 struct addrspace;
 struct addrspaces;
+struct dotnet;
 struct build_ids;
 struct file;
 struct files;
@@ -148,6 +149,9 @@ struct session {
 	struct addrspaces *spaces;
 	struct symbols *symbols;
 	struct unwinder *unwinder;
+	struct dotnet *dotnet;
+	bool dotnet_gives;           /* it is among the unwinder's givers */
+	VEC(pid_t) runtimes_seen;    /* processes with JIT code that nobody has told of yet */
 	struct stacks *ended;        /* stacks of ended generations */
 	struct live *live;           /* list of the others */
 	struct label_tab label_tab;
@@ -183,6 +187,9 @@ void session_place_frames(struct session *s, const struct addrspace *space, uint
 /* session_jit.c */
 
 /* A frame that lives with its process: in JIT code, or in no mapping at all. */
+/* session_runtimes.c */
+int session_open_dotnet(struct session *s, struct err *err);
+
 struct profile_frame session_space_frame(struct session *s, struct addrspace *space, uint32_t id);
 /*
  * A sample of a process with JIT code, of `time_ns`, is about to be walked: where code is another's by then, frames keep

@@ -86,7 +86,10 @@ static void add_dso(struct script *s, const struct profile_frame *frame, pid_t p
 			strbuf_printf(&s->text, "[%s]", frame->module);
 		return;
 	case FRAME_JIT:
-		strbuf_printf(&s->text, "/tmp/perf-%d.map", pid);
+		if (frame->module && frame->module[0] != '[') /* an assembly, which PerfView shows as Assembly!Type::Method */
+			add_name(s, frame->module);
+		else
+			strbuf_printf(&s->text, "/tmp/perf-%d.map", pid);
 		return;
 	case FRAME_NATIVE:
 	case FRAME_INLINED:

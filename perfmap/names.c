@@ -233,7 +233,7 @@ bool names_symbol(struct names *n, struct intern *strings, uint64_t addr, struct
 	name = name ? intern_str(strings, name) : NULL;
 	if (!name)
 		return false;
-	*ret = (struct symbol){ name, addr - start };
+	*ret = (struct symbol){ .name = name, .offset = addr - start };
 	return true;
 }
 

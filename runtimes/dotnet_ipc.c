@@ -23,7 +23,7 @@ enum {
 	 */
 	LIVE_KEYWORDS = 0x8 | 0x10,
 	RUNDOWN_KEYWORDS = 0x8 | 0x10 | 0x20,
-	LEVEL_INFORMATIONAL = 4, /* that MethodLoadVerbose has; 5 would add what led to it */
+	LEVEL_VERBOSE = 5, /* below it methods are told without their names, but for dynamic ones */
 };
 
 struct message {
@@ -105,7 +105,7 @@ size_t dotnet_ipc_collect(enum dotnet_collect version, enum dotnet_session_kind 
 	put_u32(&m, 1); /* providers: one is the least */
 	if (kind == DOTNET_LIVE) {
 		put_u64(&m, LIVE_KEYWORDS);
-		put_u32(&m, LEVEL_INFORMATIONAL);
+		put_u32(&m, LEVEL_VERBOSE);
 		put_text(&m, "Microsoft-Windows-DotNETRuntime");
 	} else {
 		/* Enables nothing, and does not make the runtime start managed code for event sources. */

@@ -504,7 +504,7 @@ static bool ask(const struct recorded_kernel *k, const struct list *l, const uin
 static bool set_name(struct recorded_kernel *k, const char *raw, uint64_t offset,
 		     struct symbol *ret)
 {
-	*ret = (struct symbol){ symbols_demangle(k->opts.strings, raw), offset };
+	*ret = (struct symbol){ .name = symbols_demangle(k->opts.strings, raw), .offset = offset };
 	return ret->name;
 }
 

@@ -65,7 +65,7 @@ static bool set_symbol(struct symbols *s, struct memo *memo, const char *raw, ui
 		memo->raw = raw;
 		memo->name = symbols_demangle(s->opts.strings, raw);
 	}
-	*ret = (struct symbol){ memo->name, offset };
+	*ret = (struct symbol){ .name = memo->name, .offset = offset };
 	return memo->name;
 }
 

@@ -22,6 +22,7 @@ struct symbols;
 struct symbol {
 	const char *name;   /* demangled; interned, or NULL when there is none */
 	uint64_t offset;    /* of the place from the symbol's start */
+	const char *module; /* of JIT code: what it belongs to, an assembly; interned, NULL = not told */
 };
 
 struct symbols_opts {

@@ -33,7 +33,7 @@ static void test_requests(void)
 	CHECK(size == 130 && b[14] == 130 && b[17] == 2);
 	size = dotnet_ipc_collect(DOTNET_COLLECT_2, DOTNET_LIVE, b);
 	CHECK(b[17] == 3 && b[28] == 0 && size == 20 + 8 + 1 + 4 + 8 + 4 + 4 + 64 + 4);
-	expect_hex(b + 28, 21, "00" "01000000" "1800000000000000" "04000000" "20000000");
+	expect_hex(b + 28, 21, "00" "01000000" "1800000000000000" "05000000" "20000000");
 }
 
 static void test_replies(void)

@@ -294,7 +294,7 @@ static bool fake_find(void *data, struct addrspace *space, uint64_t addr, struct
 
 	if (addr < fake->start || addr >= fake->start + 0x100)
 		return false;
-	*ret = (struct symbol){ fake->name, addr - fake->start };
+	*ret = (struct symbol){ .name = fake->name, .offset = addr - fake->start };
 	return true;
 }
 

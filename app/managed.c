@@ -1,0 +1,582 @@
+#include "app/managed.h"
+
+#include "app/hold.h"
+#include "app/session.h"
+#include "base/clock.h"
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/htab.h"
+#include "base/log.h"
+#include "base/vec.h"
+#include "collector/record.h"
+#include "runtimes/dotnet.h"
+#include "runtimes/dotnet_ipc.h"
+#include "runtimes/nettrace.h"
+#include "target/diagnostics.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	SETTLE_MS = 2000,    /* at most until recording starts, and until it has ended */
+	ANSWER_MS = 2000,    /* for a runtime to answer a request */
+	HOLD_MS = 350,       /* events come 100 ms late, more on a busy machine */
+	QUIET_MS = 120,      /* without an assembly going away, before what is there is asked for */
+	PIECE_BYTES = 64 << 10,
+	PIECES = 64,         /* read of one process at a time: 4 MiB */
+	MAX_PROCESSES = 1024,
+	MAX_ADDED = 1 << 16, /* processes that were looked at */
+};
+
+static const uint64_t ns_per_ms = 1000000;
+static const uint64_t max_stream = UINT64_C(4) << 30; /* bytes of one session; the largest service needs 5 MB an hour */
+
+/* A connection that a session is told over. */
+struct stream {
+	int fd; /* -1 = none */
+	enum dotnet_session_kind kind;
+	enum dotnet_collect version;
+	uint64_t id;          /* of the session; valid once `answered` */
+	bool answered, ended; /* ended: all has come that ever will */
+	bool stopping;
+	uint64_t asked_ns;    /* when the last request was sent */
+	struct nettrace *trace;
+	size_t have; /* bytes of the reply */
+	uint8_t reply[DOTNET_IPC_MAX_REPLY];
+};
+
+enum stage {
+	STAGE_LIVE,    /* the live session is being opened */
+	STAGE_QUIET,   /* it is; does the process unload assemblies? */
+	STAGE_RUNDOWN, /* what is there is being listed */
+	STAGE_RUNNING,
+	STAGE_OVER,    /* no session any more */
+};
+
+struct process {
+	pid_t pid;
+	enum stage stage;
+	bool told;             /* the list is whole */
+	const char *why;       /* nothing, or not all, was told: a sentence */
+	uint64_t began_ns, quiet_ns;
+	bool was_quiet;
+	struct stream live, rundown;
+	int stop_fd[2];        /* connections of requests to stop; -1 = none */
+	struct hold *hold;     /* owned */
+};
+
+struct pid_slot {
+	pid_t pid;
+	struct process *process; /* owned; NULL = looked at, and none */
+};
+HTAB(managed_pids, struct pid_slot, pid_t, hash_u64((uint64_t)key), slot->pid == key,
+     hash_u64((uint64_t)slot->pid));
+
+struct managed {
+	struct managed_opts opts;
+	struct managed_pids pids;
+	VEC(struct process *) all; /* borrowed from pids */
+	struct managed_counts counts;
+	struct dotnet *dotnet; /* borrowed: the session's */
+	uint8_t *piece;        /* PIECE_BYTES; owned */
+	size_t num_held;
+};
+
+int managed_new(const struct managed_opts *opts, struct managed **ret, struct err *err)
+{
+	struct managed *m = calloc(1, sizeof(*m));
+
+	if (m)
+		m->piece = malloc(PIECE_BYTES);
+	if (!m || !m->piece) {
+		free(m);
+		return err_oom(err);
+	}
+	m->opts = *opts;
+	m->dotnet = session_dotnet(opts->session);
+	*ret = m;
+	return 0;
+}
+
+static void stream_close(struct stream *s)
+{
+	closep(&s->fd);
+	s->fd = -1;
+	s->ended = true;
+}
+
+static void process_free(struct process *p)
+{
+	if (!p)
+		return;
+	stream_close(&p->live);
+	stream_close(&p->rundown);
+	for (size_t i = 0; i < 2; i++)
+		closep(&p->stop_fd[i]);
+	nettrace_free(p->live.trace);
+	nettrace_free(p->rundown.trace);
+	hold_free(p->hold);
+	free(p);
+}
+
+void managed_free(struct managed *m)
+{
+	struct pid_slot *slot;
+	size_t cursor = 0;
+
+	if (!m)
+		return;
+	while ((slot = managed_pids_next(&m->pids, &cursor)))
+		process_free(slot->process);
+	managed_pids_deinit(&m->pids);
+	vec_deinit(&m->all);
+	free(m->piece);
+	free(m);
+}
+
+/* ---- one connection ---- */
+
+/* Asks for the session. 0 or -errno. */
+static int stream_ask(struct managed *m, struct process *p, struct stream *s)
+{
+	uint8_t request[DOTNET_IPC_MAX_REQUEST];
+	size_t size = dotnet_ipc_collect(s->version, s->kind, request);
+	struct err err = { 0 };
+
+	closep(&s->fd);
+	s->have = 0;
+	s->fd = door_open_diagnostics(m->opts.door, p->pid, &err);
+	if (s->fd < 0) {
+		int r = s->fd;
+
+		s->fd = -1;
+		if (r != -ENOENT)
+			log_debug("managed", "process %d: %s", p->pid, err.msg);
+		return r;
+	}
+	s->asked_ns = clock_monotonic_ns();
+	if (send(s->fd, request, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)size)
+		return -EPIPE;
+	return 0;
+}
+
+static int stream_open(struct managed *m, struct process *p, struct stream *s, enum dotnet_session_kind kind)
+{
+	s->kind = kind;
+	s->trace = nettrace_new();
+	return s->trace ? stream_ask(m, p, s) : -ENOMEM;
+}
+
+/* On a connection of its own; where the runtime answers is of no interest, the stream's end tells. */
+static void stream_stop(struct managed *m, struct process *p, struct stream *s)
+{
+	uint8_t request[DOTNET_IPC_MAX_REQUEST];
+	int *fd = &p->stop_fd[s == &p->rundown];
+	size_t size;
+
+	if (s->stopping || !s->answered || s->ended)
+		return;
+	size = dotnet_ipc_stop(s->id, request);
+	s->stopping = true;
+	s->asked_ns = clock_monotonic_ns();
+	closep(fd);
+	*fd = door_open_diagnostics(m->opts.door, p->pid, NULL);
+	if (*fd < 0)
+		*fd = -1;
+	else if (send(*fd, request, size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		log_debug("managed", "process %d: it cannot be told to stop: %s", p->pid, strerror(errno));
+}
+
+struct told {
+	struct managed *m;
+	struct process *p;
+	struct dotnet_process *dotnet;
+};
+
+static void take_event(void *data, const struct nettrace_event *event)
+{
+	struct told *told = data;
+
+	told->m->counts.methods += event->kind != NETTRACE_MODULE && event->kind != NETTRACE_RUNDOWN_END;
+	/* What is no dynamic method goes with its assembly. */
+	if (event->kind == NETTRACE_METHOD_UNLOAD && !(event->method.flags & NETTRACE_DYNAMIC))
+		told->p->quiet_ns = clock_monotonic_ns();
+	if (told->dotnet)
+		dotnet_say(told->m->dotnet, told->dotnet, event);
+}
+
+static void take_bytes(struct managed *m, struct process *p, struct stream *s, const uint8_t *bytes, size_t size)
+{
+	struct told told = { .m = m, .p = p, .dotnet = dotnet_process_find(m->dotnet, p->pid) };
+	const struct nettrace_sink sink = { take_event, &told };
+
+	m->counts.bytes += size;
+	if (nettrace_feed(s->trace, bytes, size, &sink) == NETTRACE_BROKEN && !p->why) {
+		p->why = nettrace_why(s->trace);
+		log_debug("managed", "process %d: %s", p->pid, p->why);
+	}
+	if (nettrace_counts(s->trace)->bytes > max_stream)
+		stream_close(s);
+}
+
+/* The answer to the request that opened it. */
+static void take_reply(struct managed *m, struct process *p, struct stream *s, const uint8_t *bytes, size_t size)
+{
+	size_t take = size < sizeof(s->reply) - s->have ? size : sizeof(s->reply) - s->have;
+	size_t had = s->have;
+	struct dotnet_reply reply;
+
+	memcpy(s->reply + s->have, bytes, take);
+	s->have += take;
+	reply = dotnet_ipc_reply(s->reply, s->have);
+	switch (reply.kind) {
+	case DOTNET_REPLY_MORE:
+		return;
+	case DOTNET_REPLY_OK:
+		s->answered = true;
+		s->id = reply.session;
+		door_session_began(m->opts.door, p->pid, s->id, s->fd);
+		take_bytes(m, p, s, bytes + (reply.bytes - had), size - (reply.bytes - had));
+		return;
+	case DOTNET_REPLY_ERROR:
+		/* An older runtime: what it knows. */
+		if ((reply.code == DOTNET_UNKNOWN_COMMAND || reply.code == DOTNET_BAD_ENCODING) &&
+		    s->version + 1 < DOTNET_NUM_COLLECTS) {
+			s->version++;
+			if (stream_ask(m, p, s) == 0)
+				return;
+		}
+		p->why = "its runtime refused to tell";
+		break;
+	case DOTNET_REPLY_BAD:
+		p->why = "what answers there is no .NET runtime";
+		break;
+	}
+	stream_close(s);
+}
+
+/* All that has come; false: nothing did. */
+static bool stream_read(struct managed *m, struct process *p, struct stream *s)
+{
+	bool any = false;
+
+	for (int i = 0; i < PIECES && s->fd >= 0 && !s->ended; i++) {
+		ssize_t n = recv(s->fd, m->piece, PIECE_BYTES, MSG_DONTWAIT);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			break;
+		if (n <= 0) {
+			if (s->answered)
+				door_session_ended(m->opts.door, p->pid, s->id);
+			stream_close(s);
+			break;
+		}
+		any = true;
+		if (s->answered)
+			take_bytes(m, p, s, m->piece, (size_t)n);
+		else
+			take_reply(m, p, s, m->piece, (size_t)n);
+	}
+	return any;
+}
+
+static bool is_late(const struct stream *s, uint64_t now_ns)
+{
+	return !s->ended && now_ns > s->asked_ns + ANSWER_MS * ns_per_ms;
+}
+
+/* ---- one process ---- */
+
+static void give_up(struct process *p, const char *why)
+{
+	if (!p->why)
+		p->why = why;
+	p->stage = STAGE_OVER;
+}
+
+static void rundown_done(struct managed *m, struct process *p)
+{
+	const struct nettrace_counts *counts = nettrace_counts(p->rundown.trace);
+	struct dotnet_process *dotnet = dotnet_process_find(m->dotnet, p->pid);
+
+	p->stage = STAGE_RUNNING;
+	m->counts.lost += counts->lost;
+	if (!counts->events && !p->why)
+		p->why = "its runtime listed nothing";
+	if (counts->lost && !p->why)
+		p->why = "its runtime could not keep all events";
+	if (p->why)
+		return;
+	p->told = true;
+	m->counts.told++;
+	if (dotnet)
+		dotnet_complete(dotnet);
+}
+
+static void begin_rundown(struct managed *m, struct process *p)
+{
+	p->rundown.version = p->live.version;
+	p->stage = STAGE_RUNDOWN;
+	if (stream_open(m, p, &p->rundown, DOTNET_RUNDOWN) < 0) {
+		stream_close(&p->rundown);
+		p->why = "its runtime does not answer";
+		p->stage = STAGE_RUNNING;
+	}
+}
+
+/*
+ * Listing what is there while an assembly is being unloaded can end the process: seen with .NET 10.0.12, one listing in 30
+ * beside 25 unloads a second. So the list is asked for when none went away for a while, and not at all where that
+ * does not come.
+ */
+static void wait_for_quiet(struct managed *m, struct process *p, uint64_t now_ns)
+{
+	uint64_t since = p->quiet_ns > p->began_ns ? p->quiet_ns : p->began_ns;
+
+	if (now_ns - since >= QUIET_MS * ns_per_ms)
+		begin_rundown(m, p);
+	else if (now_ns - p->began_ns > (SETTLE_MS - 500) * ns_per_ms) {
+		p->why = "it unloads assemblies all the time, and listing its methods then is not safe";
+		p->stage = STAGE_RUNNING;
+	}
+}
+
+static void process_poll(struct managed *m, struct process *p)
+{
+	uint64_t now_ns;
+	bool any = stream_read(m, p, &p->live);
+
+	if (p->rundown.fd >= 0)
+		any |= stream_read(m, p, &p->rundown);
+	if (any)
+		session_runtime_said(m->opts.session, p->pid);
+	now_ns = clock_monotonic_ns();
+	switch (p->stage) {
+	case STAGE_LIVE:
+		if (p->live.answered) {
+			p->stage = STAGE_QUIET;
+			p->began_ns = now_ns;
+		} else if (p->live.ended || is_late(&p->live, now_ns)) {
+			stream_close(&p->live);
+			give_up(p, "its runtime does not answer");
+		}
+		break;
+	case STAGE_QUIET:
+		wait_for_quiet(m, p, now_ns);
+		break;
+	case STAGE_RUNDOWN:
+		stream_stop(m, p, &p->rundown);
+		if (p->rundown.ended) {
+			rundown_done(m, p);
+		} else if (is_late(&p->rundown, now_ns)) {
+			stream_close(&p->rundown);
+			p->why = "its runtime does not answer";
+			p->stage = STAGE_RUNNING;
+		}
+		break;
+	case STAGE_RUNNING:
+		if (p->live.ended)
+			p->stage = STAGE_OVER;
+		break;
+	case STAGE_OVER:
+		break;
+	}
+}
+
+static struct process *process_new(pid_t pid)
+{
+	struct process *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->pid = pid;
+	p->live.fd = p->rundown.fd = p->stop_fd[0] = p->stop_fd[1] = -1;
+	p->hold = hold_new();
+	if (!p->hold) {
+		process_free(p);
+		return NULL;
+	}
+	return p;
+}
+
+static bool begin(struct managed *m, struct pid_slot *slot)
+{
+	struct process *p = process_new(slot->pid);
+
+	if (!p)
+		return false;
+	if (stream_open(m, p, &p->live, DOTNET_LIVE) < 0 || !vec_push(&m->all, p)) {
+		process_free(p);
+		return false;
+	}
+	slot->process = p;
+	m->counts.processes++;
+	session_runtime_begins(m->opts.session, p->pid);
+	return true;
+}
+
+bool managed_add(struct managed *m, pid_t pid)
+{
+	struct pid_slot *slot;
+	bool added;
+
+	if (m->all.len >= MAX_PROCESSES || m->pids.len >= MAX_ADDED)
+		return false;
+	slot = managed_pids_add(&m->pids, pid, &added);
+	if (!slot || !added)
+		return slot && slot->process;
+	*slot = (struct pid_slot){ .pid = pid };
+	return begin(m, slot);
+}
+
+static struct process *process_find(const struct managed *m, pid_t pid)
+{
+	const struct pid_slot *slot = m->all.len ? managed_pids_find(&m->pids, pid) : NULL;
+
+	return slot ? slot->process : NULL;
+}
+
+/* ---- all of them ---- */
+
+/* Until one of them says something, or so long. */
+static void wait_for_word(struct managed *m, int timeout_ms)
+{
+	struct pollfd fds[64];
+	nfds_t num = 0;
+
+	for (size_t i = 0; i < m->all.len && num + 2 <= 64; i++) {
+		const struct process *p = m->all.data[i];
+
+		if (p->live.fd >= 0)
+			fds[num++] = (struct pollfd){ .fd = p->live.fd, .events = POLLIN };
+		if (p->rundown.fd >= 0)
+			fds[num++] = (struct pollfd){ .fd = p->rundown.fd, .events = POLLIN };
+	}
+	poll(fds, num, timeout_ms);
+}
+
+static size_t num_unsettled(const struct managed *m)
+{
+	size_t num = 0;
+
+	for (size_t i = 0; i < m->all.len; i++)
+		num += m->all.data[i]->stage < STAGE_RUNNING;
+	return num;
+}
+
+void managed_settle(struct managed *m)
+{
+	uint64_t start = clock_monotonic_ns(), deadline = start + SETTLE_MS * ns_per_ms;
+
+	while (num_unsettled(m) && clock_monotonic_ns() < deadline) {
+		wait_for_word(m, 10);
+		for (size_t i = 0; i < m->all.len; i++)
+			process_poll(m, m->all.data[i]);
+	}
+	if (!m->all.len)
+		return;
+	log_info(NULL, "%zu .NET process%s, %" PRIu64 " methods, asked in %" PRIu64 " ms", m->all.len,
+		 m->all.len == 1 ? "" : "es", m->counts.methods, (clock_monotonic_ns() - start) / ns_per_ms);
+	for (size_t i = 0; i < m->all.len; i++) {
+		const struct process *p = m->all.data[i];
+
+		if (p->why || !p->told)
+			log_warn(NULL, "process %d: not all of its .NET methods are known: %s", p->pid,
+				 p->why ? p->why : "its runtime takes its time");
+	}
+}
+
+static void hand_on(struct managed *m, struct process *p, uint64_t upto_ns)
+{
+	const struct record *rec;
+
+	while ((rec = hold_first(p->hold)) && rec->time_ns <= upto_ns) {
+		session_record(m->opts.session, rec);
+		hold_drop_first(p->hold);
+		m->num_held--;
+	}
+}
+
+bool managed_takes(struct managed *m, const struct record *rec)
+{
+	struct process *p = process_find(m, rec->pid), *parent;
+
+	/* What a child has of its parent is what that has by now. */
+	if (rec->type == RECORD_FORK && (parent = process_find(m, rec->task.ppid)) && parent != p)
+		hand_on(m, parent, UINT64_MAX);
+	if (!p)
+		return false;
+	if (p->stage == STAGE_OVER && !hold_first(p->hold))
+		return false;
+	if (!hold_add(p->hold, rec)) {
+		hand_on(m, p, UINT64_MAX);
+		return false;
+	}
+	m->num_held++;
+	if (hold_bytes(p->hold) > m->counts.held_peak)
+		m->counts.held_peak = hold_bytes(p->hold);
+	return true;
+}
+
+void managed_poll(struct managed *m)
+{
+	uint64_t now_ns = clock_monotonic_ns();
+	pid_t pid;
+
+	while ((pid = session_next_runtime(m->opts.session)) > 0)
+		managed_add(m, pid);
+	for (size_t i = 0; i < m->all.len; i++) {
+		struct process *p = m->all.data[i];
+
+		process_poll(m, p);
+		hand_on(m, p, p->stage == STAGE_OVER ? UINT64_MAX : now_ns - HOLD_MS * ns_per_ms);
+	}
+}
+
+static bool is_over(const struct process *p)
+{
+	return (p->live.fd < 0 || p->live.ended) && (p->rundown.fd < 0 || p->rundown.ended);
+}
+
+void managed_end(struct managed *m)
+{
+	uint64_t deadline = clock_monotonic_ns() + SETTLE_MS * ns_per_ms;
+	size_t left = m->all.len;
+
+	while (left && clock_monotonic_ns() < deadline) {
+		left = 0;
+		for (size_t i = 0; i < m->all.len; i++) {
+			struct process *p = m->all.data[i];
+
+			/* A session that was asked for and has not been answered yet has no number to stop it by. */
+			stream_stop(m, p, &p->live);
+			stream_stop(m, p, &p->rundown);
+			if (stream_read(m, p, &p->live) | stream_read(m, p, &p->rundown))
+				session_runtime_said(m->opts.session, p->pid);
+			left += !is_over(p);
+		}
+		if (left)
+			wait_for_word(m, 10);
+	}
+	for (size_t i = 0; i < m->all.len; i++) {
+		const struct nettrace_counts *live = nettrace_counts(m->all.data[i]->live.trace);
+
+		m->counts.lost += live->lost;
+		log_debug("managed", "process %d: %" PRIu64 " events live, %" PRIu64 " bytes, %" PRIu64 " lost, %" PRIu64 " odd, %s",
+			  m->all.data[i]->pid, live->events, live->bytes, live->lost, live->odd,
+			  m->all.data[i]->live.ended ? "to the end" : "cut");
+		m->all.data[i]->stage = STAGE_OVER;
+		hand_on(m, m->all.data[i], UINT64_MAX);
+	}
+}
+
+struct managed_counts managed_counts(const struct managed *m)
+{
+	return m->counts;
+}

@@ -1,0 +1,79 @@
+/* Managed runtimes that tell of their code while they are recorded. */
+#include "app/session_priv.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "runtimes/dotnet.h"
+#include "symbols/addrspace.h"
+#include "symbols/symbols.h"
+#include "unwinder/unwinder.h"
+
+struct dotnet *session_dotnet(struct session *s)
+{
+	return s->dotnet;
+}
+
+/* JIT code was sampled for the first time: its process may have a runtime that can be asked. */
+static void runtime_first_seen(void *data, pid_t pid)
+{
+	struct session *s = data;
+
+	if (!s->opts.offline && s->runtimes_seen.len < 65536)
+		(void)vec_push(&s->runtimes_seen, pid);
+}
+
+int session_open_dotnet(struct session *s, struct err *err)
+{
+	const struct dotnet_opts opts = {
+		.strings = s->strings,
+		.arch = s->opts.arch ? s->opts.arch : arch_host(),
+		.tiers = s->opts.dotnet_tiers,
+		.first_seen = runtime_first_seen,
+		.data = s,
+	};
+	struct symbol_source source;
+	int r = dotnet_new(&opts, &s->dotnet, err);
+
+	if (r < 0)
+		return r;
+	source = dotnet_symbol_source(s->dotnet);
+	return symbols_add_source(s->symbols, &source, err);
+}
+
+void session_runtime_begins(struct session *s, pid_t pid)
+{
+	struct addrspace *space = addrspaces_get(s->spaces, pid);
+	struct live *live = space ? session_live(s, space) : NULL;
+	struct unwind_giver giver = dotnet_giver(s->dotnet);
+
+	if (!live || !dotnet_process(s->dotnet, pid)) {
+		s->failed = true;
+		return;
+	}
+	/* Only where there is such a process: a giver is asked for much code that is not its own. */
+	if (!s->dotnet_gives && unwinder_add_giver(s->unwinder, &giver, NULL) == 0)
+		s->dotnet_gives = true;
+	live->jit = true;
+	space->names_next_ns = 0;
+}
+
+void session_runtime_said(struct session *s, pid_t pid)
+{
+	struct addrspace *space = addrspaces_peek(s->spaces, pid);
+
+	if (space)
+		space->names_next_ns = 0;
+}
+
+bool session_may_want(struct session *s, pid_t pid)
+{
+	struct addrspace *space = s->opts.by_uid ? addrspaces_get(s->spaces, pid) : NULL;
+
+	return !space || addrspaces_uid(s->spaces, space, clock_monotonic_ns()) == s->opts.uid;
+}
+
+pid_t session_next_runtime(struct session *s)
+{
+	return s->runtimes_seen.len ? s->runtimes_seen.data[--s->runtimes_seen.len] : 0;
+}

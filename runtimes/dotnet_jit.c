@@ -1,0 +1,312 @@
+/*
+ * Stepping out of code that the JIT made. A method's code is read once, when it is first sampled, and remembered with the
+ * method; each rule is then remembered by the unwinder until the code goes away.
+ *
+ * Before its code each method has a pointer to a header that lists its functions (itself, and those that handle its
+ * exceptions), each with its own prologue (dotnet/runtime src/coreclr/vm/codeman.h, _hpCodeHdr and _hpRealCodeHdr). It
+ * is used where it is consistent; where not, a method is one function.
+ */
+#include <elf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/intern.h"
+#include "runtimes/dotnet_priv.h"
+#include "runtimes/nettrace.h"
+#include "runtimes/x64_code.h"
+#include "runtimes/x64_prologue.h"
+#include "symbols/addrspace.h"
+
+enum {
+	MAX_CODE = 256 << 10, /* bytes of one method */
+	MAX_PARTS = 64,
+	HEADER_BYTES = 256, /* of what the pointer before the code leads to, as much as is looked at */
+	PART_BYTES = 12,    /* T_RUNTIME_FUNCTION on amd64 Unix: begin, end, unwind info */
+	TIER_OSR = 5,
+};
+
+/* A function of the method: bytes from its start. */
+struct part {
+	uint32_t begin, end;
+};
+
+struct dotnet_code {
+	uint32_t size, num_parts;
+	struct part parts[MAX_PARTS]; /* sorted; [0] is the method itself */
+	bool unreadable;              /* for good */
+	uint8_t bytes[];
+};
+
+void dotnet_code_free(struct dotnet_code *code)
+{
+	free(code);
+}
+
+/* ---- reading ---- */
+
+static enum memory_answer read_memory(struct dotnet *d, const struct give_query *q, uint64_t addr, void *buf,
+				      size_t len)
+{
+	uint64_t start = clock_monotonic_ns();
+	enum memory_answer answer = q->memory->read(q->memory->data, q->space, addr, buf, len);
+
+	d->counts.reads++;
+	d->counts.read_ns += clock_monotonic_ns() - start;
+	return answer;
+}
+
+static uint32_t u32_at(const uint8_t *bytes, size_t at)
+{
+	uint32_t value;
+
+	memcpy(&value, bytes + at, sizeof(value));
+	return value;
+}
+
+/* Function i of a list whose first begins where the method does. */
+static bool take_part(const uint8_t *list, size_t i, uint32_t size, struct part *ret)
+{
+	uint32_t origin = u32_at(list, 0);
+
+	ret->begin = u32_at(list, i * PART_BYTES) - origin;
+	ret->end = u32_at(list, i * PART_BYTES + 4) - origin;
+	return ret->begin < ret->end && ret->end <= size;
+}
+
+/*
+ * The functions in a header: a count and the list behind it, wherever this version of the runtime has them. The first
+ * begins where the method does, each other where the one before it ends.
+ */
+static bool take_parts(struct dotnet_code *code, const uint8_t *header, size_t size)
+{
+	for (size_t at = 16; at + 4 + PART_BYTES <= size; at += 4) {
+		uint32_t num = u32_at(header, at), i;
+		uint32_t end = 0;
+
+		if (!num || num > MAX_PARTS || num > (size - at - 4) / PART_BYTES)
+			continue;
+		for (i = 0; i < num; i++) {
+			if (!take_part(header + at + 4, i, code->size, &code->parts[i]) || code->parts[i].begin < end)
+				break;
+			end = code->parts[i].end;
+		}
+		if (i == num && !code->parts[0].begin && end + 16 >= code->size) {
+			code->num_parts = num;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void read_parts(struct dotnet *d, const struct give_query *q, struct dotnet_code *code, uint64_t header_addr)
+{
+	uint8_t header[HEADER_BYTES];
+	bool found = false;
+
+	if (header_addr && header_addr % 8 == 0 && header_addr < INT64_MAX &&
+	    read_memory(d, q, header_addr, header, sizeof(header)) == MEMORY_OK)
+		found = take_parts(code, header, sizeof(header));
+	if (!found) {
+		code->num_parts = 1;
+		code->parts[0] = (struct part){ 0, code->size };
+	}
+	d->counts.by_unwind_info += found;
+	d->counts.by_prologue += !found;
+}
+
+static struct dotnet_code *code_new(uint32_t size)
+{
+	struct dotnet_code *code = calloc(1, sizeof(*code) + size);
+
+	if (code)
+		code->size = size;
+	return code;
+}
+
+/* MEMORY_OK: m->code is there. */
+static enum memory_answer read_code(struct dotnet *d, const struct give_query *q, struct dotnet_method *m)
+{
+	uint8_t before[8];
+	enum memory_answer answer;
+	uint64_t header = 0;
+
+	if (m->code)
+		return m->code->unreadable ? MEMORY_NEVER : MEMORY_OK;
+	m->code = m->size <= MAX_CODE ? code_new(m->size) : code_new(0);
+	if (!m->code)
+		return MEMORY_NEVER;
+	m->code->unreadable = m->size > MAX_CODE;
+	if (m->code->unreadable)
+		return MEMORY_NEVER;
+	answer = read_memory(d, q, m->start, m->code->bytes, m->size);
+	if (answer == MEMORY_NOT_NOW) {
+		dotnet_code_free(m->code);
+		m->code = NULL;
+		return answer;
+	}
+	m->code->unreadable = answer != MEMORY_OK;
+	if (answer != MEMORY_OK)
+		return answer;
+	if (m->flags & NETTRACE_JITTED && read_memory(d, q, m->start - 8, before, sizeof(before)) == MEMORY_OK)
+		memcpy(&header, before, sizeof(header));
+	read_parts(d, q, m->code, header);
+	return MEMORY_OK;
+}
+
+/* ---- rules ---- */
+
+static uint8_t dwarf_of(unsigned int reg)
+{
+	static const uint8_t dwarf[16] = { 0, 2, 1, 3, 7, 6, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15 };
+
+	return dwarf[reg & 15];
+}
+
+static bool set_cfa(struct rule *rule, uint8_t reg, uint64_t off)
+{
+	if (off % 8 || off / 8 > INT16_MAX)
+		return false;
+	*rule = (struct rule){ .kind = RULE_CFA, .cfa_reg = reg, .cfa_off8 = (int16_t)(off / 8) };
+	rule->slot[0] = 1;
+	return true;
+}
+
+/* A register saved `below` bytes below the CFA. One that is too far away for a slot is given up, except rbp. */
+static bool set_saved(const struct arch *arch, struct rule *rule, unsigned int reg, uint64_t below)
+{
+	for (size_t i = 1; i < arch->num_tracked; i++) {
+		if (arch->tracked[i] != dwarf_of(reg))
+			continue;
+		if (below % 8 || below / 8 > SLOT_MAX) {
+			rule->slot[i] = SLOT_UNDEFINED;
+			return i != 1;
+		}
+		rule->slot[i] = (uint8_t)(below / 8);
+	}
+	return true;
+}
+
+static bool rule_of_leaving(const struct arch *arch, const struct x64_leaving *leaving, struct rule *ret)
+{
+	uint64_t cfa = leaving->sp_above + 8;
+
+	if (!set_cfa(ret, arch->sp, cfa))
+		return false;
+	for (unsigned int i = 0; i < leaving->num_pops; i++) {
+		if (!set_saved(arch, ret, leaving->pops[i].reg, cfa - leaving->pops[i].at))
+			return false;
+	}
+	return true;
+}
+
+static bool rule_of_prologue(const struct arch *arch, const struct x64_prologue *p, struct rule *ret)
+{
+	if (!(p->by_rbp ? set_cfa(ret, arch->fp, p->rbp_to_cfa) : set_cfa(ret, arch->sp, p->depth + 8)))
+		return false;
+	for (unsigned int reg = 0; reg < 16; reg++) {
+		if (p->saved[reg] && !set_saved(arch, ret, reg, p->saved[reg]))
+			return false;
+	}
+	return true;
+}
+
+static const struct part *part_at(const struct dotnet_code *code, uint32_t offset)
+{
+	for (uint32_t i = 0; i < code->num_parts; i++) {
+		if (offset >= code->parts[i].begin && offset < code->parts[i].end)
+			return &code->parts[i];
+	}
+	return NULL;
+}
+
+static bool rule_at(const struct arch *arch, const struct dotnet_method *m, uint64_t pc, bool exact, struct rule *ret)
+{
+	const struct dotnet_code *code = m->code;
+	uint32_t offset = (uint32_t)(pc - m->start);
+	const struct part *part = part_at(code, offset);
+	struct x64_prologue prologue;
+	struct x64_leaving leaving;
+	uint32_t into;
+
+	if (!part)
+		return false;
+	if (exact && x64_epilogue(code->bytes + offset, part->end - offset, pc, m->start + part->begin,
+				  m->start + part->end, &leaving))
+		return rule_of_leaving(arch, &leaving, ret);
+	into = exact ? offset - part->begin : part->end - part->begin;
+	if (!x64_prologue(code->bytes + part->begin, part->end - part->begin, into, &prologue))
+		return false;
+	/* On-stack replacement goes on in the frame of the method it replaces: rbp leads on, the depth does not. */
+	if ((m->flags >> NETTRACE_TIER_SHIFT & NETTRACE_TIER_MASK) == TIER_OSR && m->flags & NETTRACE_JITTED) {
+		*ret = (struct rule){ .kind = RULE_FP };
+		return true;
+	}
+	return rule_of_prologue(arch, &prologue, ret);
+}
+
+/* ---- giving ---- */
+
+/* A return address: behind it lies code that somebody runs. */
+static bool stack_has_return(const struct give_query *q, uint64_t sp)
+{
+	uint64_t at = sp - q->stack_base, ra;
+
+	if (q->stack_bytes < 8 || at > q->stack_bytes - 8)
+		return false;
+	memcpy(&ra, q->stack + at, sizeof(ra));
+	return ra && addrspace_find(q->space, ra - 1) != NULL;
+}
+
+/* The runtime's stubs jump on, with the return address on top of the stack and rbp as it was. */
+static enum give give_stub(struct dotnet *d, const struct give_query *q, struct give_answer *ret)
+{
+	const struct arch *arch = d->opts.arch;
+
+	if (!q->first || !stack_has_return(q, q->regs->v[arch->sp]))
+		return GIVE_PASS;
+	d->counts.stubs++;
+	ret->life = GIVE_ONCE;
+	return set_cfa(&ret->rule, arch->sp, 8) ? GIVE_RULE : GIVE_PASS;
+}
+
+static bool is_runtime_memory(const struct give_query *q)
+{
+	return q->mapping && !q->mapping->file;
+}
+
+enum give dotnet_give(void *data, const struct give_query *q, struct give_answer *ret)
+{
+	struct dotnet *d = data;
+	struct dotnet_process *p;
+	struct dotnet_method *m;
+
+	if (!is_runtime_memory(q) || d->opts.arch->elf_machine != EM_X86_64)
+		return GIVE_PASS;
+	p = dotnet_process_find(d, q->space->pid);
+	if (!p)
+		return GIVE_PASS;
+	m = dotnet_method_at(p, q->pc);
+	if (!m && p->complete)
+		return give_stub(d, q, ret);
+	if (!m) {
+		d->counts.no_starts++;
+		return GIVE_PASS;
+	}
+	switch (read_code(d, q, m)) {
+	case MEMORY_OK:
+		break;
+	case MEMORY_NOT_NOW:
+		return GIVE_LATER;
+	case MEMORY_NEVER:
+		d->counts.no_starts++;
+		return GIVE_PASS;
+	}
+	if (!rule_at(d->opts.arch, m, q->pc, q->activation, &ret->rule)) {
+		d->counts.no_starts++;
+		return GIVE_PASS;
+	}
+	/* The same place may be exact in one sample and a call's in another: callers are looked up inside their call. */
+	ret->life = GIVE_WITH_CODE;
+	return GIVE_RULE;
+}

@@ -1,0 +1,78 @@
+/* What the parts of reading JIT code share; for this folder only. */
+#pragma once
+
+#include "base/hash.h"
+#include "base/htab.h"
+#include "base/vec.h"
+#include "runtimes/dotnet.h"
+
+struct intern;
+
+enum {
+	DOTNET_MAX_METHODS = 1 << 20, /* of one process */
+	DOTNET_MAX_RECENT = 256,
+};
+
+/* One method's code at one time. */
+struct dotnet_method {
+	uint64_t start;
+	uint64_t id;
+	uint64_t module; /* by the runtime's number: told before or after */
+	uint32_t size;
+	uint32_t name;   /* interned; UINT32_MAX = there was no room for one */
+	uint32_t flags;  /* as in struct nettrace_method */
+	struct dotnet_code *code; /* owned; NULL = not read (yet) */
+};
+struct dotnet_module_slot {
+	uint64_t id;
+	uint32_t name; /* of the assembly; interned */
+};
+HTAB(dotnet_modules, struct dotnet_module_slot, uint64_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
+
+/* Something that takes effect when the session comes to that time. */
+struct dotnet_change {
+	uint64_t time_ns;
+	uint32_t order; /* as it was said, among those of one time */
+	uint8_t kind;   /* enum nettrace_event_kind */
+	struct dotnet_method method;
+};
+
+struct dotnet_process {
+	struct dotnet *owner;
+	pid_t pid;
+	bool complete;
+	/*
+	 * Sorted by start, neither overlapping with itself; `recent` is younger and goes first. A method of size 0
+	 * in `methods` is gone.
+	 */
+	VEC(struct dotnet_method) methods, recent;
+	VEC(struct dotnet_change) changes; /* from `next_change` on they are to come */
+	size_t next_change;
+	bool unsorted;
+	uint32_t order;
+	struct dotnet_modules modules;
+	uint64_t name_bytes; /* interned for this process */
+};
+
+/* The method that holds addr; valid until the next change. */
+struct dotnet_method *dotnet_method_at(const struct dotnet_process *p, uint64_t addr);
+
+/* dotnet_jit.c */
+enum give dotnet_give(void *data, const struct give_query *query, struct give_answer *ret);
+void dotnet_code_free(struct dotnet_code *code); /* NULL is fine */
+
+struct dotnet_slot {
+	pid_t pid;
+	struct dotnet_process *process; /* owned */
+};
+HTAB(dotnet_processes, struct dotnet_slot, pid_t, hash_u64((uint64_t)key), slot->pid == key,
+     hash_u64((uint64_t)slot->pid));
+
+struct dotnet {
+	struct dotnet_opts opts;
+	struct dotnet_processes processes;
+	struct dotnet_counts counts;
+	struct strbuf *scratch; /* owned */
+	pid_t last_pid;         /* of the last look-up */
+	struct dotnet_process *last;
+};
