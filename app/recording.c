@@ -149,12 +149,22 @@ int recording_set_no_dotnet(void *data, const char *arg, struct err *err)
 	return 0;
 }
 
+int recording_set_map_dir(void *data, const char *arg, struct err *err)
+{
+	struct record_args *a = data;
+
+	free(a->map_dir);
+	a->map_dir = realpath(arg, NULL);
+	return a->map_dir ? 0 : err_set(err, errno, "%s: %s", arg, strerror(errno));
+}
+
 void record_args_deinit(struct record_args *args)
 {
 	vec_deinit(&args->pids);
 	vec_deinit(&args->tids);
 	vec_deinit(&args->containers);
 	vec_deinit(&args->cgroups);
+	free(args->map_dir);
 	outputs_deinit(&args->out);
 }
 
@@ -388,6 +398,7 @@ static void choose_session(struct recording *r, const struct collector_opts *col
 	outputs_session(&a->out, session);
 	session->keep_samples |= keep_samples;
 	session->door = r->door;
+	session->map_dir = a->map_dir;
 	session->memory = r->memory;
 	session->regs_mask = collect->user_regs;
 	session->keep_build_ids = outputs_want_saving(&a->out);

@@ -46,6 +46,7 @@ struct record_args {
 	uint64_t stack_bytes;
 	uint64_t ring_bytes;
 	bool no_dotnet; /* .NET runtimes are not asked */
+	char *map_dir; /* absolute; NULL = none */
 	char **command; /* after "--"; NULL = none */
 };
 
@@ -131,6 +132,7 @@ int recording_set_duration(void *data, const char *arg, struct err *err);
 int recording_set_stack_bytes(void *data, const char *arg, struct err *err);
 int recording_set_ring_bytes(void *data, const char *arg, struct err *err);
 int recording_set_no_dotnet(void *data, const char *arg, struct err *err);
+int recording_set_map_dir(void *data, const char *arg, struct err *err);
 
 #define TARGET_ROWS                                                                          \
 	{ 'a', "all", NULL, "every process of the machine", recording_set_all },             \
@@ -153,4 +155,6 @@ int recording_set_no_dotnet(void *data, const char *arg, struct err *err);
 	{ 0, "stack-bytes", "N", "user stack copied per sample (the largest that fits)",     \
 	  recording_set_stack_bytes },                                                       \
 	{ 0, "ring-bytes", "N", "most memory for all rings (256M or 1 % of memory)",         \
-	  recording_set_ring_bytes }
+	  recording_set_ring_bytes },                                                        \
+	{ 0, "map-dir", "DIR", "where maps lie that were copied, as perf-PID.map or jit-PID.dump", \
+	  recording_set_map_dir }

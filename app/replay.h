@@ -56,7 +56,7 @@ int replay_set_no_debuginfod(void *data, const char *arg, struct err *err);
 	{ 0, "symfs", "DIR", "look for files below DIR", replay_set_symfs },                 \
 	{ 0, "kallsyms", "FILE", "the recorded kernel's symbols", replay_set_kallsyms },     \
 	{ 'k', "vmlinux", "FILE", "the recorded kernel itself", replay_set_vmlinux },        \
-	{ 0, "map-dir", "DIR", "where the perf-PID.map files of recorded processes are",     \
+	{ 0, "map-dir", "DIR", "where maps of the recorded processes are, as perf-PID.map\nor jit-PID.dump",     \
 	  replay_set_map_dir },                                                              \
 	{ 0, "no-debuginfod", NULL, "do not ask the servers of $DEBUGINFOD_URLS",            \
 	  replay_set_no_debuginfod }

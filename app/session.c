@@ -62,6 +62,7 @@ static void end_live(struct session *s, struct live *live)
 	uint32_t *became;
 
 	session_settle_names(live);
+	session_count_jit(live, &s->jit);
 	became = calloc(stacks_num_nodes(live->stacks) + 1, sizeof(*became));
 
 	if (!became || !stacks_merge_nodes(s->ended, live->stacks, end_frame, &ctx, became))
@@ -297,7 +298,8 @@ static int open_parts(struct session *s, struct err *err)
 	if (!r)
 		r = s->opts.offline ? perfmap_recorded_source_new(s->opts.offline, s->strings,
 								  &perfmaps, err)
-				    : perfmap_source_new(s->opts.door, s->strings, &perfmaps, err);
+				    : perfmap_source_new(s->opts.door, s->opts.map_dir, s->strings,
+							 &perfmaps, err);
 	if (!r) {
 		r = symbols_add_source(s->symbols, &perfmaps, err);
 		if (r < 0)
@@ -373,6 +375,7 @@ void session_free(struct session *s)
 	build_ids_free(s->told);
 	recorded_kernel_free(s->kernel);
 	pid_set_deinit(&s->wanted);
+	session_jit_deinit(&s->jit);
 	vec_deinit(&s->gone);
 	placed_tab_deinit(&s->placed_tab);
 	vec_deinit(&s->placed);

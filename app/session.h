@@ -47,6 +47,7 @@ struct session_opts {
 	bool keep_build_ids;        /* for session_each_build_id: also those of files that are gone */
 	bool dotnet_tiers;          /* names of .NET methods end in "[Tier]" */
 	struct offline *offline;    /* borrowed: the records are a recording's; NULL = of this machine, now */
+	const char *map_dir;        /* live: where maps lie that somebody copied, absolute; NULL = nowhere */
 	const char *kallsyms, *vmlinux; /* with offline: files named by the user; NULL = none */
 	/* With offline: is this sample to be counted? NULL = all are. */
 	bool (*wanted)(void *data, const struct record *sample, const char *comm);

@@ -1,10 +1,22 @@
 /* Names of JIT code, which change as time goes by: the same address may be one function now and another later. */
 #include "app/session_priv.h"
 
+#include "app/jit_runtimes.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/escape.h"
 #include "base/intern.h"
+#include "base/strbuf.h"
+#include "output/stacks.h"
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_PROCESSES = 4096, MAX_SENTENCES = 8 };
 
 struct profile_frame session_space_frame(struct session *s, struct addrspace *space, uint32_t id)
 {
@@ -85,4 +97,147 @@ void session_advance_names(struct live *live, uint64_t time_ns)
 	poll_names(live, time_ns);
 	if (time_ns >= live->space->names_next_ns)
 		advance(live, time_ns);
+}
+
+/* ---- how much of it has names ---- */
+
+/* Every occurrence counts, as in profile_stats.jit_frames. False when out of memory. */
+static bool count_frames(struct live *live, struct jit_count *ret)
+{
+	struct session *s = live->session;
+	size_t num = stacks_num_nodes(live->stacks);
+	_cleanup_free_ uint64_t *total = calloc(num + 1, sizeof(*total));
+
+	if (!total)
+		return false;
+	for (size_t i = num; i > 0; i--) { /* children come after their parents */
+		const struct stacks_node *node = stacks_node(live->stacks, (uint32_t)i);
+
+		total[i] += node->self;
+		total[node->parent] += total[i];
+		if (unwinder_frame(s->unwinder, node->frame).where != FRAME_IN_JIT)
+			continue;
+		ret->frames += total[i];
+		if (session_space_frame(s, live->space, node->frame).name)
+			ret->named += total[i];
+	}
+	return true;
+}
+
+static void add_count(struct jit_count *to, const struct jit_count *from)
+{
+	to->frames += from->frames;
+	to->named += from->named;
+	to->origin.reads += from->origin.reads;
+	to->origin.read_ns += from->origin.read_ns;
+}
+
+static bool add_to_runtime(struct jit_counts *counts, const struct jit_count *count)
+{
+	struct jit_count first = { .runtime = count->runtime };
+
+	for (size_t i = 0; i < counts->runtimes.len; i++) {
+		if (counts->runtimes.data[i].runtime != count->runtime)
+			continue;
+		add_count(&counts->runtimes.data[i], count);
+		return true;
+	}
+	add_count(&first, count);
+	return vec_push(&counts->runtimes, first);
+}
+
+void session_count_jit(struct live *live, struct jit_counts *counts)
+{
+	struct session *s = live->session;
+	struct jit_count count = { .pid = live->space->pid, .comm = live->comm };
+
+	if (!live->jit)
+		return;
+	count.runtime = jit_runtime_of_space(live->space);
+	count.origin = symbols_jit_origin(s->symbols, live->space);
+	if (!count_frames(live, &count) || !add_to_runtime(counts, &count) ||
+	    (counts->processes.len < MAX_PROCESSES && !vec_push(&counts->processes, count)))
+		s->failed = true;
+}
+
+void session_jit_deinit(struct jit_counts *counts)
+{
+	vec_deinit(&counts->processes);
+	vec_deinit(&counts->runtimes);
+}
+
+static int compare_frames(const void *left, const void *right)
+{
+	const struct jit_count *a = left, *b = right;
+
+	if (a->frames != b->frames)
+		return a->frames > b->frames ? -1 : 1;
+	return a->pid < b->pid ? -1 : a->pid > b->pid;
+}
+
+static void sentence(struct session *s, const struct jit_count *c, struct strbuf *ret)
+{
+	const char *comm = intern_get(s->strings, c->comm);
+	/* "100.0 %" is only what is whole. */
+	double share = c->frames ? 100.0 * (double)c->named / (double)c->frames : 0;
+
+	strbuf_clear(ret);
+	escape_line(ret, comm, strlen(comm), 40);
+	strbuf_printf(ret, " %d (%s): ", (int)c->pid, c->runtime->name);
+	if (!c->origin.from && !c->named)
+		strbuf_printf(ret, "no names for %" PRIu64 " frames, nothing was published", c->frames);
+	else
+		strbuf_printf(ret, "%.1f %% of %" PRIu64 " frames named, by its %s",
+			      share > 99.9 && c->named < c->frames ? 99.9 : share, c->frames,
+			      c->origin.from ? c->origin.from : "runtime");
+	if (c->origin.refused)
+		strbuf_printf(ret, "; a perf map there was not used (%s)", c->origin.refused);
+}
+
+static bool tell(struct session *s, struct jit_counts *all, struct profile *profile)
+{
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+	struct profile_stats *stats = &profile->stats;
+	size_t max = sizeof(stats->runtimes) / sizeof(stats->runtimes[0]) - 1;
+	bool ok = true;
+
+	if (all->runtimes.len)
+		qsort(all->runtimes.data, all->runtimes.len, sizeof(all->runtimes.data[0]), compare_frames);
+	for (size_t i = 0; i < all->runtimes.len && i < max; i++) {
+		const struct jit_count *c = &all->runtimes.data[i];
+
+		stats->runtimes[i] = (struct profile_runtime){
+			c->runtime->name, c->runtime->advice, c->frames, c->named, c->origin.reads, c->origin.read_ns,
+		};
+	}
+	if (all->processes.len)
+		qsort(all->processes.data, all->processes.len, sizeof(all->processes.data[0]), compare_frames);
+	for (size_t i = 0; i < all->processes.len && i < MAX_SENTENCES && ok; i++) {
+		sentence(s, &all->processes.data[i], &text);
+		stats->jit[i] = text.failed ? NULL : intern_str(profile->strings, text.data);
+		ok = stats->jit[i];
+	}
+	if (ok && all->processes.len > MAX_SENTENCES) {
+		strbuf_clear(&text);
+		strbuf_printf(&text, "and %zu more processes", all->processes.len - MAX_SENTENCES);
+		stats->jit[MAX_SENTENCES] = text.failed ? NULL : intern_str(profile->strings, text.data);
+		ok = stats->jit[MAX_SENTENCES];
+	}
+	return ok;
+}
+
+bool session_tell_jit(struct session *s, struct profile *profile)
+{
+	struct jit_counts all = { 0 };
+	bool ok = true;
+
+	for (size_t i = 0; i < s->jit.processes.len && ok; i++)
+		ok = vec_push(&all.processes, s->jit.processes.data[i]);
+	for (size_t i = 0; i < s->jit.runtimes.len && ok; i++)
+		ok = vec_push(&all.runtimes, s->jit.runtimes.data[i]);
+	for (struct live *live = s->live; live && ok; live = live->next)
+		session_count_jit(live, &all);
+	ok = ok && !s->failed && tell(s, &all, profile);
+	session_jit_deinit(&all);
+	return ok;
 }

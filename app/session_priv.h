@@ -7,6 +7,7 @@
 #include "base/htab.h"
 #include "base/vec.h"
 #include "output/profile.h"
+#include "symbols/symbols.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,10 +21,10 @@ struct build_ids;
 struct file;
 struct files;
 struct intern;
+struct jit_runtime;
 struct naming;
 struct recorded_kernel;
 struct stacks;
-struct symbols;
 
 enum {
 	MAX_USER_FRAMES = 1024,
@@ -47,11 +48,25 @@ struct live {
 	struct live *prev, *next;
 	bool jit;                /* a frame in code without a file was sampled */
 	struct retired_tab retired; /* by frame id */
+	uint32_t comm;           /* what the process is called; interned; 0 = not known yet */
 	uint64_t polled_ns;      /* when it was last looked for what the process has published */
 	uint32_t num_touched;    /* pages where copies of its stacks ended too early */
 	uint64_t hole;           /* the last of them */
 	uint32_t owner;          /* index in session.owners; NO_OWNER = no sample of it was kept */
 	struct place_seen place;
+};
+
+/* JIT code of one process, or of all that one runtime runs. */
+struct jit_count {
+	const struct jit_runtime *runtime;
+	pid_t pid;                   /* 0 = several */
+	uint32_t comm;               /* interned */
+	struct symbol_origin origin; /* where its names are from */
+	uint64_t frames, named;
+};
+struct jit_counts {
+	VEC(struct jit_count) processes; /* the first few thousand */
+	VEC(struct jit_count) runtimes;
 };
 
 /* A frame that is not a place in a file or the kernel: labels, marks, JIT code of ended processes. */
@@ -170,6 +185,7 @@ struct session {
 	struct profile_stats stats;
 	uint64_t broken_by[REASON_NUM];
 	uint64_t sample_ns;          /* time of the newest sample */
+	struct jit_counts jit;       /* of ended generations */
 	uint64_t num_denied;         /* processes that were sampled and may not be looked into */
 	bool failed;                 /* out of memory: the profile is not whole */
 	bool closing;                /* session_free: nobody will ask for a profile any more */
@@ -198,6 +214,11 @@ struct profile_frame session_space_frame(struct session *s, struct addrspace *sp
 void session_advance_names(struct live *live, uint64_t time_ns);
 /* Reads the last of what the process has published: its frames are about to be named. */
 void session_settle_names(struct live *live);
+/* Counts what its stacks hold of JIT code, which has its names by now. */
+void session_count_jit(struct live *live, struct jit_counts *counts);
+/* What was counted, the live ones too, into the statistics of a profile. False when out of memory. */
+bool session_tell_jit(struct session *s, struct profile *profile);
+void session_jit_deinit(struct jit_counts *counts);
 
 /* session_samples.c */
 

@@ -442,7 +442,7 @@ static int build_profile(struct build *b, struct err *err)
 	p->stats = s->stats;
 	p->stats.distinct_stacks = stacks_distinct(p->stacks);
 	fill_counts(s, &p->stats);
-	if (count_jit_named(p) < 0 || !note_kernel(b) || !note_denied(b))
+	if (count_jit_named(p) < 0 || !session_tell_jit(s, p) || !note_kernel(b) || !note_denied(b))
 		return err_oom(err);
 	return missing_note(p, b->files.data, b->files.len, s->opts.offline, err);
 }

@@ -53,6 +53,14 @@ struct profile_count {
 	uint64_t count;
 };
 
+/* JIT code by what compiled it; a NULL name ends. */
+struct profile_runtime {
+	const char *name;        /* "node", "java", ..., "other" */
+	const char *advice;      /* what would name more of it: "start it with ..."; NULL = nothing is known */
+	uint64_t frames, named;
+	uint64_t reads, read_ns; /* of what it published */
+};
+
 /* --stats, and the quality lines. Invariant: samples == idle + kernel_only + complete + truncated + broken. */
 struct profile_stats {
 	uint64_t samples, idle, kernel_only, complete, truncated, broken;
@@ -68,6 +76,8 @@ struct profile_stats {
 	const char *targets;     /* as given: "all processes", "pid 7", "command ls" */
 	struct profile_count broken_by[24];
 	struct profile_count refused_by[16];
+	struct profile_runtime runtimes[24];
+	const char *jit[10];     /* a sentence for each process with JIT code: where its names are from; NULL ends */
 	const char *notes[16];   /* what is missing and why, a sentence each; NULL ends */
 };
 

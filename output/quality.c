@@ -99,6 +99,27 @@ static void broken_line(const struct profile_stats *s, struct strbuf *ret)
 	strbuf_char(ret, '\n');
 }
 
+/* The runtimes that leave code without names, and what would help with each. */
+static bool advise(const struct profile_stats *s, struct strbuf *ret)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < NUM_OF(s->runtimes) && s->runtimes[i].name; i++) {
+		const struct profile_runtime *r = &s->runtimes[i];
+
+		if (r->named >= r->frames || !r->advice)
+			continue;
+		strbuf_str(ret, any ? ". For " : "; for ");
+		escape_line(ret, r->name, strlen(r->name), MAX_WORD);
+		strbuf_str(ret, ": ");
+		escape_line(ret, r->advice, strlen(r->advice), MAX_LINE);
+		any = true;
+	}
+	if (any)
+		strbuf_char(ret, '\n');
+	return any;
+}
+
 static void frame_lines(const struct profile_stats *s, struct strbuf *ret)
 {
 	uint64_t unnamed = s->jit_frames > s->jit_named ? s->jit_frames - s->jit_named : 0;
@@ -109,12 +130,18 @@ static void frame_lines(const struct profile_stats *s, struct strbuf *ret)
 		share(ret, s->unknown_frames, s->frames);
 		strbuf_str(ret, " in no mapping of their process\n");
 	}
+	for (size_t i = 0; i < NUM_OF(s->jit) && s->jit[i]; i++) {
+		strbuf_str(ret, "JIT: ");
+		escape_line(ret, s->jit[i], strlen(s->jit[i]), MAX_LINE);
+		strbuf_char(ret, '\n');
+	}
 	if (unnamed) {
 		strbuf_str(ret, "unnamed: ");
 		text_count(ret, unnamed);
 		strbuf_str(ret, " of ");
 		counted(ret, s->jit_frames, "JIT frame");
-		strbuf_str(ret, "; programs that write /tmp/perf-PID.map name them: DOTNET_PerfMapEnabled=1, "
+		if (!advise(s, ret))
+			strbuf_str(ret, "; programs that write /tmp/perf-PID.map name them: DOTNET_PerfMapEnabled=1, "
 				"node --perf-basic-prof, python3 -X perf, jcmd PID Compiler.perfmap\n");
 	}
 }

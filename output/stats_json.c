@@ -101,6 +101,25 @@ static void named_counts(struct strbuf *ret, const char *name, const struct prof
 	strbuf_str(ret, first ? "},\n" : "\n  },\n");
 }
 
+static void runtimes_value(struct strbuf *ret, const struct profile_stats *stats)
+{
+	size_t i = 0;
+
+	name_of(ret, "runtimes");
+	strbuf_char(ret, '{');
+	for (; i < NUM_OF(stats->runtimes) && stats->runtimes[i].name; i++) {
+		const struct profile_runtime *r = &stats->runtimes[i];
+
+		strbuf_str(ret, i ? ",\n    " : "\n    ");
+		escape_json(ret, r->name, strlen(r->name));
+		strbuf_printf(ret,
+			      ": {\"frames\": %" PRIu64 ", \"named\": %" PRIu64 ", \"reads\": %" PRIu64
+			      ", \"read_ns\": %" PRIu64 "}",
+			      r->frames, r->named, r->reads, r->read_ns);
+	}
+	strbuf_str(ret, i ? "\n  },\n" : "},\n");
+}
+
 static void notes_value(struct strbuf *ret, const struct profile_stats *stats)
 {
 	size_t i = 0;
@@ -124,7 +143,7 @@ int stats_write_json(const struct profile *profile, FILE *out, struct err *err)
 	plain_values(&text, stats);
 	named_counts(&text, "broken", stats->broken_by, NUM_OF(stats->broken_by), stats->broken);
 	named_counts(&text, "refused", stats->refused_by, NUM_OF(stats->refused_by), 0);
-	strbuf_str(&text, "  \"runtimes\": {},\n");
+	runtimes_value(&text, stats);
 	notes_value(&text, stats);
 	strbuf_str(&text, "}\n");
 	r = write_text(out, &text, err);

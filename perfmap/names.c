@@ -95,6 +95,12 @@ void names_set_text(struct names *n, int fd)
 	n->inside = false;
 }
 
+void names_forget_text(struct names *n)
+{
+	names_set_text(n, -1);
+	n->text.looked_ns = 0;
+}
+
 static bool tail_is_there(const struct names *n)
 {
 	uint8_t now[NAMES_TAIL_BYTES];

@@ -58,6 +58,7 @@ void names_free(struct names *n);
 
 /* There is a map: it is read from its start. Takes the descriptor. */
 void names_set_text(struct names *n, int fd);
+void names_forget_text(struct names *n); /* what it said stays */
 /*
  * Reads what was added to the map, at most `budget` bytes. False when the file is another one now: it became shorter, or
  * what was read before is not there any more. `recorded`: nothing has a time, what comes later counts for all.

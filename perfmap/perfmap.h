@@ -65,9 +65,10 @@ bool perfmap_failed(const struct perfmap *m);
 
 /*
  * Names from each process's own map, opened through the door when its first JIT frame is seen, held open,
- * read again when it has grown; shared by no two generations.
+ * read on when it has grown; shared by no two generations. In `map_dir` (absolute; NULL = none) lie maps and jitdumps
+ * that somebody copied, by the pids that we see; what the process itself publishes is newer.
  */
-int perfmap_source_new(struct door *door, struct intern *strings, struct symbol_source *ret,
+int perfmap_source_new(struct door *door, const char *map_dir, struct intern *strings, struct symbol_source *ret,
 		       struct err *err);
 
 /* The same after the fact, for the processes of a recording: which maps are believed, target/offline.h tells. */

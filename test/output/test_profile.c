@@ -155,6 +155,23 @@ static void test_quality(void)
 	strbuf_deinit(&text);
 }
 
+/* Which runtimes leave code without names, and what would help with those alone. */
+static void test_runtimes(void)
+{
+	struct profile_stats stats = { .samples = 10, .jit_frames = 1300, .jit_named = 1100 };
+	struct strbuf text = { 0 };
+
+	stats.runtimes[0] = (struct profile_runtime){ "node", "start it so", 1000, 900, 1, 2 };
+	stats.runtimes[1] = (struct profile_runtime){ "java", "run that", 200, 200, 1, 2 };
+	stats.runtimes[2] = (struct profile_runtime){ "bun", "ask for \x1b it", 100, 0, 0, 0 };
+	stats.jit[0] = "node 7 (node): 90.0 % of 1000 frames named, by its perf map";
+	quality_lines(&stats, &text);
+	CHECK_STR(text.data, "10 samples, 0 lost\n"
+			     "JIT: node 7 (node): 90.0 % of 1000 frames named, by its perf map\n"
+			     "unnamed: 200 of 1,300 JIT frames; for node: start it so. For bun: ask for ? it\n");
+	strbuf_deinit(&text);
+}
+
 int main(void)
 {
 	test_new();
@@ -163,5 +180,6 @@ int main(void)
 	test_numbers();
 	test_cells();
 	test_quality();
+	test_runtimes();
 	return check_done();
 }

@@ -353,7 +353,7 @@ struct changing {
 
 static bool changing_find(void *data, struct addrspace *space, uint64_t addr, struct symbol *ret)
 {
-	*ret = (struct symbol){ ((struct changing *)data)->now, 0 };
+	*ret = (struct symbol){ .name = ((struct changing *)data)->now };
 	return true;
 }
 
