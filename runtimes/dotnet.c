@@ -378,12 +378,15 @@ static bool source_changes(void *data, struct addrspace *space, uint64_t time_ns
 	if (!p)
 		return true;
 	sort_changes(p);
-	/*
-	 * Code that both comes and goes in between was never sampled; what it overlaps is told as it is now, which is all
-	 * that a frame can have been given.
-	 */
-	for (size_t i = p->next_change; i < p->changes.len && p->changes.data[i].time_ns <= time_ns; i++)
-		each_affected(p, &p->changes.data[i], note_range, &affected);
+	for (size_t i = p->next_change; i < p->changes.len && p->changes.data[i].time_ns <= time_ns; i++) {
+		struct dotnet_change *c = &p->changes.data[i];
+
+		/* What goes is named now, also where it came so late that it is not in the table: source_find looks ahead. */
+		if (c->kind == NETTRACE_METHOD_UNLOAD)
+			note_range(&affected, &c->method);
+		else
+			each_affected(p, c, note_range, &affected);
+	}
 	return !affected.failed;
 }
 

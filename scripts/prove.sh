@@ -9,6 +9,7 @@
 #   scripts/prove.sh crash        kill -9 at 20 moments and a full disk: every perf.data reads back
 #   scripts/prove.sh inline       --inline against perf script --inline: names and cost (PERF7 as above)
 #   scripts/prove.sh scale        what folding costs with more samples, binaries, processes
+#   scripts/prove.sh dotnet       .NET services in containers with no switch: names by their time, whole stacks, nothing left
 #   scripts/prove.sh mutate       10,000 mutated recordings folded under the sanitizers: no crash, 5 s, 512 MiB
 #   scripts/prove.sh containers   real containers (runc, crun, unshare) from the host and from one with hostPID
 #
@@ -18,7 +19,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build/release}
 proof=${1:-}
 case $proof in
-programs | oracle | churn | accounting | crash | agree | inline | scale | mutate | containers) shift ;;
+programs | oracle | churn | accounting | crash | agree | dotnet | inline | scale | mutate | containers) shift ;;
 *)
 	sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
 	exit 2

@@ -95,6 +95,13 @@ static void test_times(void)
 	CHECK_STR(advance(1300), "2000-2080 ");
 	CHECK_STR(name_at(0x2008), "Shop.Cart::Fourth");
 	CHECK_STR(name_at(0x2018), "");
+	/* What comes and goes before the session gets there may have run a moment before it came: it is named in time. */
+	say(NETTRACE_METHOD_LOAD, 1400, 0x3000, 0x10, 5, "Fifth");
+	say(NETTRACE_METHOD_UNLOAD, 1450, 0x3000, 0x10, 5, "");
+	say(NETTRACE_METHOD_LOAD, 1460, 0x3000, 0x10, 6, "Sixth");
+	CHECK_STR(name_at(0x3004), "Shop.Cart::Fifth");
+	CHECK_STR(advance(1500), "3000-3010 ");
+	CHECK_STR(name_at(0x3004), "Shop.Cart::Sixth");
 	/* All that was there is known: what is none of them is a stub. */
 	dotnet_complete(p);
 	CHECK_STR(name_at(0x2018), "[.NET stub]");

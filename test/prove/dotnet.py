@@ -1,0 +1,365 @@
+#!/usr/bin/env python3
+"""Services of .NET in containers with a user of their own and no switch: every managed frame named and by its own time, every
+stack whole, the callers of frameless methods there, and nothing left behind.
+
+usage: dotnet.py RINGFOLD VICTIMS_DIR [--only NAME,..] [--seconds S] [--freq HZ] [--keep DIR] [--cache DIR]
+
+One row per variant of test/prove/dotnet/Service.cs (see VARIANTS) and of Web.cs, a Kestrel application under load. What
+names are held against is a second event session that this script keeps in the process from its start on. Needs the .NET
+SDK, runc and root: exit 77 without.
+"""
+import argparse, bisect, collections, glob, json, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time
+
+ap = argparse.ArgumentParser()
+ap.add_argument('ringfold')
+ap.add_argument('victims')
+ap.add_argument('--only', default='')
+ap.add_argument('--seconds', type=float, default=10)
+ap.add_argument('--freq', default='99')
+ap.add_argument('--keep', default='')
+ap.add_argument('--cache', default='/var/tmp/ringfold-dotnet')
+args = ap.parse_args()
+ringfold = os.path.abspath(args.ringfold)
+nettrace_list = os.path.join(os.path.abspath(args.victims), '..', 'runtimes', 'nettrace_list')
+here = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'dotnet')
+UID = 4711
+failures = []
+
+# name: (project, publish properties, command in /work or None = dotnet Name.dll, environment)
+RID = ['-r', 'linux-x64']
+VARIANTS = {
+    'default': ('Service', [], None, {}),
+    'tc0': ('Service', ['-p:TieredCompilation=false'], None, {}),
+    'r2r': ('Service', RID + ['--self-contained', 'false', '-p:PublishReadyToRun=true'], None, {}),
+    'self-contained': ('Service', RID + ['--self-contained', 'true'], '/work/Service', {}),
+    'single': ('Service', RID + ['--self-contained', 'true', '-p:PublishSingleFile=true'], '/work/Service', {}),
+    'single-compressed': ('Service', RID + ['--self-contained', 'true', '-p:PublishSingleFile=true',
+                                            '-p:EnableCompressionInSingleFile=true'], '/work/Service', {}),
+    'composite': ('Service', RID + ['--self-contained', 'true', '-p:PublishReadyToRun=true',
+                                    '-p:PublishReadyToRunComposite=true'], '/work/Service', {}),
+    'web': ('Web', [], None, {}),
+    'no-diagnostics': ('Service', [], None, {'DOTNET_EnableDiagnostics': '0'}),
+}
+
+
+def fail(what):
+    failures.append(what)
+    print(f'FAILED: {what}', flush=True)
+
+
+def must(argv, **kw):
+    r = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, **kw)
+    if r.returncode:
+        raise RuntimeError(f'{" ".join(argv[:3])}: {(r.stderr.strip() or r.stdout.strip())[-600:]}')
+    return r.stdout
+
+
+def publish(variant):
+    project, props, _, _ = VARIANTS[variant]
+    out = f'{args.cache}/{variant}'
+    sources = [f'{here}/{project}.cs', f'{here}/{project}.csproj']
+    stamp = f'{out}/.made'
+    if os.path.exists(stamp) and all(os.path.getmtime(s) < os.path.getmtime(stamp) for s in sources):
+        return out
+    shutil.rmtree(out, ignore_errors=True)
+    os.makedirs(out)
+    must(['dotnet', 'publish', '-c', 'Release', '-o', out, '--artifacts-path', f'{args.cache}/obj-{variant}', *props, sources[1]])
+    open(stamp, 'w').close()
+    return out
+
+
+# --- a container ---
+
+class Container:
+    """The host's /usr read-only, a /tmp of its own, pid, mount, network, ipc namespaces, user 4711, no variable."""
+    def __init__(self, dir, work, command, env):
+        self.id = 'ringfold-dotnet-' + os.urandom(4).hex()
+        self.dir = dir
+        root = f'{dir}/root'
+        for d in 'usr', 'etc', 'proc', 'dev', 'sys', 'tmp', 'work', 'root':
+            os.makedirs(f'{root}/{d}')
+        os.chmod(f'{root}/tmp', 0o1777)  # runc gives the mount the mode of what it covers
+        for link in 'bin', 'lib', 'lib64', 'sbin':
+            if os.path.islink('/' + link):
+                os.symlink(os.readlink('/' + link), f'{root}/{link}')
+        must(['runc', 'spec'], cwd=dir)
+        config = json.load(open(f'{dir}/config.json'))
+        config['root'] = {'path': root, 'readonly': True}
+        config['process'].update(terminal=False, args=command, cwd='/work', user={'uid': UID, 'gid': UID},
+                                 env=['PATH=/usr/bin:/bin'] + [f'{k}={v}' for k, v in env.items()])
+        config['mounts'] = [m for m in config['mounts'] if m.get('type') != 'cgroup'] + [
+            {'destination': '/usr', 'source': '/usr', 'type': 'bind', 'options': ['rbind', 'ro']},
+            {'destination': '/etc', 'source': '/etc', 'type': 'bind', 'options': ['rbind', 'ro']},
+            {'destination': '/work', 'source': work, 'type': 'bind', 'options': ['rbind', 'ro']},
+            {'destination': '/tmp', 'source': 'tmpfs', 'type': 'tmpfs', 'options': ['nosuid', 'nodev', 'mode=1777']}]
+        config['linux'].pop('resources', None)
+        json.dump(config, open(f'{dir}/config.json', 'w'))
+        r = subprocess.run(['runc', 'run', '-d', '-b', dir, self.id], stdin=subprocess.DEVNULL,
+                           stdout=open(f'{dir}/out', 'w'), stderr=subprocess.STDOUT)
+        if r.returncode:
+            raise RuntimeError(open(f'{dir}/out').read())
+        self.pid = json.loads(must(['runc', 'state', self.id]))['pid']
+
+    def wait_for(self, text, seconds=60):
+        end = time.time() + seconds
+        while time.time() < end:
+            out = open(f'{self.dir}/out').read()
+            if text in out:
+                return
+            if not os.path.exists(f'/proc/{self.pid}'):
+                break
+            time.sleep(0.02)
+        raise RuntimeError(f'the service did not start: {open(f"{self.dir}/out").read()[-500:]}')
+
+    def close(self):
+        subprocess.run(['runc', 'delete', '-f', self.id], capture_output=True)
+
+
+# --- the runtime, asked by this script ---
+
+def start_ticks(pid):
+    return int(open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()[19])
+
+
+def connect(pid):
+    nspid = re.search(r'^NSpid:.*?(\d+)$', open(f'/proc/{pid}/status').read(), re.M).group(1)
+    fd = os.open(f'/proc/{pid}/root/tmp', os.O_PATH)
+    try:
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(10)
+        s.connect(f'/proc/self/fd/{fd}/dotnet-diagnostic-{nspid}-{start_ticks(pid)}-socket')
+    finally:
+        os.close(fd)
+    return s
+
+
+def receive(s, n):
+    got = b''
+    while len(got) < n:
+        piece = s.recv(n - len(got))
+        if not piece:
+            raise EOFError
+        got += piece
+    return got
+
+
+def request(s, command, payload):
+    s.sendall(b'DOTNET_IPC_V1\0' + struct.pack('<HBBH', 20 + len(payload), 2, command, 0) + payload)
+    head = receive(s, 20)
+    body = receive(s, struct.unpack('<H', head[14:16])[0] - 20)
+    if head[17]:
+        raise RuntimeError(f'the runtime says {body.hex()}')
+    return struct.unpack('<Q', body)[0]
+
+
+class Truth:
+    """A live session from the start of the process on."""
+    def __init__(self, pid, path):
+        self.pid, self.path, self.bytes = pid, path, []
+        end = time.time() + 20
+        while True:
+            try:
+                self.s = connect(pid)
+                break
+            except OSError:
+                if time.time() > end:
+                    raise
+                time.sleep(0.002)
+        name = 'Microsoft-Windows-DotNETRuntime'
+        text = struct.pack('<I', len(name) + 1) + (name + '\0').encode('utf-16le')
+        self.id = request(self.s, 5, struct.pack('<IIQBIQI', 256, 1, 0, 0, 1, 0x38, 5) + text + struct.pack('<I', 0))
+        self.s.settimeout(None)
+        self.thread = threading.Thread(target=self.drain, daemon=True)
+        self.thread.start()
+
+    def drain(self):
+        while True:
+            piece = self.s.recv(1 << 16)
+            if not piece:
+                break
+            self.bytes.append(piece)
+
+    def stop(self):
+        request(connect(self.pid), 1, struct.pack('<Q', self.id))
+        self.thread.join(20)
+        with open(self.path, 'wb') as f:
+            f.write(b''.join(self.bytes))
+        r = subprocess.run([nettrace_list, self.path], capture_output=True, text=True, errors='replace')
+        if 'whole' not in r.stderr or ' 0 odd, 0 lost' not in r.stderr:
+            fail(f'the second session: {r.stderr.strip()}')
+        return r.stdout
+
+
+class Methods:
+    """Who had which addresses when, by the runtime's loads and unloads."""
+    def __init__(self, text):
+        self.by_page = collections.defaultdict(list)
+        live = {}
+        for line in text.splitlines():
+            f = line.split(' ', 7)
+            if f[0] == 'load':
+                start, size = int(f[2], 16), int(f[3], 16)
+                m = [int(f[1]), 1 << 63, start, start + size, f[7]]
+                live[start] = m
+                for page in range(start >> 12, ((start + size - 1) >> 12) + 1):
+                    self.by_page[page].append(m)
+            elif f[0] == 'unload' and int(f[2], 16) in live:
+                live.pop(int(f[2], 16))[1] = int(f[1])
+
+    def at(self, addr, t):
+        """(names that held the address at that time, or within 2 ms of it; whether any ever did)"""
+        near, ever = set(), False
+        for since, until, start, end, name in self.by_page.get(addr >> 12, ()):
+            if start <= addr < end:
+                ever = True
+                if since - 2e6 <= t <= until + 2e6:
+                    near.add(name)
+        return near, ever
+
+
+# --- what the recording says ---
+
+def samples(path):
+    """(comm, time in ns, frames leaf first as (address, name, module))"""
+    head = re.compile(r'^(.*?) +(\d+)/(\d+) +(?:\[\d+\] +)?(\d+)\.(\d+): ')
+    frame = re.compile(r'^\t *([0-9a-f]+) (.*) \((.*)\)$')
+    comm, t, frames = None, 0, []
+    for line in open(path, errors='replace'):
+        line = line.rstrip('\n')
+        if line.startswith('\t'):
+            m = frame.match(line)
+            frames.append((int(m.group(1), 16), re.sub(r'\+0x[0-9a-f]+$', '', m.group(2)), m.group(3)))
+            continue
+        if comm is not None and frames:
+            yield comm, t, frames
+        comm = None
+        m = head.match(line)
+        if m:
+            comm, t, frames = m.group(1), int(m.group(4)) * 10**9 + int(m.group(5)) * 1000, []
+    if comm is not None and frames:
+        yield comm, t, frames
+
+
+def cpu_ns(pid):
+    return time.clock_gettime_ns(~pid << 3 | 2)
+
+
+def threads(pid):
+    found = []
+    for task in glob.glob(f'/proc/{pid}/task/*/comm'):
+        try:
+            found.append(open(task).read().strip())
+        except OSError:
+            pass
+    return found
+
+
+def percent(part, whole):
+    return 100.0 * part / whole if whole else 100.0
+
+
+def load_web(pid, until):
+    """Requests from inside its network namespace, by a child."""
+    return subprocess.Popen(['nsenter', '-t', str(pid), '-n', sys.executable, f'{here}/load.py', str(until)],
+                            stdout=subprocess.PIPE, text=True)
+
+
+def prove(variant, base):
+    project, _, command, env = VARIANTS[variant]
+    work = publish(variant)
+    out = f'{base}/{variant}'
+    os.makedirs(out)
+    diagnostics = 'DOTNET_EnableDiagnostics' not in env
+    argv = ([command] if command else ['/usr/bin/dotnet', f'/work/{project}.dll']) + [str(args.seconds * 3 + 60)]
+    c = Container(out, work, argv, env)
+    load = truth = None
+    try:
+        truth = Truth(c.pid, f'{out}/truth.nettrace') if diagnostics else None
+        c.wait_for('ready')
+        if project == 'Web':
+            load = load_web(c.pid, args.seconds + 12)
+        time.sleep(5)
+        threads_before = sum('EventPipe' in t for t in threads(c.pid))
+        files_before = sorted(os.listdir(f'/proc/{c.pid}/root/tmp'))
+        r = subprocess.run([ringfold, 'record', '-p', str(c.pid), '-F', args.freq, '-d', str(args.seconds), '-o', f'{out}/p.data.txt',
+                            '-o', f'{out}/p.folded', '--stats', f'{out}/stats.json', '-v'], capture_output=True, text=True)
+        if r.returncode:
+            fail(f'{variant}: ringfold exits {r.returncode}: {r.stderr.strip()[-300:]}')
+            return
+        open(f'{out}/stderr', 'w').write(r.stderr)
+        time.sleep(0.3)
+        threads_left = sum('EventPipe' in t for t in threads(c.pid)) - threads_before
+        files_left = sorted(set(os.listdir(f'/proc/{c.pid}/root/tmp')) - set(files_before))
+        methods = Methods(truth.stop()) if truth else None
+    finally:
+        if load:
+            load.kill()
+        c.close()
+    stats = json.load(open(f'{out}/stats.json'))
+    count = collections.Counter()
+    wrong = collections.Counter()
+    for comm, t, frames in samples(f'{out}/p.data.txt'):
+        for i, (addr, name, module) in enumerate(frames):
+            precompiled = module.endswith('.dll')
+            jit = module.endswith('.map') or '/' not in module and not module.startswith('[') and not module.endswith('.so')
+            if not precompiled and not jit:
+                continue
+            count['managed'] += 1
+            count['unnamed'] += name in ('[unknown]', '')
+            count['stubs'] += name == '[.NET stub]'
+            if name in ('[unknown]', '') and len(wrong) < 1000:
+                wrong[('unnamed', module)] += 1
+            if methods and jit and name not in ('[unknown]', '', '[.NET stub]'):
+                near, ever = methods.at(addr if i == 0 else addr - 1, t)
+                count['checked'] += bool(near)
+                # Where the second session knows of no method at that time it contradicts only a name that it knows elsewhere in time.
+                bad = near and name not in near or not near and ever
+                count['contradicted'] += bool(bad)
+                if bad:
+                    wrong[(name, ' or '.join(sorted(near)) or 'nothing then')] += 1
+        names = [n for _, n, _ in frames]
+        if comm.replace('_', ' ').startswith('hot') and 'Shop.Hot::Spin' in names:
+            at = names.index('Shop.Hot::Spin')
+            count['spin'] += 1
+            count['spin_whole'] += names[at + 1:at + 3] == ['Shop.Hot::Fold', 'Shop.Hot::Round']
+    named = percent(count['managed'] - count['unnamed'], count['managed'])
+    whole = percent(stats['complete'], stats['user_stacks'])
+    callers = percent(count['spin_whole'], count['spin'])
+    asked = re.search(r'asked in (\d+) ms', r.stderr)
+    print(f'{variant:18} {stats["samples"]:7} {count["managed"]:8} {named:7.2f} {count["stubs"]:6} {count["checked"]:8} '
+          f'{count["contradicted"]:5} {whole:7.2f} {callers:8.2f} {stats.get("no_method_starts", -1):6} '
+          f'{asked.group(1) if asked else "-":>6} {threads_left:4} {len(files_left):5}', flush=True)
+    for what, n in wrong.most_common(5):
+        print(f'    {n:6} {what}')
+    bar = 99.5 if diagnostics else 0
+    for ok, what in ((count['managed'] > 200, 'too few managed frames to tell'), (named >= bar, f'{named:.2f} % of managed frames named'),
+                     (count['contradicted'] == 0, f'{count["contradicted"]} names contradicted'),
+                     (whole >= (99 if diagnostics else 0), f'{whole:.2f} % of stacks whole'),
+                     (project == 'Web' or not diagnostics or (callers >= 99.5 and count['spin'] > 20), f'the frameless caller in {callers:.2f} % of {count["spin"]}'),
+                     (threads_left == 0, 'a session is left'), (not files_left, f'files are left: {files_left}')):
+        if not ok:
+            fail(f'{variant}: {what}')
+
+
+def main():
+    if not shutil.which('dotnet') or not shutil.which('runc') or os.geteuid():
+        print('SKIP: needs the .NET SDK, runc and root', file=sys.stderr)
+        return 77
+    if not os.path.exists(nettrace_list):
+        raise SystemExit(f'{nettrace_list} is not built')
+    os.makedirs(args.cache, exist_ok=True)
+    print(f'{"variant":18} {"samples":>7} {"managed":>8} {"named%":>7} {"stubs":>6} {"checked":>8} {"wrong":>5} {"whole%":>7} '
+          f'{"callers%":>8} {"nostart":>6} {"ms":>6} {"left":>4} {"files":>5}', flush=True)
+    with tempfile.TemporaryDirectory(prefix='ringfold-dotnet-') as scratch:
+        base = args.keep or scratch
+        os.makedirs(base, exist_ok=True)
+        os.chmod(scratch, 0o755)
+        for variant in args.only.split(',') if args.only else VARIANTS:
+            try:
+                prove(variant, base)
+            except (RuntimeError, OSError, EOFError) as e:
+                fail(f'{variant}: {e}')
+    return 1 if failures else 0
+
+
+sys.exit(main())
