@@ -36,7 +36,8 @@ struct naming {
 struct waiting {
 	uint32_t owner; /* file id; KERNEL = the kernel, which no file is */
 	uint32_t id;
-	uint64_t place; /* vaddr in the file, or address */
+	bool by_offset; /* no segment of an ELF file holds it */
+	uint64_t place; /* vaddr in the file, or its offset there, or address */
 };
 
 enum { KERNEL = 0, EVERY_FILE = 0 };
@@ -136,7 +137,8 @@ static bool describe(struct naming *n, const struct unwind_frame *place, struct 
 	frame->build_id = build_id_text(n, file);
 	frame->kind = FRAME_NATIVE;
 	ret->owner = file->id;
-	return file->kind == FILE_ELF && elf_file_vaddr(file->elf, place->place, &ret->place);
+	ret->by_offset = file->kind != FILE_ELF || !elf_file_vaddr(file->elf, place->place, &ret->place);
+	return file->kind != FILE_MISSING;
 }
 
 static bool collect(struct naming *n, uint32_t only_file, struct queue *q)
@@ -172,23 +174,26 @@ static int compare_waiting(const void *left, const void *right)
 
 	if (a->owner != b->owner)
 		return a->owner < b->owner ? -1 : 1;
+	if (a->by_offset != b->by_offset)
+		return a->by_offset ? 1 : -1;
 	return a->place < b->place ? -1 : a->place > b->place;
 }
 
-/* Symbols of the places of one owner, in their order. False when out of memory. */
-static bool find_symbols(struct naming *n, uint32_t owner, const uint64_t *places, size_t num,
+/* Symbols of the places of one group, in their order. False when out of memory. */
+static bool find_symbols(struct naming *n, const struct waiting *group, const uint64_t *places, size_t num,
 			 struct symbol *symbols, const char **modules)
 {
 	struct file *file;
 
-	if (owner == KERNEL)
+	if (group->owner == KERNEL)
 		return symbols_kernel_batch(n->opts.symbols, places, num, symbols, modules);
-	file = files_by_id(n->opts.files, owner);
+	file = files_by_id(n->opts.files, group->owner);
+	if (group->by_offset)
+		return symbols_offset_batch(n->opts.symbols, file, places, num, symbols);
 	return symbols_file_batch(n->opts.symbols, file, places, num, symbols);
 }
 
-static bool name_frame(struct naming *n, uint32_t id, const struct symbol *symbol,
-		       const char *kernel_module)
+static bool name_frame(struct naming *n, uint32_t id, const struct symbol *symbol, const char *kernel_module)
 {
 	struct unwind_frame place = unwinder_frame(n->opts.unwinder, id);
 	struct profile_frame frame;
@@ -197,6 +202,8 @@ static bool name_frame(struct naming *n, uint32_t id, const struct symbol *symbo
 	describe(n, &place, &unused, &frame);
 	frame.name = symbol->name;
 	frame.offset = symbol->offset;
+	if (symbol->module)
+		frame.module = symbol->module;
 	if (place.where == FRAME_IN_KERNEL) {
 		frame.module = kernel_module ? kernel_module
 					     : intern_str(n->opts.strings, "[kernel]");
@@ -228,7 +235,7 @@ static void take_inlined(void *data, size_t i, const struct inline_frame *frames
 		n->inlined_names.data[n->inlined_names.len++] = frames[at].name;
 }
 
-/* Frames of one owner. */
+/* Frames of one owner, all of one kind of place. */
 static bool name_group(struct naming *n, const struct waiting *group, size_t num)
 {
 	_cleanup_free_ uint64_t *places = calloc(num, sizeof(*places));
@@ -239,13 +246,13 @@ static bool name_group(struct naming *n, const struct waiting *group, size_t num
 		return false;
 	for (size_t i = 0; i < num; i++)
 		places[i] = group[i].place;
-	if (!find_symbols(n, group->owner, places, num, symbols, modules))
+	if (!find_symbols(n, group, places, num, symbols, modules))
 		return false;
 	for (size_t i = 0; i < num; i++) {
 		if (!name_frame(n, group[i].id, &symbols[i], modules[i]))
 			return false;
 	}
-	if (n->opts.inlined && group->owner != KERNEL) {
+	if (n->opts.inlined && group->owner != KERNEL && !group->by_offset) {
 		struct group g = { n, group };
 
 		inlined_find(n->opts.files, n->opts.strings, files_by_id(n->opts.files, group->owner), places,
@@ -262,7 +269,8 @@ static bool name_queue(struct naming *n, struct queue *q, bool (*stop)(void *dat
 	if (num)
 		qsort(q->frames.data, num, sizeof(*frames), compare_waiting);
 	for (size_t i = 0, end; i < num; i = end) {
-		for (end = i + 1; end < num && frames[end].owner == frames[i].owner;)
+		for (end = i + 1; end < num && frames[end].owner == frames[i].owner &&
+				  frames[end].by_offset == frames[i].by_offset;)
 			end++;
 		if (stop && stop(data))
 			return true;

@@ -9,6 +9,7 @@
 #include "output/stacks.h"
 #include "perfmap/perfmap.h"
 #include "runtimes/dotnet.h"
+#include "runtimes/r2r_files.h"
 #include "symbols/addrspace.h"
 #include "symbols/file.h"
 #include "symbols/recorded_kernel.h"
@@ -110,6 +111,7 @@ static void file_evicted(void *data, struct file *file)
 	if (!naming_file(s->naming, file->id))
 		s->failed = true;
 	unwinder_file_gone(s->unwinder, file->id);
+	r2r_files_gone(s->r2r_files, file->id);
 	s->stats.symbolize_ns += clock_monotonic_ns() - start;
 }
 
@@ -292,6 +294,8 @@ static int open_parts(struct session *s, struct err *err)
 		r = s->naming ? 0 : err_oom(err);
 	}
 	if (!r)
+		r = session_open_r2r(s, err);
+	if (!r)
 		r = addrspaces_new(&spaces, &s->spaces, err);
 	if (!r)
 		r = session_open_dotnet(s, err); /* asked before maps, which may be old */
@@ -363,6 +367,7 @@ void session_free(struct session *s)
 	symbols_free(s->symbols);
 	dotnet_free(s->dotnet);
 	vec_deinit(&s->runtimes_seen);
+	r2r_files_free(s->r2r_files);
 	files_free(s->files);
 	unwinder_free(s->unwinder);
 	while (s->live)

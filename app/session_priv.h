@@ -167,6 +167,7 @@ struct session {
 	struct dotnet *dotnet;
 	bool dotnet_gives;           /* it is among the unwinder's givers */
 	VEC(pid_t) runtimes_seen;    /* processes with JIT code that nobody has told of yet */
+	struct r2r_files *r2r_files; /* precompiled .NET code */
 	struct stacks *ended;        /* stacks of ended generations */
 	struct live *live;           /* list of the others */
 	struct label_tab label_tab;
@@ -203,9 +204,6 @@ void session_place_frames(struct session *s, const struct addrspace *space, uint
 /* session_jit.c */
 
 /* A frame that lives with its process: in JIT code, or in no mapping at all. */
-/* session_runtimes.c */
-int session_open_dotnet(struct session *s, struct err *err);
-
 struct profile_frame session_space_frame(struct session *s, struct addrspace *space, uint32_t id);
 /*
  * A sample of a process with JIT code, of `time_ns`, is about to be walked: where code is another's by then, frames keep
@@ -235,6 +233,12 @@ uint64_t session_memory_blocked(const struct session *s); /* processes whose mem
 /* session_build_ids.c: the file is about to leave the table */
 
 void session_keep_build_id(struct session *s, const struct file *file);
+
+/* session_runtimes.c */
+
+int session_open_dotnet(struct session *s, struct err *err);
+/* Who steps through precompiled .NET code in files, and names it. */
+int session_open_r2r(struct session *s, struct err *err);
 
 /* session.c: what was seen of the process, made when there is nothing yet; NULL when out of memory. */
 struct live *session_live(struct session *s, struct addrspace *space);

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "runtimes/dotnet.h"
+#include "runtimes/r2r_files.h"
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
 #include "unwinder/unwinder.h"
@@ -39,6 +40,26 @@ int session_open_dotnet(struct session *s, struct err *err)
 		return r;
 	source = dotnet_symbol_source(s->dotnet);
 	return symbols_add_source(s->symbols, &source, err);
+}
+
+int session_open_r2r(struct session *s, struct err *err)
+{
+	const struct r2r_files_opts opts = {
+		.files = s->files,
+		.strings = s->strings,
+		.arch = s->opts.arch ? s->opts.arch : arch_host(),
+		.tiers = s->opts.dotnet_tiers,
+	};
+	struct unwind_giver giver;
+	struct file_source source;
+	int r = r2r_files_new(&opts, &s->r2r_files, err);
+
+	if (r < 0)
+		return r;
+	giver = r2r_files_giver(s->r2r_files);
+	source = r2r_files_source(s->r2r_files);
+	r = unwinder_add_giver(s->unwinder, &giver, err);
+	return r < 0 ? r : symbols_add_file_source(s->symbols, &source, err);
 }
 
 void session_runtime_begins(struct session *s, pid_t pid)

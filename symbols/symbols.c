@@ -22,6 +22,7 @@ enum { PIECE_BYTES = 64 << 10 };
 struct symbols {
 	struct symbols_opts opts;
 	VEC(struct symbol_source) sources;
+	VEC(struct file_source) file_sources;
 	char kernel_note[200]; /* "" = all is well */
 };
 
@@ -45,6 +46,7 @@ void symbols_free(struct symbols *s)
 			s->sources.data[i].free(s->sources.data[i].data);
 	}
 	vec_deinit(&s->sources);
+	vec_deinit(&s->file_sources);
 	free(s);
 }
 
@@ -117,6 +119,25 @@ bool symbols_file_batch(struct symbols *s, struct file *file, const uint64_t *va
 	own = NULL;
 	debug = elf_file_resolve(file->elf, vaddrs, num);
 	return debug && name_places(s, debug, vaddrs, num, ret);
+}
+
+int symbols_add_file_source(struct symbols *s, const struct file_source *source, struct err *err)
+{
+	return vec_push(&s->file_sources, *source) ? 0 : err_oom(err);
+}
+
+bool symbols_offset_batch(struct symbols *s, struct file *file, const uint64_t *offsets, size_t num,
+			  struct symbol *ret)
+{
+	for (size_t i = 0; i < num; i++)
+		ret[i] = (struct symbol){ 0 };
+	for (size_t i = 0; num && i < s->file_sources.len; i++) {
+		const struct file_source *source = &s->file_sources.data[i];
+
+		if (!source->names(source->data, file, offsets, num, ret))
+			return false;
+	}
+	return true;
 }
 
 /* kernel/ksyms_common.c kallsyms_show_value: who may see addresses. */

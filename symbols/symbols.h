@@ -22,7 +22,7 @@ struct symbols;
 struct symbol {
 	const char *name;   /* demangled; interned, or NULL when there is none */
 	uint64_t offset;    /* of the place from the symbol's start */
-	const char *module; /* of JIT code: what it belongs to, an assembly; interned, NULL = not told */
+	const char *module; /* of managed code: what it belongs to, an assembly; interned, NULL = not told */
 };
 
 struct symbols_opts {
@@ -42,6 +42,23 @@ void symbols_free(struct symbols *s);
  */
 bool symbols_file_batch(struct symbols *s, struct file *file, const uint64_t *vaddrs, size_t num,
 			struct symbol *ret);
+
+/*
+ * Names of code in files that are no ELF files, and in what of others no segment holds (precompiled .NET, single-file
+ * bundles). Implemented elsewhere (runtimes/); asked in order.
+ */
+struct file_source {
+	/*
+	 * Places by their offset in the file, ascending. What it knows it names; ret is all zero before. False when out of
+	 * memory.
+	 */
+	bool (*names)(void *data, struct file *file, const uint64_t *offsets, size_t num, struct symbol *ret);
+	void *data; /* borrowed */
+};
+int symbols_add_file_source(struct symbols *s, const struct file_source *source, struct err *err);
+/* As symbols_file_batch, of places that have no vaddr, by their offsets in the file. */
+bool symbols_offset_batch(struct symbols *s, struct file *file, const uint64_t *offsets, size_t num,
+			  struct symbol *ret);
 
 /*
  * Kernel addresses, ascending; all of a profile at once, as the kernel takes 25 ms to write its list of symbols.

@@ -69,6 +69,7 @@ struct give_answer {
 
 struct unwind_giver {
 	const char *name;
+	bool files_only; /* passes on all that is in no file: not asked for it */
 	enum give (*give)(void *data, const struct give_query *query, struct give_answer *ret);
 	void *data;
 };

@@ -77,7 +77,10 @@ void unwinder_free(struct unwinder *u)
 
 int unwinder_add_giver(struct unwinder *u, const struct unwind_giver *giver, struct err *err)
 {
-	return vec_push(&u->givers, *giver) ? 0 : err_oom(err);
+	if (!vec_push(&u->givers, *giver))
+		return err_oom(err);
+	u->num_jit_givers += !giver->files_only;
+	return 0;
 }
 
 /* ---- rules of native code ---- */

@@ -250,6 +250,7 @@ struct unwinder {
 	size_t max_frames;
 	struct memory_reader memory; /* read is never NULL */
 	VEC(struct unwind_giver) givers;
+	size_t num_jit_givers; /* of them, those for code without a file */
 	struct frames frames;
 	struct rule_exts exts;
 	struct rows *rows;

@@ -468,6 +468,12 @@ static enum unwind_reason no_fp_reason(const struct mapping *m)
 	return m->file->kind == FILE_ELF ? REASON_NO_CFI : REASON_NO_FILE;
 }
 
+/* Who can be asked about code in that mapping. */
+static inline size_t num_givers(const struct walk *w, const struct mapping *m)
+{
+	return m->file ? w->u->givers.len : w->u->num_jit_givers;
+}
+
 /*
  * True when the return address of a frame record is one. Where the saved frame pointer is none,
  * the caller must be code that does without: compiled C that called into JIT code keeps anything
@@ -479,8 +485,11 @@ static bool fp_leads_on(struct walk *w, const struct fp_frame *f)
 
 	if (!m)
 		return false;
-	if (f->fp_plausible || w->u->givers.len)
+	if (f->fp_plausible)
 		return true;
+	/* Managed code as well, and it has its own givers. */
+	if (!m->file || m->file->kind != FILE_ELF)
+		return num_givers(w, m);
 	return unwinder_native_rule_in(w->u, m, f->ra - 1).kind != RULE_FP;
 }
 
@@ -678,6 +687,8 @@ static enum asked ask_givers(struct walk *w, const struct mapping *m, uint64_t p
 		const struct unwind_giver *giver = &w->u->givers.data[i];
 		struct give_answer answer = { 0 };
 
+		if (giver->files_only && !m->file)
+			continue;
 		switch (giver->give(giver->data, &query, &answer)) {
 		case GIVE_PASS:
 			break;
@@ -703,7 +714,7 @@ static bool step_unknown(struct walk *w, const struct mapping *m, uint64_t pc)
 	struct frame_entry *e;
 	struct rule rule;
 
-	if (w->u->givers.len) {
+	if (num_givers(w, m)) {
 		enum asked answer = ask_givers(w, m, pc);
 
 		/* While it looked, the giver may have dropped the code that was here: new code,
@@ -968,7 +979,7 @@ static bool walk_frame(struct walk *w)
 	if (__builtin_expect(rule.kind == RULE_CFA, 1))
 		return step_cfa(w, &rule);
 	if (rule.kind == RULE_UNSET ||
-	    (rule.kind == RULE_FP && !(rule.flags & RULE_GIVEN) && w->u->givers.len))
+	    (rule.kind == RULE_FP && !(rule.flags & RULE_GIVEN) && num_givers(w, m)))
 		return step_unknown(w, m, pc);
 	return step_by_rule(w, m, &rule);
 }

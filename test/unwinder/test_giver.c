@@ -82,7 +82,7 @@ static void setup(struct test *t)
 {
 	static struct cfi_bytes cfi;
 	struct unwind_opts opts = { .arch = x86, .memory = { read_memory, &t->runtime } };
-	struct unwind_giver giver = { "made-up", give, &t->runtime };
+	struct unwind_giver giver = { .name = "made-up", .give = give, .data = &t->runtime };
 
 	memset(t, 0, sizeof(*t));
 	memset(&cfi, 0, sizeof(cfi));

@@ -1,0 +1,518 @@
+#include "runtimes/r2r_files.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/htab.h"
+#include "base/intern.h"
+#include "base/strbuf.h"
+#include "base/vec.h"
+#include "runtimes/bundle.h"
+#include "runtimes/clr_metadata.h"
+#include "runtimes/dotnet_name.h"
+#include "runtimes/r2r.h"
+#include "symbols/addrspace.h"
+#include "symbols/elf_file.h"
+#include "symbols/file.h"
+#include "target/door.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+	MAX_FOLDERS = 8,       /* in which an assembly is looked for */
+	MAX_ASSEMBLY = 256,    /* bytes of its name */
+	MAX_ASSEMBLIES = 512,  /* that places in one file lead to */
+	COR_BYTES = 72,
+};
+
+/* A precompiled image in a file: the file itself, or one of those in a bundle. */
+struct image {
+	uint64_t base;
+	struct r2r *r2r; /* owned; NULL = it is none */
+};
+
+/* What was found in a file. */
+struct known {
+	struct file *file;   /* borrowed until r2r_files_gone */
+	int fd;              /* -1 = it could not be had */
+	bool own_fd;
+	struct stat at_open;
+	struct bundle *bundle;    /* owned; NULL = it is none */
+	VEC(struct image) images; /* by base */
+};
+
+struct known_slot {
+	uint32_t id;
+	struct known *known; /* owned */
+};
+HTAB(known_tab, struct known_slot, uint32_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
+
+struct r2r_files {
+	struct r2r_files_opts opts;
+	struct known_tab known;
+	struct r2r_files_counts counts;
+};
+
+/* ---- files ---- */
+
+static void known_free(struct known *k)
+{
+	if (!k)
+		return;
+	for (size_t i = 0; i < k->images.len; i++)
+		r2r_free(k->images.data[i].r2r);
+	vec_deinit(&k->images);
+	bundle_free(k->bundle);
+	if (k->own_fd)
+		closep(&k->fd);
+	free(k);
+}
+
+static int read_file(void *data, void *buf, size_t size, uint64_t offset)
+{
+	const int *fd = data;
+
+	return door_pread(*fd, buf, size, offset);
+}
+
+static struct pe_bytes bytes_of(struct known *k)
+{
+	return (struct pe_bytes){ read_file, &k->fd, (uint64_t)k->at_open.st_size };
+}
+
+/* The image that begins at `base`; NULL when there is none or memory is out. */
+static struct r2r *image_at_base(struct r2r_files *f, struct known *k, uint64_t base)
+{
+	struct pe_bytes bytes = bytes_of(k);
+	struct image image = { .base = base };
+
+	for (size_t i = 0; i < k->images.len; i++) {
+		if (k->images.data[i].base == base)
+			return k->images.data[i].r2r;
+	}
+	if (!vec_reserve(&k->images, k->images.len + 1))
+		return NULL;
+	if (k->fd < 0 || r2r_open(&bytes, base, &image.r2r) < 0)
+		image.r2r = NULL;
+	f->counts.files += image.r2r != NULL;
+	vec_push(&k->images, image);
+	return image.r2r;
+}
+
+/* The marker is in the program's data. */
+static void open_bundle(struct known *k)
+{
+	struct pe_bytes bytes = bytes_of(k);
+	const struct elf_load *loads;
+	size_t num = elf_file_loads(k->file->elf, &loads);
+
+	for (size_t i = 0; i < num && !k->bundle; i++) {
+		if (!loads[i].executable)
+			bundle_open(&bytes, loads[i].offset, loads[i].offset + loads[i].filesz, &k->bundle);
+	}
+}
+
+static void open_file(struct known *k)
+{
+	k->own_fd = k->file->kind == FILE_ELF;
+	k->fd = k->own_fd ? elf_file_dup_fd(k->file->elf, false) : files_other_fd(k->file);
+	if (k->fd < 0)
+		return;
+	if (fstat(k->fd, &k->at_open) < 0)
+		k->at_open.st_size = 0;
+	if (k->file->kind == FILE_ELF)
+		open_bundle(k);
+}
+
+/* NULL when memory is out. */
+static struct known *know(struct r2r_files *f, struct file *file)
+{
+	struct known_slot *slot = known_tab_find(&f->known, file->id);
+	struct known *k;
+
+	if (slot)
+		return slot->known;
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return NULL;
+	k->file = file;
+	k->fd = -1;
+	slot = known_tab_add(&f->known, file->id, NULL);
+	if (!slot) {
+		free(k);
+		return NULL;
+	}
+	*slot = (struct known_slot){ file->id, k };
+	open_file(k);
+	return k;
+}
+
+void r2r_files_gone(struct r2r_files *f, uint32_t file_id)
+{
+	struct known_slot *slot = known_tab_find(&f->known, file_id);
+
+	if (!slot)
+		return;
+	known_free(slot->known);
+	known_tab_remove(&f->known, file_id);
+}
+
+/* Code of the file's own, which CFI and symbols tell of: not what is behind it in a bundle. */
+static bool is_native(const struct file *file, uint64_t offset)
+{
+	uint64_t unused;
+
+	return file->kind == FILE_MISSING ||
+	       (file->kind == FILE_ELF && elf_file_vaddr(file->elf, offset, &unused));
+}
+
+/* The image that holds a place, and where the place is in it. NULL: none does. */
+static struct r2r *image_of(struct r2r_files *f, struct file *file, uint64_t offset, uint32_t *ret_rva)
+{
+	const struct bundle_file *part;
+	struct known *k;
+	struct r2r *r;
+
+	if (is_native(file, offset))
+		return NULL;
+	k = know(f, file);
+	if (!k || (file->kind == FILE_ELF && !k->bundle))
+		return NULL;
+	part = k->bundle ? bundle_at(k->bundle, offset) : NULL;
+	if (k->bundle && (!part || part->packed_size))
+		return NULL;
+	r = image_at_base(f, k, part ? part->offset : 0);
+	return r && pe_image_rva(r2r_pe(r), offset, ret_rva) ? r : NULL;
+}
+
+/* Written over since it was opened: nothing read later is believed. */
+static bool changed(const struct known *k)
+{
+	struct stat now;
+
+	return fstat(k->fd, &now) < 0 || now.st_size != k->at_open.st_size ||
+	       now.st_mtim.tv_sec != k->at_open.st_mtim.tv_sec ||
+	       now.st_mtim.tv_nsec != k->at_open.st_mtim.tv_nsec;
+}
+
+/* ---- frames ---- */
+
+static enum give give(void *data, const struct give_query *query, struct give_answer *ret)
+{
+	struct r2r_files *f = data;
+	const struct mapping *m = query->mapping;
+	uint64_t start;
+	struct r2r *r;
+	uint32_t rva;
+
+	if (!m || !m->file)
+		return GIVE_PASS;
+	r = image_of(f, m->file, query->pc - m->start + m->pgoff, &rva);
+	if (!r)
+		return GIVE_PASS;
+	start = clock_monotonic_ns();
+	/* What is no method and no thunk may keep a frame pointer; nobody else knows better. */
+	if (!r2r_rule(r, f->opts.arch, rva, query->activation, &ret->rule))
+		ret->rule = (struct rule){ .kind = RULE_FP };
+	ret->life = GIVE_WITH_FILE;
+	f->counts.rules++;
+	f->counts.rule_ns += clock_monotonic_ns() - start;
+	return GIVE_RULE;
+}
+
+struct unwind_giver r2r_files_giver(struct r2r_files *f)
+{
+	return (struct unwind_giver){ .name = "dotnet files", .files_only = true, .give = give, .data = f };
+}
+
+/* ---- assemblies that an image refers to ---- */
+
+struct assembly {
+	const char *name;  /* interned */
+	void *bytes;       /* owned; NULL = it was not found */
+	struct clr_metadata md;
+};
+
+/* One file's places are being named. */
+struct batch {
+	struct r2r_files *files;
+	struct known *at;
+	VEC(struct assembly *) assemblies; /* owned */
+	/* Of the image that is asked now: */
+	const uint32_t *rvas;
+	const size_t *places; /* their indexes in what follows */
+	struct symbol *symbols;
+	struct strbuf text;
+	bool failed; /* out of memory */
+};
+
+static void batch_deinit(struct batch *b)
+{
+	for (size_t i = 0; i < b->assemblies.len; i++) {
+		free(b->assemblies.data[i]->bytes);
+		free(b->assemblies.data[i]);
+	}
+	vec_deinit(&b->assemblies);
+	strbuf_deinit(&b->text);
+}
+
+static void *load_metadata(const struct pe_bytes *bytes, uint64_t base, struct clr_metadata *ret)
+{
+	uint8_t cor[COR_BYTES];
+	struct pe_image pe;
+	struct pe_dir dir;
+	void *loaded;
+
+	if (!pe_image_open(bytes, base, &pe) || !pe_image_read(&pe, pe.clr.rva, cor, sizeof(cor)))
+		return NULL;
+	memcpy(&dir, cor + 8, sizeof(dir)); /* ECMA-335 II.25.3.3 */
+	loaded = pe_image_load(&pe, dir);
+	if (loaded && !clr_metadata_open(loaded, dir.size, ret)) {
+		free(loaded);
+		return NULL;
+	}
+	return loaded;
+}
+
+static void *load_from_bundle(struct known *k, const char *name, struct clr_metadata *ret)
+{
+	const struct bundle_file *part = k->bundle ? bundle_find(k->bundle, name) : NULL;
+	struct pe_bytes bytes = bytes_of(k), unpacked;
+	_cleanup_free_ void *whole = NULL;
+
+	if (!part)
+		return NULL;
+	if (!part->packed_size)
+		return load_metadata(&bytes, part->offset, ret);
+	whole = bundle_load(&bytes, part, part->size);
+	if (!whole)
+		return NULL;
+	unpacked = pe_bytes_of_memory(whole, (size_t)part->size);
+	return load_metadata(&unpacked, 0, ret);
+}
+
+/* NAME.dll in the folder of a file. */
+static void *load_beside(struct r2r_files *f, struct file *file, const char *name, struct clr_metadata *ret)
+{
+	char path[MAX_ASSEMBLY + 8];
+	_cleanup_close_ int fd = -1;
+	struct pe_bytes bytes;
+	struct stat st;
+
+	if (strlen(name) > MAX_ASSEMBLY || strchr(name, '/') || !*name)
+		return NULL;
+	snprintf(path, sizeof(path), "%s.dll", name);
+	fd = files_open_named(f->opts.files, file, path);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return NULL;
+	bytes = (struct pe_bytes){ read_file, &fd, (uint64_t)st.st_size };
+	return load_metadata(&bytes, 0, ret);
+}
+
+static bool same_folder(const struct file *a, const struct file *b)
+{
+	size_t len = (size_t)(a->base - a->path);
+
+	return len == (size_t)(b->base - b->path) && !memcmp(a->path, b->path, len);
+}
+
+static bool same_build(const struct clr_metadata *a, const struct clr_metadata *b)
+{
+	const uint8_t *left = clr_metadata_mvid(a), *right = clr_metadata_mvid(b);
+
+	return left && right && !memcmp(left, right, 16);
+}
+
+/*
+ * In the folders of other files that hold precompiled code: an application's is not the framework's. Where there are
+ * several builds of it, of several frameworks, there is no telling which is meant: none is.
+ */
+static void *load_elsewhere(struct r2r_files *f, const struct known *at, const char *name, struct clr_metadata *ret)
+{
+	const struct file *tried[MAX_FOLDERS] = { at->file };
+	size_t num = 1, cursor = 0;
+	struct known_slot *slot;
+	void *found = NULL;
+
+	while (num < MAX_FOLDERS && (slot = known_tab_next(&f->known, &cursor))) {
+		const struct file *file = slot->known->file;
+		struct clr_metadata md;
+		bool is_new = slot->known->images.len && slot->known->images.data[0].r2r && !slot->known->bundle;
+		void *bytes;
+
+		for (size_t i = 0; i < num && is_new; i++)
+			is_new = !same_folder(file, tried[i]);
+		if (!is_new)
+			continue;
+		tried[num++] = file;
+		bytes = load_beside(f, slot->known->file, name, &md);
+		if (bytes && found && !same_build(&md, ret)) {
+			free(bytes);
+			free(found);
+			return NULL;
+		}
+		if (!bytes || found) {
+			free(bytes);
+			continue;
+		}
+		found = bytes;
+		*ret = md;
+	}
+	return found;
+}
+
+static void load_assembly(struct batch *b, struct assembly *a)
+{
+	a->bytes = load_from_bundle(b->at, a->name, &a->md);
+	if (!a->bytes)
+		a->bytes = load_beside(b->files, b->at->file, a->name, &a->md);
+	if (!a->bytes)
+		a->bytes = load_elsewhere(b->files, b->at, a->name, &a->md);
+}
+
+/* struct r2r_assemblies */
+static const struct clr_metadata *find_assembly(void *data, const char *name)
+{
+	struct batch *b = data;
+	struct assembly *a;
+
+	name = intern_str(b->files->opts.strings, name);
+	for (size_t i = 0; i < b->assemblies.len; i++) {
+		a = b->assemblies.data[i];
+		if (a->name == name)
+			return a->bytes ? &a->md : NULL;
+	}
+	if (b->assemblies.len == MAX_ASSEMBLIES)
+		return NULL;
+	a = calloc(1, sizeof(*a));
+	if (!name || !a || !vec_push(&b->assemblies, a)) {
+		b->failed = true;
+		free(a);
+		return NULL;
+	}
+	a->name = name;
+	load_assembly(b, a);
+	return a->bytes ? &a->md : NULL;
+}
+
+/* ---- names ---- */
+
+static const char *own_assembly(struct batch *b)
+{
+	const char *path = b->at->file->path;
+	size_t len;
+
+	path = dotnet_assembly(path, strlen(path), &len);
+	return intern_mem(b->files->opts.strings, path, len);
+}
+
+/* r2r_names: each */
+static void take_name(void *data, size_t i, const struct r2r_name *name)
+{
+	struct batch *b = data;
+	struct intern *strings = b->files->opts.strings;
+	struct symbol *symbol = &b->symbols[b->places[i]];
+
+	strbuf_clear(&b->text);
+	if (name)
+		dotnet_name(&b->text, name->type, strlen(name->type), name->method, strlen(name->method));
+	else
+		strbuf_str(&b->text, dotnet_stub_name);
+	if (name && b->files->opts.tiers)
+		dotnet_name_tier(&b->text, DOTNET_TIER_READY_TO_RUN);
+	if (!b->text.failed)
+		symbol->name = intern_mem(strings, b->text.data, b->text.len);
+	symbol->offset = name ? b->rvas[i] - name->begin : 0;
+	symbol->module = name && name->assembly ? intern_str(strings, name->assembly) : own_assembly(b);
+	b->failed |= !symbol->name || !symbol->module;
+	b->files->counts.named++;
+}
+
+/* Those from `first` on that are in the same image; where the next begin. */
+static size_t name_image(struct batch *b, const uint64_t *offsets, size_t first, size_t num, uint32_t *rvas,
+			 size_t *places)
+{
+	const struct r2r_assemblies others = { find_assembly, b };
+	struct r2r *r = NULL;
+	size_t end, found = 0;
+
+	for (end = first; end < num; end++) {
+		uint32_t rva;
+		struct r2r *here = image_of(b->files, b->at->file, offsets[end], &rva);
+
+		if (here && r && here != r)
+			break;
+		if (!here)
+			continue;
+		r = here;
+		rvas[found] = rva;
+		places[found++] = end;
+	}
+	b->rvas = rvas;
+	b->places = places;
+	if (r && !r2r_names(r, rvas, found, &others, take_name, b))
+		b->failed = true;
+	return end;
+}
+
+static bool names(void *data, struct file *file, const uint64_t *offsets, size_t num, struct symbol *ret)
+{
+	struct r2r_files *f = data;
+	_cleanup_(batch_deinit) struct batch b = { .files = f, .symbols = ret };
+	_cleanup_free_ uint32_t *rvas = calloc(num, sizeof(*rvas));
+	_cleanup_free_ size_t *places = calloc(num, sizeof(*places));
+	uint64_t start = clock_monotonic_ns();
+
+	if (file->kind == FILE_MISSING)
+		return true;
+	b.at = know(f, file);
+	if (!b.at || !rvas || !places)
+		return false;
+	if (b.at->fd < 0 || changed(b.at))
+		return true;
+	for (size_t i = 0; i < num && !b.failed;)
+		i = name_image(&b, offsets, i, num, rvas, places);
+	f->counts.places += num;
+	f->counts.name_ns += clock_monotonic_ns() - start;
+	return !b.failed;
+}
+
+struct file_source r2r_files_source(struct r2r_files *f)
+{
+	return (struct file_source){ .names = names, .data = f };
+}
+
+struct r2r_files_counts r2r_files_counts(const struct r2r_files *f)
+{
+	return f->counts;
+}
+
+/* ---- lifetime ---- */
+
+int r2r_files_new(const struct r2r_files_opts *opts, struct r2r_files **ret, struct err *err)
+{
+	struct r2r_files *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return err_oom(err);
+	f->opts = *opts;
+	*ret = f;
+	return 0;
+}
+
+void r2r_files_free(struct r2r_files *f)
+{
+	struct known_slot *slot;
+	size_t cursor = 0;
+
+	if (!f)
+		return;
+	while ((slot = known_tab_next(&f->known, &cursor)))
+		known_free(slot->known);
+	known_tab_deinit(&f->known);
+	free(f);
+}
