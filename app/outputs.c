@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,6 +61,12 @@ int outputs_set_format(void *data, const char *arg, struct err *err)
 int outputs_set_report(void *data, const char *arg, struct err *err)
 {
 	((struct outputs *)data)->report = true;
+	return 0;
+}
+
+int outputs_set_flame(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->flame = true;
 	return 0;
 }
 
@@ -189,6 +196,9 @@ static int default_output(struct outputs *o, struct err *err)
 	const char *format = isatty(STDOUT_FILENO) ? "report" : "collapsed";
 	struct output out = { .path = "-", .format = o->format ? o->format : format_find(format) };
 
+	if (o->flame) /* in place of what there would be */
+		out.format = format_find("flame");
+	o->flame = false;
 	o->report = o->report && out.format != format_find("report");
 	return vec_push(&o->list, out) ? 0 : err_oom(err);
 }
@@ -271,17 +281,29 @@ void outputs_session(const struct outputs *o, struct session_opts *opts)
 
 /* After it */
 
+/* Of the terminal that standard output is; 0 = it is none. */
+static unsigned int terminal_columns(void)
+{
+	struct winsize size;
+
+	if (!isatty(STDOUT_FILENO))
+		return 0;
+	return !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col ? size.ws_col : 80;
+}
+
 static int write_output(const struct outputs *o, const char *path, const struct profile *profile,
 			const struct format *format, struct err *err)
 {
 	_cleanup_(outfile_abortp) struct outfile *out = NULL;
+	struct profile_view view = o->view;
 	int r;
 
+	view.columns = strcmp(path, "-") ? 0 : terminal_columns();
 	r = outfile_open_by(o->opener, path, &out, err);
 	if (r < 0)
 		return r;
 	if (format)
-		r = format->write(profile, &o->view, outfile_stream(out), err);
+		r = format->write(profile, &view, outfile_stream(out), err);
 	else
 		r = stats_write_json(profile, outfile_stream(out), err);
 	if (r < 0)
@@ -311,6 +333,8 @@ int outputs_write(const struct outputs *o, const struct profile *profile, bool t
 		write_output(o, o->stats_path, profile, NULL, first.code ? NULL : &first);
 	if (o->report && to_stdout && !first.code)
 		write_output(o, "-", profile, format_find("report"), &first);
+	if (o->flame && to_stdout && !first.code)
+		write_output(o, "-", profile, format_find("flame"), &first);
 	if (first.code)
 		*err = first;
 	return -first.code;
@@ -336,7 +360,7 @@ int outputs_names(const struct outputs *o, const char ***ret, size_t *ret_num, s
 
 bool outputs_want_profile(const struct outputs *o)
 {
-	bool ret = o->stats_path || o->report;
+	bool ret = o->stats_path || o->report || o->flame;
 
 	for (size_t i = 0; i < o->list.len; i++)
 		ret |= o->list.data[i].format != NULL;
@@ -363,10 +387,13 @@ bool outputs_want_saving(const struct outputs *o)
 
 bool outputs_show_report(const struct outputs *o)
 {
-	const struct format *report = format_find("report");
-	bool shown = o->report;
+	const struct format *report = format_find("report"), *flame = format_find("flame");
+	bool shown = o->report || o->flame;
 
-	for (size_t i = 0; i < o->list.len; i++)
-		shown |= o->list.data[i].format == report && !strcmp(o->list.data[i].path, "-");
+	for (size_t i = 0; i < o->list.len; i++) {
+		const struct format *format = o->list.data[i].format;
+
+		shown |= (format == report || format == flame) && !strcmp(o->list.data[i].path, "-");
+	}
 	return shown && isatty(STDOUT_FILENO);
 }

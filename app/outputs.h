@@ -27,7 +27,7 @@ struct outputs {
 	bool format_perf_data;       /* -f perf-data */
 	bool may_save;               /* the command can write perf.data */
 	const char *stats_path;      /* NULL = not wanted */
-	bool report;                 /* the text report as well */
+	bool report, flame;          /* the text report, a flame graph in text, as well */
 	struct profile_view view;    /* -K, -U, --annotate */
 	enum unwind_method method;
 	enum session_by by;
@@ -64,6 +64,7 @@ const char *outputs_method_name(enum unwind_method method);
 /* Rows of option tables. */
 int outputs_set_output(void *data, const char *arg, struct err *err);
 int outputs_set_format(void *data, const char *arg, struct err *err);
+int outputs_set_flame(void *data, const char *arg, struct err *err);
 int outputs_set_report(void *data, const char *arg, struct err *err);
 int outputs_set_stats(void *data, const char *arg, struct err *err);
 int outputs_set_kernel_only(void *data, const char *arg, struct err *err);
@@ -84,6 +85,7 @@ int outputs_set_verbose(void *data, const char *arg, struct err *err);
 	{ 'f', "format", "NAME", "format where the name does not tell (collapsed)",          \
 	  outputs_set_format },                                                              \
 	{ 0, "report", NULL, "print the text report as well", outputs_set_report },          \
+	{ 0, "flame", NULL, "draw a flame graph in the terminal", outputs_set_flame },       \
 	{ 0, "stats", "FILE", "quality of the profile as JSON", outputs_set_stats }
 
 #define STACK_ROWS                                                                           \

@@ -22,6 +22,14 @@ enum flame_kind {
 };
 
 enum flame_kind flame_kind(const struct tree_frame *frame);
+const char *flame_kind_name(enum flame_kind kind);
+/* 0xRRGGBB, for dark text or, with `dark`, for light text on it. Functions of a kind differ a little. */
+uint32_t flame_colour(const struct tree_frame *frame, bool dark);
+uint32_t flame_kind_colour(enum flame_kind kind, unsigned int shade, bool dark);
+enum { FLAME_SHADES = 4 };
+unsigned int flame_shade(const struct tree_frame *frame); /* < FLAME_SHADES */
+/* Samples that end in frames of each kind. */
+void flame_kind_sums(const struct tree *tree, uint64_t sums[FLAME_NUM_KINDS]);
 
 /* Where each node stands: children side by side above their parent, by name, from left to right. */
 struct flame {

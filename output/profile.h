@@ -101,6 +101,7 @@ void profile_freep(struct profile **profile);
 struct profile_view {
 	bool annotate;           /* _[k] _[j] _[i] suffixes */
 	bool kernel_only, user_only; /* -K, -U: frames of the other side are left out */
+	unsigned int columns;        /* of the terminal that is written to; 0 = it is none */
 };
 
 /* False: the view leaves this frame out. Labels always stay; marks speak of the user stack and go with it. */

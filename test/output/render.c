@@ -1,7 +1,8 @@
 /*
- * usage: render FIXTURE FORMAT > FILE
+ * usage: render FIXTURE FORMAT [COLUMNS] > FILE
  *
- * A fixture (fixture.h) in any format, for tests that look at the file with other programs.
+ * A fixture (fixture.h) in any format, for tests that look at the file with other programs; with COLUMNS as to a
+ * terminal.
  */
 #include "output/format.h"
 #include "test/output/fixture.h"
@@ -11,17 +12,18 @@
 
 int main(int argc, char **argv)
 {
-	const struct format *format = argc == 3 ? format_find(argv[2]) : NULL;
+	const struct format *format = argc == 3 || argc == 4 ? format_find(argv[2]) : NULL;
+	struct profile_view view = { .columns = argc == 4 ? (unsigned int)atoi(argv[3]) : 0 };
 	struct profile *profile;
 	size_t len;
 	char *text;
 
 	if (!format) {
-		fprintf(stderr, "usage: render FIXTURE FORMAT > FILE\n");
+		fprintf(stderr, "usage: render FIXTURE FORMAT [COLUMNS] > FILE\n");
 		return 2;
 	}
 	profile = fixture_load(argv[1]);
-	text = fixture_render(profile, format, &(struct profile_view){ 0 }, &len);
+	text = fixture_render(profile, format, &view, &len);
 	if (fwrite(text, 1, len, stdout) != len || fflush(stdout))
 		return 1;
 	free(text);

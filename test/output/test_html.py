@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from xml.etree import ElementTree
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import chrome
@@ -202,6 +203,25 @@ def test_hostile(browser, folder):
     check(browser.js('typeof window.evil'), 'undefined', 'something ran')
 
 
+def test_svg(browser, folder):
+    """Static pictures: well-formed, every frame with its tooltip, names as text."""
+    for name in 'basic', 'hostile', 'timeline':
+        path = os.path.join(folder, name + '.svg')
+        with open(path, 'wb') as out:
+            subprocess.run([render, f'{data}/{name}.profile', 'svg'], stdout=out, check=True)
+        ElementTree.parse(path)
+        browser.open(path)
+        check(browser.js('document.querySelectorAll("parsererror, script, [onload], image, foreignObject").length'), 0, f'{name}.svg: what it holds')
+        check(browser.js('document.documentElement.tagName'), 'svg', f'{name}.svg')
+        check(browser.js('[...document.querySelectorAll("g")].every(g => g.querySelector("title") && g.querySelector("rect"))'), True, 'tooltips')
+        check(browser.complaints(), [], 'the picture complains')
+        if name == 'hostile':
+            check(browser.js(r'[...document.querySelectorAll("title")].filter(t => t.textContent.startsWith("<script>alert(1)</script>&\"\'\\")).length'), 1, 'a name in its tooltip')
+        if name == 'basic':
+            check(browser.js('[...document.querySelectorAll("title")].map(t => t.textContent).find(t => t.startsWith("main"))'), 'main\napp\n79.2 %, 919 samples, self 0.8 %', 'tooltip')
+            check(browser.js('(r => Math.round(r.width))([...document.querySelectorAll("g")].find(g => g.textContent.startsWith("main")).querySelector("rect").getBoundingClientRect())'), 934, 'width')
+
+
 def big_fixture(path, want):
     """A tree of `want` frames as programs have them: deep, with many thin branches."""
     random.seed(7)
@@ -275,7 +295,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         browser = chrome.Chrome()
         try:
-            for test in test_basic, test_range, test_hostile, test_fluid:
+            for test in test_basic, test_range, test_hostile, test_svg, test_fluid:
                 test(browser, folder)
         finally:
             browser.close()

@@ -5,6 +5,7 @@ pprof and speedscope files: what they say, and that go's own reader takes them (
 """
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,28 @@ def test_speedscope(path):
         'app 7/9': [([], 150000000), (['app'], 10000000)]}, 'speedscope profiles')
 
 
+def test_flame(folder):
+    """In the terminal: never wider than it, in colour where it shows colours, else without a single sequence."""
+    def draw(columns=None, **env):
+        args = [render, f'{data}/hostile.profile' if columns == 61 else f'{data}/basic.profile', 'flame'] + ([str(columns)] if columns else [])
+        return subprocess.run(args, capture_output=True, env=dict(env, PATH='/bin'), check=True).stdout.decode()
+
+    plain = draw(LC_ALL='C', TERM='xterm', COLORTERM='truecolor')
+    check('\x1b' in plain or not plain.isascii(), False, 'a pipe gets neither colours nor lines that it may not show')
+    check(plain.splitlines()[5], '|my worker  79.8 %--------------------------------------------------------------|node  15.0 %--|----', 'a row')
+    check(max(map(len, plain.splitlines())) <= 100, True, 'columns of a pipe')
+    for columns in 61, 80, 200:
+        rgb = draw(columns, LC_ALL='C.UTF-8', TERM='xterm-256color', COLORTERM='truecolor')
+        check('\x1b[38;2;' in rgb, True, 'colours')
+        bare = re.sub(r'\x1b\[[0-9;]*m', '', rgb)
+        check('\x1b' in bare, False, 'other sequences')
+        check(max(map(len, bare.splitlines())) <= columns, True, f'not wider than {columns}')
+    few = draw(80, LC_ALL='C', TERM='xterm-256color')
+    check('48;5;' in few and '48;2;' not in few and few.isascii(), True, '256 colours, ASCII')
+    for env in {'NO_COLOR': '1', 'TERM': 'xterm'}, {'TERM': 'dumb'}, {}:
+        check('\x1b' in draw(80, **env), False, f'no colours with {env}')
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         fixture = os.path.join(folder, 'x.profile')
@@ -140,6 +163,7 @@ def main():
         test_pprof(path)
         test_go(path)
         test_hostile(folder)
+        test_flame(folder)
         test_speedscope(make(folder, fixture, 'speedscope', '.speedscope.json'))
     return 1 if failures else 0
 
