@@ -130,6 +130,12 @@ int outputs_set_threads(void *data, const char *arg, struct err *err)
 	return 0;
 }
 
+int outputs_set_dotnet_tiers(void *data, const char *arg, struct err *err)
+{
+	((struct outputs *)data)->dotnet_tiers = true;
+	return 0;
+}
+
 int outputs_set_annotate(void *data, const char *arg, struct err *err)
 {
 	((struct outputs *)data)->view.annotate = true;
@@ -268,6 +274,7 @@ void outputs_session(const struct outputs *o, struct session_opts *opts)
 	opts->threads = o->threads;
 	opts->include_idle = o->include_idle;
 	opts->inlined = o->inlined;
+	opts->dotnet_tiers = o->dotnet_tiers;
 	opts->kernel_only = o->view.kernel_only;
 	opts->user_only = o->view.user_only;
 	for (size_t i = 0; i < o->list.len; i++) {

@@ -29,6 +29,7 @@ struct outputs {
 	const char *stats_path;      /* NULL = not wanted */
 	bool report, flame;          /* the text report, a flame graph in text, as well */
 	struct profile_view view;    /* -K, -U, --annotate */
+	bool dotnet_tiers;
 	enum unwind_method method;
 	enum session_by by;
 	bool threads, include_idle, inlined;
@@ -73,6 +74,7 @@ int outputs_set_unwinder(void *data, const char *arg, struct err *err);
 int outputs_set_by(void *data, const char *arg, struct err *err);
 int outputs_set_by_pid(void *data, const char *arg, struct err *err);
 int outputs_set_threads(void *data, const char *arg, struct err *err);
+int outputs_set_dotnet_tiers(void *data, const char *arg, struct err *err);
 int outputs_set_annotate(void *data, const char *arg, struct err *err);
 int outputs_set_include_idle(void *data, const char *arg, struct err *err);
 int outputs_set_inline(void *data, const char *arg, struct err *err);
@@ -99,6 +101,8 @@ int outputs_set_verbose(void *data, const char *arg, struct err *err);
 	  outputs_set_by },                                                                  \
 	{ 0, "pids", NULL, "the same as --by pid", outputs_set_by_pid },                     \
 	{ 0, "threads", NULL, "a frame per thread below the first", outputs_set_threads },   \
+	{ 0, "dotnet-tiers", NULL, "names of .NET methods end in what compiled them: [OptimizedTier1]",\
+	  outputs_set_dotnet_tiers },                                                        \
 	{ 0, "annotate", NULL, "_[k] and _[j] behind kernel and JIT frames",                 \
 	  outputs_set_annotate },                                                            \
 	{ 0, "include-idle", NULL, "keep the idle task", outputs_set_include_idle },         \

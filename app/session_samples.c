@@ -5,6 +5,7 @@
 #include "base/intern.h"
 #include "collector/record.h"
 #include "output/stacks.h"
+#include "runtimes/dotnet.h"
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
 #include "target/door.h"
@@ -128,11 +129,14 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 		.stack_full = sample->stack_bytes == sample->stack_size,
 	};
 	struct unwind_result result;
+	uint64_t no_starts;
 
 	in.num_chain = record_user_chain(sample, &in.chain);
 	if (live->jit)
 		session_advance_names(live, time_ns);
+	no_starts = dotnet_no_starts(s->dotnet);
 	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
+	s->stats.no_method_starts += dotnet_no_starts(s->dotnet) != no_starts;
 	if (s->opts.keep_addresses)
 		session_place_frames(s, live->space, s->frames + num, result.num_frames);
 	num += result.num_frames;

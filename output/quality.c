@@ -202,8 +202,8 @@ void quality_lines(const struct profile_stats *s, struct strbuf *ret)
 	plain_line(ret, "spliced", s->spliced, "stack", s->user_stacks,
 		   " continued by the kernel's frame-pointer chain");
 	frame_lines(s, ret);
-	plain_line(ret, "method starts", s->no_method_starts, "frame", 0,
-		   " of managed code without a known start");
+	plain_line(ret, "method starts", s->no_method_starts, "sample", 0,
+		   " through managed code whose start is not known, by frame pointer");
 	files_line(s, ret);
 	refused_line(s, ret);
 	plain_line(ret, "side-band", s->side_lost, "record", 0,

@@ -454,6 +454,18 @@ static void source_first_seen(void *data, struct addrspace *space)
 		d->opts.first_seen(d->opts.data, space->pid);
 }
 
+static void source_origin(void *data, const struct addrspace *space, struct symbol_origin *ret)
+{
+	const struct dotnet *d = data;
+	const struct dotnet_process *p = dotnet_process_find(d, space->pid);
+
+	if (!p || !p->methods.len + p->recent.len)
+		return;
+	ret->from = "the runtime";
+	ret->reads += p->reads;
+	ret->read_ns += p->read_ns;
+}
+
 static void source_gone(void *data, struct addrspace *space)
 {
 	struct dotnet *d = data;
@@ -475,6 +487,7 @@ struct symbol_source dotnet_symbol_source(struct dotnet *d)
 		.next = source_next,
 		.changes = source_changes,
 		.apply = source_apply,
+		.origin = source_origin,
 		.gone = source_gone,
 		.data = d,
 	};
@@ -483,6 +496,11 @@ struct symbol_source dotnet_symbol_source(struct dotnet *d)
 struct unwind_giver dotnet_giver(struct dotnet *d)
 {
 	return (struct unwind_giver){ .name = ".NET", .give = dotnet_give, .data = d };
+}
+
+uint64_t dotnet_no_starts(const struct dotnet *d)
+{
+	return d->counts.no_starts;
 }
 
 struct dotnet_counts dotnet_counts(const struct dotnet *d)

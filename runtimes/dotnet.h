@@ -55,12 +55,12 @@ struct unwind_giver dotnet_giver(struct dotnet *d);
 struct dotnet_counts {
 	uint64_t methods;   /* that were told */
 	uint64_t reads;     /* of a target's memory */
-	uint64_t read_ns;
 	uint64_t no_starts; /* frames that had to go by rbp, as nothing told where their method begins */
 	uint64_t stubs;     /* frames of code that is no method */
 	uint64_t by_unwind_info, by_prologue; /* methods whose frame was told by the one or the other */
 };
 struct dotnet_counts dotnet_counts(const struct dotnet *d);
+uint64_t dotnet_no_starts(const struct dotnet *d); /* of them, for each sample */
 
 /* For tests: the method that holds `addr` as of now; its name, or NULL. */
 const char *dotnet_name_at(const struct dotnet_process *p, uint64_t addr, uint64_t *ret_start);

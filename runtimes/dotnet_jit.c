@@ -50,9 +50,11 @@ static enum memory_answer read_memory(struct dotnet *d, const struct give_query 
 {
 	uint64_t start = clock_monotonic_ns();
 	enum memory_answer answer = q->memory->read(q->memory->data, q->space, addr, buf, len);
+	struct dotnet_process *p = dotnet_process_find(d, q->space->pid);
 
+	p->reads++;
+	p->read_ns += clock_monotonic_ns() - start;
 	d->counts.reads++;
-	d->counts.read_ns += clock_monotonic_ns() - start;
 	return answer;
 }
 

@@ -52,6 +52,7 @@ struct dotnet_process {
 	uint32_t order;
 	struct dotnet_modules modules;
 	uint64_t name_bytes; /* interned for this process */
+	uint64_t reads, read_ns; /* of its memory */
 };
 
 /* The method that holds addr; valid until the next change. */

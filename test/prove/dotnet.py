@@ -195,8 +195,8 @@ class Methods:
     def __init__(self, text):
         self.by_page = collections.defaultdict(list)
         live = {}
-        for line in text.splitlines():
-            f = line.split(' ', 7)
+        events = [line.split(' ', 7) for line in text.splitlines()]
+        for f in sorted(events, key=lambda f: int(f[1])):  # threads' events come after each other
             if f[0] == 'load':
                 start, size = int(f[2], 16), int(f[3], 16)
                 m = [int(f[1]), 1 << 63, start, start + size, f[7]]
