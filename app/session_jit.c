@@ -8,6 +8,7 @@
 #include "base/intern.h"
 #include "base/strbuf.h"
 #include "output/stacks.h"
+#include "runtimes/python.h"
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
 
@@ -42,6 +43,21 @@ struct profile_frame session_space_frame(struct session *s, struct addrspace *sp
 	if (s->opts.keep_addresses)
 		frame.offset = symbol.offset;
 	return frame;
+}
+
+bool session_jit_begins(struct live *live)
+{
+	struct session *s = live->session;
+	struct unwind_giver giver = python_giver(s->symbols);
+
+	live->jit = true;
+	symbols_jit_first_seen(s->symbols, live->space);
+	/* Only where there is such a process: a giver is asked for much code that is not its own. */
+	if (s->python_gives || (s->opts.arch ? s->opts.arch : arch_host()) != &arch_x86_64 ||
+	    !python_is_mapped(live->space))
+		return false;
+	s->python_gives = !unwinder_add_giver(s->unwinder, &giver, NULL);
+	return s->python_gives;
 }
 
 /* The code at a frame's place is about to be another's. */

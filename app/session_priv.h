@@ -165,6 +165,7 @@ struct session {
 	struct symbols *symbols;
 	struct unwinder *unwinder;
 	struct dotnet *dotnet;
+	bool python_gives;           /* it is among the unwinder's givers */
 	bool dotnet_gives;           /* it is among the unwinder's givers */
 	VEC(pid_t) runtimes_seen;    /* processes with JIT code that nobody has told of yet */
 	struct r2r_files *r2r_files; /* precompiled .NET code */
@@ -205,6 +206,8 @@ void session_place_frames(struct session *s, const struct addrspace *space, uint
 
 /* A frame that lives with its process: in JIT code, or in no mapping at all. */
 struct profile_frame session_space_frame(struct session *s, struct addrspace *space, uint32_t id);
+/* The first sample of it. True when there is somebody now who knows more of such stacks. */
+bool session_jit_begins(struct live *live);
 /*
  * A sample of a process with JIT code, of `time_ns`, is about to be walked: where code is another's by then, frames keep
  * their name and the next gets an id of its own.

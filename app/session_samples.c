@@ -136,6 +136,8 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 		session_advance_names(live, time_ns);
 	no_starts = dotnet_no_starts(s->dotnet);
 	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
+	if (result.num_jit && !live->jit && session_jit_begins(live))
+		unwinder_walk(s->unwinder, &in, s->frames + num, &result);
 	s->stats.no_method_starts += dotnet_no_starts(s->dotnet) != no_starts;
 	if (s->opts.keep_addresses)
 		session_place_frames(s, live->space, s->frames + num, result.num_frames);
@@ -145,10 +147,6 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	s->stats.jit_frames += result.num_jit;
 	s->stats.unknown_frames += result.num_unknown;
 	s->stats.spliced += result.spliced;
-	if (result.num_jit && !live->jit) {
-		live->jit = true;
-		symbols_jit_first_seen(s->symbols, live->space);
-	}
 	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE && ended_in_hole(s, live, sample))
 		result.class = UNWIND_TRUNCATED;
 	switch (result.class) {
