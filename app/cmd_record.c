@@ -76,7 +76,7 @@ static int handle_events(struct recording *r, struct err *err)
 		struct collector_counts counts = collector_counts(r->collector);
 
 		e->tick = false;
-		progress_tick(clock_monotonic_ns() - r->start_ns, &p, &counts);
+		progress_tick(clock_monotonic_ns() - r->start_ns, (uint64_t)(r->args->duration * 1e9), &p, &counts);
 		session_tick(r->session);
 		recording_look_for_containers(r);
 		ret = collector_rescan_cpus(r->collector, err);

@@ -12,6 +12,7 @@ const struct command *const all_commands[] = {
 	&command_record,
 	&command_fold,
 	&command_report,
+	&command_trap,
 	&command_maps,
 	&command_doctor,
 	&command_help_pages,
@@ -26,6 +27,7 @@ static void print_help(FILE *out)
 	      "  ringfold record -p 1234                     a running process until Ctrl-C\n"
 	      "  ringfold record -o make.folded -- make -j8  a command and what it starts\n"
 	      "  ringfold fold perf.data                     what perf recorded\n"
+	      "  ringfold trap --when 'cpu(pid=1234)>80%/2s' a moment, with the seconds before it\n"
 	      "  ringfold doctor                             why it does not work here\n"
 	      "\n"
 	      "commands (ringfold COMMAND --help tells more):\n",

@@ -30,18 +30,26 @@ void progress_start(const struct collector_info *info, const char *targets, cons
 		log_warn(NULL, "%s", info->notes[i]);
 }
 
-void progress_tick(uint64_t elapsed_ns, const struct session_progress *p,
+void progress_text(const char *text)
+{
+	if (isatty(STDERR_FILENO))
+		log_status(text);
+}
+
+void progress_tick(uint64_t elapsed_ns, uint64_t duration_ns, const struct session_progress *p,
 		   const struct collector_counts *counts)
 {
 	uint64_t seconds = elapsed_ns / 1000000000u;
 	double whole = p->user_stacks ? 100.0 * (double)p->complete / (double)p->user_stacks : 100.0;
 	double cpu = elapsed_ns ? 100.0 * (double)clock_cpu_ns() / (double)elapsed_ns : 0.0;
-	char line[200];
+	char left[40] = "", line[240];
 
+	if (duration_ns > elapsed_ns)
+		snprintf(left, sizeof(left), ", %" PRIu64 " left", (duration_ns - elapsed_ns + 500000000) / 1000000000u);
 	snprintf(line, sizeof(line),
-		 "%" PRIu64 " s  %" PRIu64 " samples (%" PRIu64 " idle)  %" PRIu64
+		 "%" PRIu64 " s%s  %" PRIu64 " samples (%" PRIu64 " idle)  %" PRIu64
 		 " lost  %.1f %% whole stacks  own CPU %.1f %%",
-		 seconds, p->samples, p->idle, counts->lost, whole, cpu);
+		 seconds, left, p->samples, p->idle, counts->lost, whole, cpu);
 	if (isatty(STDERR_FILENO))
 		log_status(line);
 	else if (seconds && seconds % PLAIN_LINE_SECONDS == 0)

@@ -266,6 +266,7 @@ static int open_parts(struct session *s, struct err *err)
 				    .offline = s->opts.offline, .evict = file_evicted, .data = s };
 	struct addrspaces_opts spaces = { .door = s->opts.offline ? NULL : s->opts.door,
 					  .strings = s->strings,
+					  .first_id = s->opts.first_space,
 					  .space_gone = space_gone, .data = s };
 	struct symbols_opts symbols = { .door = s->opts.door, .strings = s->strings };
 	struct unwind_opts unwind = { .arch = s->opts.arch ? s->opts.arch : arch_host(),
@@ -385,6 +386,7 @@ void session_free(struct session *s)
 	placed_tab_deinit(&s->placed_tab);
 	vec_deinit(&s->placed);
 	vec_deinit(&s->samples);
+	vec_deinit(&s->ends);
 	for (size_t i = 0; i < s->owners.len; i++)
 		free(s->owners.data[i].became);
 	vec_deinit(&s->owners);
@@ -422,6 +424,32 @@ int session_scan(struct session *s, struct err *err)
 int session_scan_tasks(struct session *s, const pid_t *tids, size_t num, struct err *err)
 {
 	return addrspaces_scan_tasks(s->spaces, tids, num, err);
+}
+
+void session_forget_samples(struct session *s, uint64_t before_ns)
+{
+	size_t num = 0, left;
+
+	while (num < s->samples.len && s->samples.data[num].time_ns < before_ns)
+		num++;
+	/* Seldom, and much at a time: what is kept is moved. */
+	if (num < s->samples.len / 2 && num < 4096)
+		return;
+	left = s->samples.len - num;
+	memmove(s->samples.data, s->samples.data + num, left * sizeof(s->samples.data[0]));
+	memmove(s->ends.data, s->ends.data + num, left);
+	s->samples.len = s->ends.len = left;
+}
+
+size_t session_bytes(const struct session *s)
+{
+	const size_t node_bytes = 40, label_bytes = 3 * sizeof(struct label_slot);
+	size_t nodes = stacks_num_nodes(s->ended);
+
+	for (const struct live *live = s->live; live; live = live->next)
+		nodes += stacks_num_nodes(live->stacks);
+	return nodes * node_bytes + s->labels.len * label_bytes + s->samples.len * (sizeof(s->samples.data[0]) + 1) +
+	       s->owners.len * sizeof(s->owners.data[0]);
 }
 
 struct session_progress session_progress(const struct session *s)

@@ -43,6 +43,7 @@ struct session_opts {
 	bool tids;                  /* these are threads, which alone are meant */
 	bool keep_samples;          /* profile->samples */
 	bool keep_places;           /* profile_sample.place; needs `containers` */
+	uint32_t first_space;       /* numbers of address spaces are above it: two sessions with one `memory` differ */
 	bool keep_addresses;        /* profile_frame.addr */
 	bool keep_build_ids;        /* for session_each_build_id: also those of files that are gone */
 	bool dotnet_tiers;          /* names of .NET methods end in "[Tier]" */
@@ -104,6 +105,12 @@ bool session_each_build_id(struct session *s,
 
 /* About once a second while recording: memory that was not needed lately is given back. */
 void session_tick(struct session *s);
+
+/* Of the samples kept, those before that time are needed no more; may leave some. */
+void session_forget_samples(struct session *s, uint64_t before_ns);
+
+/* About how much memory stacks, samples and the names of what has ended take. */
+size_t session_bytes(const struct session *s);
 
 struct session_progress session_progress(const struct session *s);
 

@@ -138,6 +138,12 @@ struct kept_sample {
 	uint32_t comm;        /* interned */
 };
 _Static_assert(sizeof(struct kept_sample) == 32, "a kept sample is 32 bytes");
+/* How its stack ended: enum sample_class, and enum unwind_reason above it. */
+static inline uint8_t sample_end(enum sample_class class, uint8_t reason)
+{
+	return (uint8_t)(class | reason << 3);
+}
+_Static_assert(REASON_NUM < 32 && SAMPLE_BROKEN < 8, "an end is 8 bits");
 static const uint64_t MAX_PERIOD = (1ull << 42) - 1;
 static const uint32_t MAX_CPU = (1u << 14) - 1, MAX_EVENT = (1u << 8) - 1;
 
@@ -180,6 +186,8 @@ struct session {
 	struct placed_tab placed_tab;
 	VEC(struct placed) placed;
 	VEC(struct kept_sample) samples;
+	VEC(uint8_t) ends;           /* of them */
+	uint8_t end;                 /* of the sample at hand */
 	VEC(struct owner) owners;
 	VEC(struct file_id) gone;    /* files that left the table, with opts.keep_build_ids */
 	uint32_t mark_truncated, mark_altstack, mark_broken; /* frame ids */

@@ -359,6 +359,8 @@ static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *cons
 			.comm = profile_comm(b, kept->comm),
 			.event = kept->event,
 			.place = profile_place(b, owner->place),
+			.class = s->ends.data[i] & 7,
+			.reason = s->ends.data[i] >> 3 ? unwind_reason_name(s->ends.data[i] >> 3) : NULL,
 		};
 	}
 	return !b->failed;

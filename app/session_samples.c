@@ -152,15 +152,18 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	switch (result.class) {
 	case UNWIND_COMPLETE:
 		s->stats.complete++;
+		s->end = sample_end(SAMPLE_COMPLETE, 0);
 		break;
 	case UNWIND_TRUNCATED:
 		s->stats.truncated++;
+		s->end = sample_end(SAMPLE_TRUNCATED, 0);
 		s->frames[num++] = s->mark_truncated;
 		break;
 	case UNWIND_BROKEN:
 	case UNWIND_NUM_CLASSES:
 		s->stats.broken++;
 		s->broken_by[result.reason]++;
+		s->end = sample_end(SAMPLE_BROKEN, result.reason);
 		s->frames[num++] = result.reason == REASON_ALTSTACK ? s->mark_altstack : s->mark_broken;
 		break;
 	}
@@ -195,7 +198,7 @@ static void keep_sample(struct session *s, struct live *live, const struct recor
 	sample.owner = live->owner;
 	if (s->opts.keep_places && s->opts.containers && live->place.place)
 		s->owners.data[live->owner].place = live->place.place;
-	if (!vec_push(&s->samples, sample))
+	if (!vec_push(&s->samples, sample) || !vec_push(&s->ends, s->end))
 		s->failed = true;
 }
 
@@ -222,6 +225,7 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 	if (s->opts.wanted && !s->opts.wanted(s->opts.data, rec, intern_get(s->strings, comm)))
 		return;
 	s->stats.samples++;
+	s->end = sample_end(idle ? SAMPLE_IDLE : SAMPLE_KERNEL_ONLY, 0);
 	if (idle) {
 		s->stats.idle++;
 		if (!s->opts.include_idle)

@@ -220,6 +220,8 @@ uint64_t trap_rule_period(const struct trap_rule *rule)
 {
 	uint64_t period = rule->window_ns / 10;
 
+	if (trap_rule_is_event(rule))
+		return second_ns / 4;
 	if (rule->metric == TRAP_STATUS)
 		return rule->window_ns;
 	if (period < second_ns / 10)

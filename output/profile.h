@@ -35,6 +35,9 @@ struct profile_frame {
 	enum frame_kind kind;
 };
 
+/* How a sample's stack ended. */
+enum sample_class { SAMPLE_IDLE, SAMPLE_KERNEL_ONLY, SAMPLE_COMPLETE, SAMPLE_TRUNCATED, SAMPLE_BROKEN };
+
 /* One sample, where samples were asked for. */
 struct profile_sample {
 	uint64_t time_ns;    /* of the recording's clock */
@@ -45,6 +48,8 @@ struct profile_sample {
 	uint32_t comm;       /* index in `comms`: what the thread was called then */
 	uint32_t event;      /* index in `events` */
 	uint32_t place;      /* index in `places`; UINT32_MAX = not known */
+	enum sample_class class;
+	const char *reason;  /* SAMPLE_BROKEN: static; else NULL */
 };
 
 /* Reasons and runtimes by name; a NULL name ends. */

@@ -752,6 +752,7 @@ int addrspaces_new(const struct addrspaces_opts *opts, struct addrspaces **ret, 
 	if (!a)
 		return err_oom(err);
 	a->opts = *opts;
+	a->next_id = opts->first_id;
 	a->comm_unknown = intern_id(opts->strings, "[unknown]", 9);
 	a->comm_idle = intern_id(opts->strings, "swapper", 7);
 	if (a->comm_unknown == UINT32_MAX || a->comm_idle == UINT32_MAX) {

@@ -48,6 +48,7 @@ struct addrspaces_opts {
 	/* Called once before a generation ends (exit, exec, pid reuse, shutdown). May be NULL. */
 	void (*space_gone)(void *data, struct addrspace *space);
 	void *data;
+	uint32_t first_id;      /* addrspace.id begins above it */
 };
 
 int addrspaces_new(const struct addrspaces_opts *opts, struct addrspaces **ret, struct err *err);

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/outfile.h"
 #include "base/vec.h"
+#include "target/broker.h"
 #include "target/broker_events.h"
 #include "target/broker_priv.h"
 #include "target/diagnostics.h"
@@ -144,10 +145,28 @@ static void answer_tracepoint(struct server *s, struct broker_ask *ask, struct b
 	ret->result = door_tracepoint_id(s->door, ask->text, colon + 1, &ret->value, &ret->err);
 }
 
+/* Whether a name is the one that is allowed, or differs only in its stamp. */
+static bool fits(const char *allowed, const char *path)
+{
+	static const char stamps[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-";
+	const char *stamp = strchr(allowed, BROKER_STAMP);
+	size_t before, len, behind;
+
+	if (!stamp)
+		return !strcmp(allowed, path);
+	before = (size_t)(stamp - allowed);
+	len = strlen(path);
+	behind = strlen(stamp + 1);
+	if (len <= before + behind || len > before + behind + 40 || strncmp(allowed, path, before) ||
+	    strcmp(stamp + 1, path + len - behind))
+		return false;
+	return strspn(path + before, stamps) >= len - before - behind;
+}
+
 static bool is_output(const struct server *s, const char *path)
 {
 	for (size_t i = 0; i < s->num_outputs; i++) {
-		if (!strcmp(s->outputs[i], path))
+		if (fits(s->outputs[i], path))
 			return true;
 	}
 	return false;
@@ -157,20 +176,24 @@ static bool is_output(const struct server *s, const char *path)
 static int answer_out_open(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
 {
 	struct outfile *file;
+	size_t slot = 0;
 
-	if (!is_output(s, ask->text) || s->files.len >= MAX_FILES) {
+	while (slot < s->files.len && s->files.data[slot])
+		slot++;
+	if (!is_output(s, ask->text) || slot >= MAX_FILES) {
 		ret->result = err_set(&ret->err, EPERM, "no output of this program");
 		return -1;
 	}
 	ret->result = outfile_open(ask->text, &file, &ret->err);
 	if (ret->result < 0)
 		return -1;
-	if (!vec_push(&s->files, file)) {
+	if (slot == s->files.len && !vec_push(&s->files, NULL)) {
 		outfile_abort(file);
 		ret->result = err_oom(&ret->err);
 		return -1;
 	}
-	ret->value = s->files.len - 1;
+	s->files.data[slot] = file;
+	ret->value = slot;
 	return outfile_fd(file);
 }
 

@@ -288,6 +288,10 @@ static const struct {
 	[DOOR_CPUINFO] = { "proc/cpuinfo", 4096 }, /* the first CPU is enough */
 	[DOOR_MODULES] = { "proc/modules", 1 << 20 },
 	[DOOR_KERNEL_NOTES] = { "sys/kernel/notes", 65536 },
+	[DOOR_STAT] = { "proc/stat", 1 << 20 },
+	[DOOR_PSI_CPU] = { "proc/pressure/cpu", 4096 },
+	[DOOR_PSI_MEMORY] = { "proc/pressure/memory", 4096 },
+	[DOOR_PSI_IO] = { "proc/pressure/io", 4096 },
 };
 
 int door_read_text(struct door *door, enum door_text text, struct strbuf *ret, struct err *err)

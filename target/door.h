@@ -128,6 +128,10 @@ enum door_text {
 	DOOR_CPUINFO,           /* /proc/cpuinfo */
 	DOOR_MODULES,           /* /proc/modules */
 	DOOR_KERNEL_NOTES,      /* /sys/kernel/notes: ELF notes, no text */
+	DOOR_STAT,              /* /proc/stat */
+	DOOR_PSI_CPU,           /* /proc/pressure/cpu, memory, io */
+	DOOR_PSI_MEMORY,
+	DOOR_PSI_IO,
 	DOOR_NUM_TEXTS,
 };
 int door_read_text(struct door *door, enum door_text text, struct strbuf *ret, struct err *err);
@@ -195,6 +199,8 @@ int door_each_container_log(struct door *door, int (*each)(void *data, const cha
 int door_open_cgroup(struct door *door, bool unified, const char *path, struct err *err);
 /* Whether a process is in that cgroup or below it (v1: whether it is still there). */
 bool door_cgroup_populated(struct door *door, int fd);
+/* What a cgroup tells of itself: "cpu.stat", "cpuacct.usage", "cpu.pressure", ... 0 or -errno. Not through a broker. */
+int door_cgroup_read(struct door *door, int fd, const char *name, struct strbuf *ret);
 /* The same by a directory's own name in our root, where a person gave one: no namespace hides it then. */
 int door_open_cgroup_dir(struct door *door, const char *dir, struct err *err);
 /*

@@ -263,6 +263,15 @@ bool door_cgroup_populated(struct door *door, int fd)
 	return !line || line[strlen("populated ")] != '0';
 }
 
+int door_cgroup_read(struct door *door, int fd, const char *name, struct strbuf *ret)
+{
+	if (door->broker)
+		return -ENOTSUP;
+	if (strchr(name, '/'))
+		return -EINVAL;
+	return door_read_at(fd, name, 65536, ret, NULL);
+}
+
 /* A person names the directory: the longest mount that it lies on is cut off. */
 struct naming {
 	const char *given;

@@ -1,0 +1,513 @@
+/* `ringfold trap`: samples into a flight recorder, and writes the seconds around what it waits for. */
+#include "app/command.h"
+
+#include "app/flight.h"
+#include "app/progress.h"
+#include "app/recording.h"
+#include "app/trap_hand.h"
+#include "app/trap_rule.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/opts.h"
+#include "base/strbuf.h"
+#include "base/vec.h"
+#include "collector/collector.h"
+#include "output/profile.h"
+#include "target/broker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+enum { TICK_NS = 500000000, DEFAULT_HZ = 49, MAX_RULES = 16 };
+static const double default_before = 10, default_after = 5, default_cooldown = 60;
+
+struct trap_args {
+	struct record_args rec; /* first: the setters of its rows take this for it */
+	VEC(struct trap_rule) rules;
+	bool any;
+	double before, cooldown;
+	uint64_t max, quota;
+	const char *hook;
+};
+
+static int set_when(void *data, const char *arg, struct err *err)
+{
+	struct trap_args *a = data;
+	struct trap_rule rule;
+	int r = trap_rule_parse(arg, &rule, err);
+
+	if (!r && a->rules.len == MAX_RULES)
+		r = err_set(err, EINVAL, "more than %d rules", MAX_RULES);
+	if (!r && !vec_push(&a->rules, rule))
+		r = err_oom(err);
+	return r;
+}
+
+static int set_any(void *data, const char *arg, struct err *err)
+{
+	((struct trap_args *)data)->any = true;
+	return 0;
+}
+
+static int set_before(void *data, const char *arg, struct err *err)
+{
+	struct trap_args *a = data;
+	int r = opts_seconds(arg, &a->before, err);
+
+	return r || a->before <= 600 ? r : err_set(err, EINVAL, "\"%s\": up to 10 minutes are kept", arg);
+}
+
+static int set_cooldown(void *data, const char *arg, struct err *err)
+{
+	return opts_seconds(arg, &((struct trap_args *)data)->cooldown, err);
+}
+
+static int set_max(void *data, const char *arg, struct err *err)
+{
+	return opts_u64(arg, 1, UINT32_MAX, &((struct trap_args *)data)->max, err);
+}
+
+static int set_quota(void *data, const char *arg, struct err *err)
+{
+	return opts_bytes(arg, &((struct trap_args *)data)->quota, err);
+}
+
+static int set_hook(void *data, const char *arg, struct err *err)
+{
+	((struct trap_args *)data)->hook = arg;
+	return 0;
+}
+
+static const struct opt trap_opts[] = {
+	{ 0, "when", "EXPR", "what to wait for; repeatable: all must hold at once\n"
+	  "cpu(pid=N)>80%/2s, cpu(container=ID)<3%/10s, cpu(comm=X), cpu(cgroup=PATH),\n"
+	  "cpu>90%/5s, psi(cpu)>20%/5s, psi(memory,full), runq>8/5s, start(comm=X),\n"
+	  "exit(pid=N), status(COMMAND)!=0/10s", set_when },
+	{ 0, "any", NULL, "one of them is enough", set_any },
+	{ 0, "before", "SEC", "how much of the time before it is in the capture (10)", set_before },
+	{ 'd', "duration", "SEC", "how much of the time after it (5)", recording_set_duration },
+	{ 0, "cooldown", "SEC", "least time between two captures (60)", set_cooldown },
+	{ 0, "max", "N", "end after so many captures", set_max },
+	{ 0, "quota", "BYTES", "room for captures: the oldest are removed, of earlier runs too", set_quota },
+	{ 0, "exec", "CMD", "run by sh when a capture is written, its files as $1 and on", set_hook },
+	TARGET_ROWS,
+	{ 'F', "freq", "HZ", "samples per second and CPU (49)", recording_set_freq },
+	EVENT_ROWS,
+	OUTPUT_ROWS,
+	COPY_ROWS,
+	STACK_ROWS,
+	WORD_ROWS,
+	{ 0 },
+};
+
+static void trap_args_deinit(struct trap_args *a)
+{
+	vec_deinit(&a->rules);
+	record_args_deinit(&a->rec);
+}
+
+/* --- names --- */
+
+/* Outputs as they are given, and how those of captures are called: "NAME-20261121-182233.html". */
+struct trap_names {
+	VEC(char *) patterns; /* with BROKER_STAMP, in the order of the outputs; then that of --stats */
+};
+
+static void names_deinit(struct trap_names *n)
+{
+	for (size_t i = 0; i < n->patterns.len; i++)
+		free(n->patterns.data[i]);
+	vec_deinit(&n->patterns);
+}
+
+/* The stamp goes before the first dot of the last part: ".speedscope.json" is one extension. */
+static int add_pattern(struct trap_names *n, const char *path, struct err *err)
+{
+	const char *slash = strrchr(path, '/');
+	const char *dot = strchr(slash ? slash + 1 : path, '.');
+	size_t len = dot ? (size_t)(dot - path) : strlen(path);
+	char *pattern;
+
+	if (asprintf(&pattern, "%.*s-%c%s", (int)len, path, BROKER_STAMP, dot ? dot : "") < 0)
+		return err_oom(err);
+	if (vec_push(&n->patterns, pattern))
+		return 0;
+	free(pattern);
+	return err_oom(err);
+}
+
+static int make_patterns(const struct outputs *out, struct trap_names *n, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < out->list.len && !r; i++)
+		r = add_pattern(n, out->list.data[i].path, err);
+	if (!r && out->stats_path)
+		r = add_pattern(n, out->stats_path, err);
+	return r;
+}
+
+static char *stamped(const char *pattern, const char *stamp)
+{
+	const char *mark = strchr(pattern, BROKER_STAMP);
+	char *path;
+
+	if (asprintf(&path, "%.*s%s%s", (int)(mark - pattern), pattern, stamp, mark + 1) < 0)
+		return NULL;
+	return path;
+}
+
+/* --- the trap --- */
+
+struct trap {
+	const struct trap_args *args;
+	struct recording *rec;
+	struct flight *flight;
+	struct trap_hand *hand;
+	struct trap_names names;
+	struct trap_state states[MAX_RULES];
+	uint64_t trigger_ns;  /* of the capture that is due; 0 = none */
+	uint64_t ready_ns;    /* no capture before that */
+	uint64_t captures;
+	char last_stamp[32];
+	unsigned int same_second;
+};
+
+static void trap_deinit(struct trap *t)
+{
+	flight_free(t->flight);
+	trap_hand_free(t->hand);
+	names_deinit(&t->names);
+}
+
+static uint64_t to_ns(double seconds)
+{
+	return (uint64_t)(seconds * 1e9);
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static void make_stamp(struct trap *t, char *ret, size_t size)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+	char text[32] = "0";
+
+	if (localtime_r(&now, &tm))
+		strftime(text, sizeof(text), "%Y%m%d-%H%M%S", &tm);
+	t->same_second = strcmp(text, t->last_stamp) ? 0 : t->same_second + 1;
+	memcpy(t->last_stamp, text, sizeof(text));
+	if (t->same_second)
+		snprintf(ret, size, "%s-%u", text, t->same_second + 1);
+	else
+		snprintf(ret, size, "%s", text);
+}
+
+static bool never_stop(void *data)
+{
+	struct trap *t = data;
+
+	events_poll(&t->rec->events);
+	return t->rec->events.skip_names;
+}
+
+static const char *what_held(struct trap *t, char *text, size_t size, uint64_t now_ns)
+{
+	size_t len = 0;
+
+	text[0] = 0;
+	for (size_t i = 0; i < t->args->rules.len; i++) {
+		const struct trap_rule *rule = &t->args->rules.data[i];
+
+		if (!trap_state_holds(&t->states[i], rule, now_ns) || len >= size)
+			continue;
+		len += (size_t)snprintf(text + len, size - len, "%s%s", len ? " and " : "", rule->text);
+		if (trap_rule_is_event(rule) || len >= size)
+			continue;
+		len += (size_t)snprintf(text + len, size - len, " (%.1f%s)", t->states[i].mean,
+					rule->metric == TRAP_CPU || rule->metric == TRAP_PSI ? " %" : "");
+	}
+	return text;
+}
+
+/* Every output under its name with the stamp of now. */
+static int write_capture(struct trap *t, const struct profile *profile, struct err *err)
+{
+	struct outputs out = t->args->rec.out;
+	const char *paths[64];
+	size_t num = t->names.patterns.len < 64 ? t->names.patterns.len : 64, made = 0;
+	struct output list[64];
+	char stamp[64];
+	int r = 0;
+
+	make_stamp(t, stamp, sizeof(stamp));
+	for (; made < num && !r; made++) {
+		paths[made] = stamped(t->names.patterns.data[made], stamp);
+		if (!paths[made])
+			r = err_oom(err);
+	}
+	for (size_t i = 0; i < out.list.len && i < num && !r; i++)
+		list[i] = (struct output){ paths[i], out.list.data[i].format };
+	out.list.data = list;
+	if (out.stats_path)
+		out.stats_path = paths[num - 1];
+	if (!r)
+		r = outputs_write(&out, profile, false, err);
+	if (!r) {
+		t->captures++;
+		trap_hand_captured(t->hand, paths, num);
+	}
+	for (size_t i = 0; i < made; i++)
+		free((char *)paths[i]);
+	return r;
+}
+
+static int capture(struct trap *t, uint64_t end_ns, struct err *err)
+{
+	uint64_t before = to_ns(t->args->before);
+	uint64_t from = t->trigger_ns > before ? t->trigger_ns - before : 0;
+	struct profile *profile;
+	int r;
+
+	r = flight_profile(t->flight, later(from, t->rec->start_ns), end_ns, never_stop, t, &profile, err);
+	if (r < 0)
+		return r;
+	recording_complete_stats(t->rec, &profile->stats);
+	profile->stats.wall_s = (double)(end_ns - later(from, t->rec->start_ns)) / 1e9;
+	r = write_capture(t, profile, err);
+	profile_free(profile);
+	t->trigger_ns = 0;
+	t->ready_ns = end_ns + to_ns(t->args->cooldown);
+	return r;
+}
+
+static void hear_values(struct trap *t)
+{
+	struct trap_value value;
+
+	while (trap_hand_value(t->hand, &value)) {
+		if (value.rule >= t->args->rules.len)
+			continue;
+		if (value.event)
+			trap_state_event(&t->states[value.rule], value.time_ns);
+		else
+			trap_state_value(&t->states[value.rule], &t->args->rules.data[value.rule], value.time_ns,
+					 value.value);
+		log_debug("trap", "%s: %.1f now, %.1f in the mean", t->args->rules.data[value.rule].text, value.value,
+			  t->states[value.rule].mean);
+	}
+}
+
+static void look_whether_due(struct trap *t, uint64_t now_ns)
+{
+	char text[512];
+
+	if (t->trigger_ns || now_ns < t->ready_ns ||
+	    !trap_due(t->args->rules.data, t->states, t->args->rules.len, t->args->any, now_ns))
+		return;
+	t->trigger_ns = now_ns;
+	log_info("trap", "%s: a capture of the %g s before and the %g s after", what_held(t, text, sizeof(text), now_ns),
+		 t->args->before, t->args->rec.duration);
+}
+
+static void take_record(void *data, const struct record *rec)
+{
+	flight_record(((struct trap *)data)->flight, rec);
+}
+
+static void show_progress(struct trap *t, uint64_t now_ns)
+{
+	char line[300];
+	size_t len;
+
+	len = (size_t)snprintf(line, sizeof(line), "waiting, %llu captures ", (unsigned long long)t->captures);
+	for (size_t i = 0; i < t->args->rules.len && len < sizeof(line); i++) {
+		const struct trap_rule *rule = &t->args->rules.data[i];
+
+		if (!trap_rule_is_event(rule))
+			len += (size_t)snprintf(line + len, sizeof(line) - len, " %s: %.1f", rule->text,
+						t->states[i].mean);
+	}
+	progress_text(line);
+}
+
+static int tick(struct trap *t, uint64_t now_ns, struct err *err)
+{
+	struct events *e = &t->rec->events;
+	int r;
+
+	e->tick = false;
+	show_progress(t, now_ns);
+	recording_look_for_containers(t->rec);
+	r = collector_rescan_cpus(t->rec->collector, err);
+	return r < 0 ? r : flight_tick(t->flight, now_ns, t->trigger_ns != 0, err);
+}
+
+static int drain(struct trap *t, bool all, struct err *err)
+{
+	struct collector_sink sink = { .record = take_record, .data = t };
+
+	return collector_drain(t->rec->collector, &sink, all, err);
+}
+
+/* What failed to be written is said, and the trap goes on: the next one may fit. */
+static void try_capture(struct trap *t, uint64_t end_ns)
+{
+	struct err err = { 0 };
+
+	if (capture(t, end_ns, &err) < 0)
+		log_warn("trap", "error: %s", err.msg);
+}
+
+static bool is_over(const struct trap *t)
+{
+	const struct events *e = &t->rec->events;
+
+	return e->stop || (t->args->max && t->captures >= t->args->max) || trap_hand_lost(t->hand);
+}
+
+enum { WAIT_EVENTS = 2, WAIT_TARGETS_ENDED = 3 };
+
+static int wait_and_capture(struct trap *t, struct err *err)
+{
+	struct events *e = &t->rec->events;
+	uint64_t after = to_ns(t->args->rec.duration);
+	bool ended = false;
+
+	while (!is_over(t) && !ended) {
+		int what = collector_wait(t->rec->collector, e->epoll_fd, err), r;
+		uint64_t now = clock_monotonic_ns();
+
+		r = what < 0 ? what : drain(t, false, err);
+		if (r < 0)
+			return r;
+		if (what == WAIT_EVENTS) {
+			events_poll(e);
+			hear_values(t);
+			look_whether_due(t, now);
+		}
+		if (e->write_now) { /* SIGUSR1: as if what it waits for had happened */
+			e->write_now = false;
+			t->trigger_ns = t->trigger_ns ? t->trigger_ns : now;
+		}
+		if (t->trigger_ns && now >= t->trigger_ns + after)
+			try_capture(t, now);
+		if (e->tick)
+			r = tick(t, now, err);
+		if (r < 0)
+			return r;
+		ended = what == WAIT_TARGETS_ENDED;
+	}
+	return 0;
+}
+
+static int trap_run_loop(struct trap *t, struct err *err)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int r = recording_start(t->rec, 0, TICK_NS, err);
+
+	if (!r && epoll_ctl(t->rec->events.epoll_fd, EPOLL_CTL_ADD, trap_hand_fd(t->hand), &event) < 0)
+		r = err_set(err, errno, "epoll: %s", strerror(errno));
+	if (!r)
+		r = flight_new(t->rec, to_ns(t->args->before + t->args->rec.duration) + 2 * (uint64_t)TICK_NS, &t->flight,
+			       err);
+	if (!r)
+		r = wait_and_capture(t, err);
+	if (r < 0)
+		return r;
+	r = recording_stop(t->rec, err);
+	if (!r)
+		r = drain(t, true, err);
+	/* Stopped in the middle of a capture, or what was recorded has ended: what there is of it. */
+	if (!r && t->trigger_ns)
+		try_capture(t, clock_monotonic_ns());
+	log_status(NULL);
+	log_info("trap", "%llu capture%s", (unsigned long long)t->captures, t->captures == 1 ? "" : "s");
+	return r;
+}
+
+/* --- the command --- */
+
+static int check_args(struct trap_args *a, struct err *err)
+{
+	struct record_args *rec = &a->rec;
+
+	if (!a->rules.len)
+		return err_set(err, EINVAL, "what to wait for? --when EXPR");
+	if (rec->command)
+		return err_set(err, EINVAL, "a trap runs no command: \"%s\"", rec->command[0]);
+	if (!rec->pids.len && !rec->tids.len && !rec->by_uid && !rec->containers.len && !rec->cgroups.len)
+		rec->all = true;
+	if (!rec->freq && !rec->period)
+		rec->freq = DEFAULT_HZ;
+	if (!rec->out.list.len && !vec_push(&rec->out.list, ((struct output){ .path = "ringfold-trap.folded" })))
+		return err_oom(err);
+	for (size_t i = 0; i < rec->out.list.len; i++) {
+		if (!strcmp(rec->out.list.data[i].path, "-") || strchr(rec->out.list.data[i].path, '\n'))
+			return err_set(err, EINVAL, "captures are files: -o NAME.folded becomes NAME-DATE-TIME.folded");
+	}
+	return recording_check_targets(rec, err);
+}
+
+static int trap_main(int argc, char **argv)
+{
+	_cleanup_(trap_args_deinit) struct trap_args args = {
+		.before = default_before, .cooldown = default_cooldown, .rec = { .duration = default_after }
+	};
+	_cleanup_(recording_close) struct recording rec = RECORDING_INIT;
+	_cleanup_(trap_deinit) struct trap t = { .args = &args, .rec = &rec };
+	struct recording_opts opts = { .keep_samples = true };
+	struct trap_hand_opts hand;
+	struct err err = { 0 };
+	int first = opts_parse(trap_opts, argc, argv, &args, &err);
+
+	if (first == -ECANCELED)
+		return command_help(&command_trap);
+	if (first < 0)
+		return command_usage("trap", &err);
+	rec.args = &args.rec;
+	rec.argv = argv;
+	args.rec.command = first < argc ? argv + first : NULL;
+	if (check_args(&args, &err) < 0 || outputs_check(&args.rec.out, &err) < 0)
+		return err.code == EINVAL ? command_usage("trap", &err) : command_failed(&err);
+	if (make_patterns(&args.rec.out, &t.names, &err) < 0)
+		return command_failed(&err);
+	hand = (struct trap_hand_opts){
+		.rules = args.rules.data, .num_rules = args.rules.len,
+		.names = (const char *const *)t.names.patterns.data, .num_names = t.names.patterns.len,
+		.quota = args.quota, .hook = args.hook,
+	};
+	opts.outputs = hand.names;
+	opts.num_outputs = hand.num_names;
+	if (trap_hand_start(&hand, &t.hand, &err) < 0 || recording_open(&rec, &opts, &err) < 0)
+		return command_failed(&err);
+	progress_start(collector_info(rec.collector), rec.targets, outputs_method_name(args.rec.out.method));
+	if (trap_run_loop(&t, &err) < 0)
+		return command_failed(&err);
+	return trap_hand_lost(t.hand) ? EXIT_FAILED : 0;
+}
+
+const struct command command_trap = {
+	.name = "trap",
+	.summary = "wait for a moment, and write the seconds before and after it",
+	.usage = "--when EXPR [--when EXPR] [options]",
+	.about = "Samples into a recorder that keeps the last seconds, and writes a profile of what came before and after, each time\n"
+		 "what it waits for happens. -o NAME.folded becomes NAME-DATE-TIME.folded; several -o are written of one capture.\n"
+		 "CPU is in percent of one CPU, that of the machine in percent of all. The mean of the time behind '/' must fit; it\n"
+		 "counts again once it has not fitted for twice as long. SIGUSR1 is a trigger too. Ctrl-C ends it.",
+	.examples = "ringfold trap --when 'cpu(container=3f2a)<3%/10s' --container 3f2a -o starved.folded\n"
+		    "ringfold trap --when 'cpu(pid=1234)>180%/2s' --before 20 --max 3 -o spike.data.txt -o spike.folded\n"
+		    "ringfold trap --when 'psi(memory,full)>10%/5s' --when 'runq>8/5s' --any --quota 500M\n"
+		    "ringfold trap --when 'status(curl -sf localhost/health)!=0/10s' --exec 'logger \"see $1\"'\n",
+	.opts = trap_opts,
+	.run = trap_main,
+};

@@ -1,0 +1,342 @@
+#include "app/trap_hand.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "app/trap_measure.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "base/vec.h"
+#include "target/captures.h"
+#include "target/door.h"
+
+enum { MAX_MESSAGE = 60000, MAX_FILES = 32, COMMAND_SECONDS = 30 };
+
+struct trap_hand {
+	int sock;
+	pid_t pid;
+	bool lost;
+};
+
+/* A command that runs: the hook or a status(). */
+struct running {
+	pid_t pid; /* 0 = none */
+	uint64_t since_ns;
+};
+
+/* --- in the hand --- */
+
+struct hand {
+	const struct trap_hand_opts *opts;
+	int sock;
+	struct door *door;
+	struct captures *captures;
+	struct trap_measure **measures; /* by rule; NULL for status() */
+	uint64_t *due_ns;
+	struct running *statuses;       /* by rule */
+	struct running hook;
+	VEC(char *) queue;              /* messages that hooks are to be run for */
+};
+
+static pid_t run_command(const char *command, char *const *args, const char *files)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid < 0 ? 0 : pid;
+	setpgid(0, 0);
+	signal(SIGPIPE, SIG_DFL);
+	if (files)
+		setenv("RINGFOLD_FILES", files, 1);
+	if (dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		_exit(127);
+	execv("/bin/sh", args);
+	fprintf(stderr, "ringfold: trap: /bin/sh for \"%s\": %s\n", command, strerror(errno));
+	_exit(127);
+}
+
+static void send_value(const struct hand *h, const struct trap_value *value)
+{
+	/* Nobody listens: the other end says so to poll. */
+	if (send(h->sock, value, sizeof(*value), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return;
+}
+
+/* Ended since? Its status then, 124 where it took too long, -1 while it runs. */
+static int poll_running(struct running *run, uint64_t now_ns)
+{
+	int status;
+	pid_t pid;
+
+	if (!run->pid)
+		return -1;
+	pid = waitpid(run->pid, &status, WNOHANG);
+	if (pid == run->pid) {
+		run->pid = 0;
+		return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	}
+	if (now_ns - run->since_ns < COMMAND_SECONDS * UINT64_C(1000000000))
+		return -1;
+	kill(-run->pid, SIGKILL);
+	waitpid(run->pid, &status, 0);
+	run->pid = 0;
+	return 124;
+}
+
+static void ask_status(struct hand *h, size_t rule, uint64_t now_ns)
+{
+	struct running *run = &h->statuses[rule];
+	char *args[] = { (char *)"sh", (char *)"-c", (char *)h->opts->rules[rule].name, NULL };
+
+	if (run->pid)
+		return;
+	run->pid = run_command(args[2], args, NULL);
+	run->since_ns = now_ns;
+}
+
+static void measure(struct hand *h, size_t rule, uint64_t now_ns)
+{
+	struct trap_value value = { .rule = (uint32_t)rule, .time_ns = now_ns };
+
+	if (h->opts->rules[rule].metric == TRAP_STATUS) {
+		ask_status(h, rule, now_ns);
+		return;
+	}
+	switch (trap_measure(h->measures[rule], now_ns, &value.value)) {
+	case TRAP_MEASURED:
+		send_value(h, &value);
+		break;
+	case TRAP_HAPPENED:
+		value.event = 1;
+		send_value(h, &value);
+		break;
+	case TRAP_NOTHING:
+		break;
+	}
+}
+
+static void look_at_commands(struct hand *h, uint64_t now_ns)
+{
+	int status = poll_running(&h->hook, now_ns);
+
+	if (status > 0)
+		log_warn("trap", "the hook ended with status %d", status);
+	for (size_t i = 0; i < h->opts->num_rules; i++) {
+		status = poll_running(&h->statuses[i], now_ns);
+		if (status >= 0)
+			send_value(h, &(struct trap_value){ .rule = (uint32_t)i, .value = status, .time_ns = now_ns });
+	}
+}
+
+/* The next in the queue: "PATH\nPATH\n". */
+static void run_hook(struct hand *h, uint64_t now_ns)
+{
+	char *args[MAX_FILES + 5] = { (char *)"sh", (char *)"-c", (char *)h->opts->hook, (char *)"ringfold-hook" };
+	_cleanup_free_ char *list = NULL;
+	_cleanup_free_ char *files = NULL;
+	size_t num = 4;
+
+	if (h->hook.pid || !h->queue.len)
+		return;
+	list = h->queue.data[0];
+	memmove(h->queue.data, h->queue.data + 1, --h->queue.len * sizeof(h->queue.data[0]));
+	files = strdup(list);
+	if (!files)
+		return;
+	for (char *rest = NULL, *path = strtok_r(list, "\n", &rest); path && num < MAX_FILES + 4;
+	     path = strtok_r(NULL, "\n", &rest))
+		args[num++] = path;
+	h->hook.pid = run_command(h->opts->hook, args, files);
+	h->hook.since_ns = now_ns;
+}
+
+/* Files were written. Those that are none of a capture's are not for the hook. */
+static void take_capture(struct hand *h, char *text)
+{
+	_cleanup_(strbuf_deinit) struct strbuf ours = { 0 };
+	size_t removed;
+
+	for (char *rest = NULL, *path = strtok_r(text, "\n", &rest); path; path = strtok_r(NULL, "\n", &rest)) {
+		if (captures_add(h->captures, path))
+			strbuf_printf(&ours, "%s\n", path);
+	}
+	removed = captures_trim(h->captures);
+	if (removed)
+		log_info("trap", "removed %zu old capture%s to stay below the quota", removed, removed == 1 ? "" : "s");
+	if (h->opts->hook && ours.len && !ours.failed) {
+		char *copy = strdup(ours.data);
+
+		if (!copy || !vec_push(&h->queue, copy))
+			free(copy);
+	}
+}
+
+/* False: the recorder has ended. */
+static bool take_messages(struct hand *h)
+{
+	static char text[MAX_MESSAGE + 1];
+	ssize_t len;
+
+	while ((len = recv(h->sock, text, MAX_MESSAGE, MSG_DONTWAIT)) > 0) {
+		text[len] = 0;
+		take_capture(h, text);
+	}
+	return len < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+static void hand_loop(struct hand *h)
+{
+	bool alive = true;
+
+	while (alive || h->hook.pid || h->queue.len) {
+		uint64_t now = clock_monotonic_ns(), next = now + 250000000;
+		struct pollfd fd = { .fd = alive ? h->sock : -1, .events = POLLIN };
+
+		look_at_commands(h, now);
+		for (size_t i = 0; alive && i < h->opts->num_rules; i++) {
+			if (now >= h->due_ns[i]) {
+				measure(h, i, now);
+				h->due_ns[i] = now + trap_rule_period(&h->opts->rules[i]);
+			}
+			next = h->due_ns[i] < next ? h->due_ns[i] : next;
+		}
+		run_hook(h, now);
+		now = clock_monotonic_ns();
+		poll(&fd, 1, next > now ? (int)((next - now) / 1000000) + 1 : 0);
+		if (alive)
+			alive = take_messages(h);
+	}
+}
+
+static int hand_open(struct hand *h, struct err *err)
+{
+	const struct trap_hand_opts *o = h->opts;
+	int r = door_new(&h->door, err);
+
+	h->measures = calloc(o->num_rules, sizeof(*h->measures));
+	h->due_ns = calloc(o->num_rules, sizeof(*h->due_ns));
+	h->statuses = calloc(o->num_rules, sizeof(*h->statuses));
+	if (!r && (!h->measures || !h->due_ns || !h->statuses))
+		r = err_oom(err);
+	if (!r)
+		r = captures_new(o->names, o->num_names, o->quota, &h->captures, err);
+	for (size_t i = 0; !r && i < o->num_rules; i++) {
+		if (o->rules[i].metric != TRAP_STATUS)
+			r = trap_measure_new(h->door, &o->rules[i], &h->measures[i], err);
+		if (r < 0)
+			err_prefix(err, "--when %s", o->rules[i].text);
+	}
+	return r;
+}
+
+/* Never returns. The first message says whether everything is there. */
+static void hand_main(const struct trap_hand_opts *opts, int sock)
+{
+	struct hand h = { .opts = opts, .sock = sock };
+	struct err err = { 0 };
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	/* Ctrl-C is the recorder's: it may have a capture to finish. It ends, and then so do we. */
+	sigaction(SIGINT, &ignore, NULL);
+	sigaction(SIGTERM, &ignore, NULL);
+	sigaction(SIGHUP, &ignore, NULL);
+	hand_open(&h, &err);
+	if (send(sock, &err, sizeof(err), MSG_NOSIGNAL) != sizeof(err) || err.code)
+		_exit(1);
+	hand_loop(&h);
+	_exit(0);
+}
+
+/* --- on the recorder's side --- */
+
+int trap_hand_start(const struct trap_hand_opts *opts, struct trap_hand **ret, struct err *err)
+{
+	struct trap_hand *hand = calloc(1, sizeof(*hand));
+	struct err said = { 0 };
+	int sock[2];
+
+	if (!hand)
+		return err_oom(err);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0) {
+		free(hand);
+		return err_set(err, errno, "socketpair: %s", strerror(errno));
+	}
+	hand->pid = fork();
+	if (hand->pid < 0) {
+		int code = errno;
+
+		close(sock[0]);
+		close(sock[1]);
+		free(hand);
+		return err_set(err, code, "fork: %s", strerror(code));
+	}
+	if (!hand->pid) {
+		close(sock[0]);
+		hand_main(opts, sock[1]);
+	}
+	close(sock[1]);
+	hand->sock = sock[0];
+	if (recv(hand->sock, &said, sizeof(said), 0) != sizeof(said))
+		err_set(&said, EIO, "what measures for the trap did not start");
+	if (said.code) {
+		if (err)
+			*err = said;
+		trap_hand_free(hand);
+		return -said.code;
+	}
+	*ret = hand;
+	return 0;
+}
+
+void trap_hand_free(struct trap_hand *hand)
+{
+	if (!hand)
+		return;
+	close(hand->sock);
+	/* From inside the jail as well; a hook that runs has up to COMMAND_SECONDS. */
+	while (waitpid(hand->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	free(hand);
+}
+
+int trap_hand_fd(const struct trap_hand *hand)
+{
+	return hand->sock;
+}
+
+bool trap_hand_value(struct trap_hand *hand, struct trap_value *ret)
+{
+	ssize_t len = recv(hand->sock, ret, sizeof(*ret), MSG_DONTWAIT);
+
+	if (!len || (len < 0 && errno != EAGAIN && errno != EINTR))
+		hand->lost = true;
+	return len == sizeof(*ret);
+}
+
+bool trap_hand_lost(const struct trap_hand *hand)
+{
+	return hand->lost;
+}
+
+void trap_hand_captured(struct trap_hand *hand, const char *const *paths, size_t num)
+{
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+
+	for (size_t i = 0; i < num; i++)
+		strbuf_printf(&text, "%s\n", paths[i]);
+	if (text.failed || !text.len || text.len > MAX_MESSAGE)
+		return;
+	if (send(hand->sock, text.data, text.len, MSG_NOSIGNAL) < 0)
+		log_warn("trap", "what keeps the captures cannot be told of one: %s", strerror(errno));
+}

@@ -1,0 +1,43 @@
+/*
+ * The trap's hand: a process outside the jail, started before it, that measures what the rules are about, keeps the room
+ * that captures take, and runs the hook and the commands of status(). The recorder hears numbers from it, and tells
+ * it the names of files it wrote; it believes only names that a capture can have.
+ */
+#pragma once
+
+#include "app/trap_rule.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct trap_hand;
+
+struct trap_hand_opts {
+	const struct trap_rule *rules; /* borrowed, as are the next */
+	size_t num_rules;
+	const char *const *names;      /* of captures, with BROKER_STAMP */
+	size_t num_names;
+	uint64_t quota;                /* bytes of all captures; 0 = no end */
+	const char *hook;              /* run by sh with the files as $1.. and in RINGFOLD_FILES; NULL = none */
+};
+
+/* What a rule is about must be there: -ENOENT where a container or pid is not. */
+int trap_hand_start(const struct trap_hand_opts *opts, struct trap_hand **ret, struct err *err);
+void trap_hand_free(struct trap_hand *hand); /* ends it, once a hook that runs has ended; NULL is fine */
+int trap_hand_fd(const struct trap_hand *hand); /* readable when there is a value */
+
+/* What it has measured since; false when there is nothing more. */
+struct trap_value {
+	uint32_t rule;
+	uint32_t event; /* start or exit happened; value says nothing */
+	double value;
+	uint64_t time_ns;
+};
+bool trap_hand_value(struct trap_hand *hand, struct trap_value *ret);
+/* It has ended (was killed): there is nobody to wait with. */
+bool trap_hand_lost(const struct trap_hand *hand);
+
+/* A capture was written: `paths` without a newline in them. */
+void trap_hand_captured(struct trap_hand *hand, const char *const *paths, size_t num);

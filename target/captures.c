@@ -1,0 +1,154 @@
+#include "target/captures.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/vec.h"
+#include "target/broker.h"
+
+enum { MAX_STAMP = 40 };
+static const char stamps[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-";
+
+struct capture_file {
+	char *path;
+	char stamp[MAX_STAMP + 1];
+	uint64_t bytes;
+};
+
+struct captures {
+	const char *const *names;
+	size_t num_names;
+	uint64_t quota, bytes;
+	VEC(struct capture_file) files; /* by stamp, oldest first */
+};
+
+/* The stamp in a path, where a name fits it. */
+static bool take_stamp(const char *name, const char *path, char *ret)
+{
+	const char *mark = strchr(name, BROKER_STAMP);
+	size_t before, len = strlen(path), behind, size;
+
+	if (!mark)
+		return false;
+	before = (size_t)(mark - name);
+	behind = strlen(mark + 1);
+	if (len <= before + behind || len > before + behind + MAX_STAMP || strncmp(name, path, before) ||
+	    strcmp(mark + 1, path + len - behind))
+		return false;
+	size = len - before - behind;
+	if (strspn(path + before, stamps) < size)
+		return false;
+	memcpy(ret, path + before, size);
+	ret[size] = 0;
+	return true;
+}
+
+bool captures_add(struct captures *c, const char *path)
+{
+	struct capture_file file = { 0 };
+	struct stat st;
+	bool ours = false;
+	size_t at;
+
+	for (size_t i = 0; i < c->num_names && !ours; i++)
+		ours = take_stamp(c->names[i], path, file.stamp);
+	if (!ours || lstat(path, &st) < 0 || !S_ISREG(st.st_mode))
+		return false;
+	for (at = 0; at < c->files.len; at++) {
+		if (!strcmp(c->files.data[at].path, path))
+			return true;
+	}
+	file.path = strdup(path);
+	file.bytes = (uint64_t)st.st_size;
+	if (!file.path || !vec_push(&c->files, file)) {
+		free(file.path);
+		return false;
+	}
+	for (at = c->files.len - 1; at && strcmp(c->files.data[at - 1].stamp, file.stamp) > 0; at--)
+		c->files.data[at] = c->files.data[at - 1];
+	c->files.data[at] = file;
+	c->bytes += file.bytes;
+	return true;
+}
+
+/* What an earlier run has left: in the directory of each name. */
+static void look(struct captures *c, const char *name)
+{
+	const char *slash = strrchr(name, '/');
+	_cleanup_free_ char *dir = slash ? strndup(name, (size_t)(slash - name) + 1) : strdup("");
+	DIR *list = dir ? opendir(*dir ? dir : ".") : NULL;
+	struct dirent *entry;
+
+	while (list && (entry = readdir(list))) {
+		_cleanup_free_ char *path = malloc(strlen(dir) + strlen(entry->d_name) + 1);
+		char stamp[MAX_STAMP + 1];
+
+		if (!path)
+			break;
+		strcpy(stpcpy(path, dir), entry->d_name);
+		if (take_stamp(name, path, stamp))
+			captures_add(c, path);
+	}
+	if (list)
+		closedir(list);
+}
+
+int captures_new(const char *const *names, size_t num, uint64_t quota, struct captures **ret, struct err *err)
+{
+	struct captures *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return err_oom(err);
+	c->names = names;
+	c->num_names = num;
+	c->quota = quota;
+	for (size_t i = 0; i < num; i++)
+		look(c, names[i]);
+	*ret = c;
+	return 0;
+}
+
+void captures_free(struct captures *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < c->files.len; i++)
+		free(c->files.data[i].path);
+	vec_deinit(&c->files);
+	free(c);
+}
+
+/* The oldest capture, all its files. */
+static void remove_oldest(struct captures *c)
+{
+	char stamp[MAX_STAMP + 1];
+	size_t num = 0;
+
+	memcpy(stamp, c->files.data[0].stamp, sizeof(stamp));
+	for (; num < c->files.len && !strcmp(c->files.data[num].stamp, stamp); num++) {
+		unlink(c->files.data[num].path);
+		c->bytes -= c->files.data[num].bytes;
+		free(c->files.data[num].path);
+	}
+	memmove(c->files.data, c->files.data + num, (c->files.len - num) * sizeof(c->files.data[0]));
+	c->files.len -= num;
+}
+
+size_t captures_trim(struct captures *c)
+{
+	size_t removed = 0;
+
+	for (; c->quota && c->bytes > c->quota && c->files.len; removed++)
+		remove_oldest(c);
+	return removed;
+}
+
+uint64_t captures_bytes(const struct captures *c)
+{
+	return c->bytes;
+}

@@ -1,0 +1,22 @@
+/*
+ * Files that a trap has written: how much room they take, and the oldest removed when that is too much. A capture is
+ * the files whose names have the same stamp (target/broker.h), which sorts by time; also those of an earlier run.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct captures;
+struct err;
+
+/* Names with BROKER_STAMP in them, borrowed; `quota` in bytes, 0 = none. Looks at what is there already. */
+int captures_new(const char *const *names, size_t num, uint64_t quota, struct captures **ret, struct err *err);
+void captures_free(struct captures *c); /* NULL is fine */
+
+/* A file was written; false when its name is none of ours, or it is not there. */
+bool captures_add(struct captures *c, const char *path);
+/* Removes the oldest captures until the rest fits, the newest too if it alone does not. Returns how many were removed. */
+size_t captures_trim(struct captures *c);
+uint64_t captures_bytes(const struct captures *c);

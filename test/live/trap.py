@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""usage: trap.py RINGFOLD
+`ringfold trap`: a spike and a starvation are caught with the seconds before them, captures stay within their number and quota, the
+hook gets the files, and killing the trap loses no finished capture.
+"""
+import glob
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+RINGFOLD = os.path.abspath(sys.argv[1])
+failures = []
+
+
+def check(what, got, want):
+    if got != want:
+        failures.append(what)
+        print(f"FAIL {what}: {got!r}, not {want!r}", flush=True)
+
+
+class Worker:
+    """Works and rests in functions named after that, as its stdin says."""
+    CODE = ("import select, sys, time\n"
+            "def works():\n"
+            "    while not select.select([sys.stdin], [], [], 0)[0]:\n"
+            "        for i in range(20000): pass\n"
+            "def rests():\n"
+            "    select.select([sys.stdin], [], [])\n"
+            "while True:\n"
+            "    rests(); sys.stdin.readline(); works(); sys.stdin.readline()\n")
+
+    def __init__(self, name):
+        self.p = subprocess.Popen([sys.executable, "-S", "-u", "-c", f"open('/proc/self/comm', 'w').write({name!r})\n"
+                                   + self.CODE], stdin=subprocess.PIPE)
+        self.pid = self.p.pid
+        time.sleep(0.3)
+
+    def turn(self):
+        self.p.stdin.write(b"\n")
+        self.p.stdin.flush()
+
+    def end(self):
+        self.p.kill()
+        self.p.wait()
+
+
+class Trap:
+    def __init__(self, *args):
+        self.p = subprocess.Popen([RINGFOLD, "trap", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                  start_new_session=True)
+        self.said = self.p.stderr.readline()
+        self.ready = time.time()
+
+    def end(self, how=signal.SIGINT):
+        if how and self.p.poll() is None:
+            self.p.send_signal(how)
+        out, err = self.p.communicate(timeout=120)
+        self.said += err
+        return self.p.returncode
+
+
+def captures(ext="folded"):
+    return sorted(glob.glob(f"cap-*.{ext}"))
+
+
+def wait_for(what, seconds=60):
+    end = time.time() + seconds
+    while time.time() < end:
+        if what():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def clean():
+    for name in glob.glob("cap*"):
+        os.unlink(name)
+
+
+def stats(name):
+    with open(name) as f:
+        s = json.load(f)
+    check(f"{name}: identity", s["samples"], s["idle"] + s["kernel_only"] + s["complete"] + s["truncated"]
+          + sum(s["broken"].values()))
+    return s
+
+
+def times(name, comm):
+    with open(name) as f:
+        return [float(m.group(1)) for m in re.finditer(rf"^{comm} .*? +([0-9.]+): ", f.read(), re.M)]
+
+
+def test_spike():
+    """5 s before it, 2 s after; the worker ran only in the spike, another one all the time."""
+    clean()
+    worker, other = Worker("spiky"), Worker("steady")
+    other.turn()
+    t = Trap("--when", f"cpu(pid={worker.pid})>3%/1s", "--before", "5", "-d", "2", "--max", "1", "-F", "49", "-o", "cap.folded",
+             "-o", "cap.data.txt", "--stats", "cap.json", "--exec", "printf '%s\\n' \"$@\" > hooked; echo \"$RINGFOLD_FILES\" >> hooked")
+    time.sleep(6)
+    began = time.clock_gettime(time.CLOCK_MONOTONIC)
+    worker.turn()
+    check("spike: caught", wait_for(lambda: t.p.poll() is not None), True)
+    check("spike: status", t.end(), 0)
+    for w in worker, other:
+        w.end()
+    names = [*captures(), *captures("data.txt"), *captures("json")]
+    check("spike: files", len(names), 3)
+    s = stats(captures("json")[0])
+    check("spike: length", 6.8 < s["wall_s"] < 9.5, True)
+    spiky, steady = times(captures("data.txt")[0], "spiky"), times(captures("data.txt")[0], "steady")
+    check("spike: samples", s["samples"] > 0 and len(spiky) > 3, True)
+    check("spike: none before it began", min(spiky) > began - 0.2, True)
+    check("spike: the seconds before", began - min(steady) > 2.5, True)
+    with open("hooked") as f:
+        lines = f.read().split("\n")
+    check("hook", (sorted(x for x in lines[:3]), sorted(x for x in lines[3:] if x)), (sorted(names), sorted(names)))
+
+
+def test_starvation():
+    clean()
+    worker = Worker("starved")
+    worker.turn()
+    t = Trap("-p", str(worker.pid), "--when", f"cpu(pid={worker.pid})<1%/2s", "--before", "8", "-d", "1", "--max", "1",
+             "-o", "cap.folded", "--stats", "cap.json")
+    time.sleep(6)
+    check("starvation: not yet", captures(), [])
+    worker.turn()
+    check("starvation: caught", wait_for(lambda: t.p.poll() is not None), True)
+    check("starvation: status", t.end(), 0)
+    worker.end()
+    with open(captures()[0]) as f:
+        check("starvation: what it did before", "starved" in f.read(), True)
+    check("starvation: samples", stats(captures("json")[0])["samples"] > 10, True)
+
+
+def test_again_and_again():
+    """Pulses: a capture each, cooldown and quota hold, and SIGKILL loses none that is finished."""
+    clean()
+    worker = Worker("pulsing")
+    t = Trap("--when", f"cpu(pid={worker.pid})>2%/500ms", "--before", "1", "-d", "500ms", "--cooldown", "1", "-o", "cap.folded",
+             "--quota", "1G")
+    for _ in range(3):
+        num = len(captures())
+        worker.turn()
+        check("pulse: caught", wait_for(lambda: len(captures()) > num), True)
+        worker.turn()
+        time.sleep(2.5)
+    before = captures()
+    check("pulses", len(before) in (3, 4), True)
+    os.killpg(t.p.pid, signal.SIGKILL)
+    t.end(None)
+    check("killed", captures(), before)
+    for name in before:
+        with open(name) as f:
+            check(f"{name}: whole", all(line.rpartition(" ")[2].strip().isdigit() for line in f), True)
+    # A new one counts what is there, and removes the oldest.
+    room = sum(os.path.getsize(name) for name in before) + 10
+    t = Trap("--when", f"cpu(pid={worker.pid})>2%/500ms", "--before", "1", "-d", "500ms", "--cooldown", "1", "-o", "cap.folded",
+             "--quota", str(room))
+    worker.turn()
+    check("quota: removed", wait_for(lambda: not os.path.exists(before[0])), True)
+    check("quota: status", t.end(), 0)
+    worker.end()
+    check("quota", sum(os.path.getsize(name) for name in captures()) <= room, True)
+    check("quota: the newest is there", captures()[-1:] > before[-1:], True)
+    check("quota: said", "to stay below the quota" in t.said, True)
+
+
+def test_events():
+    clean()
+    p = subprocess.Popen(["sleep", "60"])
+    t = Trap("--when", f"exit(pid={p.pid})", "--when", "start(comm=sleeper)", "--any", "--before", "1", "-d", "200ms", "--cooldown",
+             "0", "-o", "cap.folded")
+    time.sleep(1)
+    p.kill()
+    p.wait()
+    check("exit", wait_for(lambda: len(captures()) == 1), True)
+    os.symlink("/bin/sleep", "sleeper") if not os.path.lexists("sleeper") else None
+    p = subprocess.Popen([os.path.abspath("sleeper"), "5"])
+    check("start", wait_for(lambda: len(captures()) == 2), True)
+    p.kill()
+    p.wait()
+    t.p.send_signal(signal.SIGUSR1)
+    check("SIGUSR1", wait_for(lambda: len(captures()) == 3), True)
+    check("events: status", t.end(), 0)
+
+
+def test_status():
+    clean()
+    t = Trap("--when", "status(test ! -e bad)!=0/300ms", "--before", "1", "-d", "200ms", "--max", "1", "-o", "cap.folded")
+    time.sleep(1.5)
+    check("status: not yet", captures(), [])
+    open("bad", "w").close()
+    check("status: caught", wait_for(lambda: t.p.poll() is not None), True)
+    check("status: status", (t.end(), len(captures())), (0, 1))
+    os.unlink("bad")
+
+
+def test_usage():
+    for what, args in ("no rule", []), ("a bad rule", ["--when", "cpu>80"]), ("stdout", ["--when", "cpu>80%", "-o", "-"]), \
+            ("a command", ["--when", "cpu>80%", "--", "true"]):
+        r = subprocess.run([RINGFOLD, "trap", *args], capture_output=True, text=True, timeout=60)
+        check(what, (r.returncode, r.stderr.count("error: ")), (2, 1))
+    r = subprocess.run([RINGFOLD, "trap", "--when", "cpu(pid=4500000)>80%"], capture_output=True, text=True, timeout=60)
+    check("no such process", (r.returncode, "no such process: 4500000" in r.stderr), (1, True))
+    r = subprocess.run([RINGFOLD, "trap", "--when", "cpu(container=nosuch)>80%"], capture_output=True, text=True, timeout=60)
+    check("no such container", (r.returncode, "nosuch" in r.stderr), (1, True))
+
+
+def main():
+    if os.geteuid():
+        print("needs root")
+        sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
+    with tempfile.TemporaryDirectory() as where:
+        os.chdir(where)
+        for name, test in list(globals().items()):
+            if name.startswith("test_"):
+                start = time.time()
+                test()
+                print(f"{name}: {time.time() - start:.1f} s", flush=True)
+        os.chdir("/")
+    print(f"{len(failures)} failed")
+    sys.exit(1 if failures else 0)
+
+
+main()
