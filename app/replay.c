@@ -759,8 +759,12 @@ int replay_profile(struct replay *r, bool (*stop)(void *data), void *data, struc
 	const struct perfdata_info *info = info_of(r);
 	struct rusage usage;
 	struct profile *p;
-	int e = session_profile(r->session, stop, data, &p, err);
+	int e;
 
+	/* Nothing is unwound any more: what that took is for names now. */
+	session_tick(r->session);
+	session_tick(r->session);
+	e = session_profile(r->session, stop, data, &p, err);
 	if (e < 0)
 		return e;
 	if (!copy_event_names(r, p)) {

@@ -56,6 +56,18 @@ static void live_free(struct session *s, struct live *live)
 	free(live);
 }
 
+/* Of two trees whose frames mean the same, the smaller is merged into the larger; kept samples need theirs left. */
+static void keep_larger(struct session *s, struct live *live)
+{
+	struct stacks *swap = s->ended;
+
+	if (s->opts.keep_samples || live->own_frames ||
+	    stacks_num_nodes(live->stacks) <= stacks_num_nodes(s->ended))
+		return;
+	s->ended = live->stacks;
+	live->stacks = swap;
+}
+
 /* Its stacks move to those of the ended; samples kept of it are told to where. */
 static void end_live(struct session *s, struct live *live)
 {
@@ -64,8 +76,8 @@ static void end_live(struct session *s, struct live *live)
 
 	session_settle_names(live);
 	session_count_jit(live, &s->jit);
+	keep_larger(s, live);
 	became = calloc(stacks_num_nodes(live->stacks) + 1, sizeof(*became));
-
 	if (!became || !stacks_merge_nodes(s->ended, live->stacks, end_frame, &ctx, became))
 		s->failed = true;
 	if (live->owner == NO_OWNER || !became) {

@@ -50,6 +50,7 @@ struct live {
 	struct retired_tab retired; /* by frame id */
 	uint32_t comm;           /* what the process is called; interned; 0 = not known yet */
 	uint64_t polled_ns;      /* when it was last looked for what the process has published */
+	bool own_frames;         /* its stacks have frames that mean nothing without it */
 	uint32_t num_touched;    /* pages where copies of its stacks ended too early */
 	uint64_t hole;           /* the last of them */
 	uint32_t owner;          /* index in session.owners; NO_OWNER = no sample of it was kept */

@@ -147,6 +147,7 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	s->stats.jit_frames += result.num_jit;
 	s->stats.unknown_frames += result.num_unknown;
 	s->stats.spliced += result.spliced;
+	live->own_frames |= result.num_jit || result.num_unknown;
 	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE && ended_in_hole(s, live, sample))
 		result.class = UNWIND_TRUNCATED;
 	switch (result.class) {

@@ -289,9 +289,13 @@ static uint32_t add_expanded(struct stacks *into, uint32_t parent, uint32_t fram
 bool stacks_merge_expanded(struct stacks *into, const struct stacks *from,
 			   const struct stacks_expansion *x, uint32_t *became)
 {
-	size_t num = from->nodes.len;
+	size_t num = from->nodes.len, room = into->nodes.len + num;
 
 	became[0] = 0;
+	/* Mostly none of them is there yet: their room in one go, rather than moved each time it doubles. */
+	if (room > MAX_NODES || !vec_reserve(&into->nodes, room) || !vec_reserve(&into->runs, room) ||
+	    !vec_reserve(&into->links, room))
+		return false;
 	for (size_t i = 1; i < num; i++) {
 		struct stacks_node node = from->nodes.data[i];
 		uint32_t frame = x->expand(x->data, node.frame);
