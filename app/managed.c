@@ -36,6 +36,7 @@ enum {
 
 static const uint64_t ns_per_ms = 1000000;
 static const uint64_t max_stream = UINT64_C(4) << 30; /* bytes of one session; the largest service needs 5 MB an hour */
+static const uint64_t max_nothing = 16 << 20;          /* without a single event */
 
 /* A connection that a session is told over. */
 struct stream {
@@ -221,7 +222,9 @@ static void take_bytes(struct managed *m, struct process *p, struct stream *s, c
 		p->why = nettrace_why(s->trace);
 		log_debug("managed", "process %d: %s", p->pid, p->why);
 	}
-	if (nettrace_counts(s->trace)->bytes > max_stream)
+	if (nettrace_counts(s->trace)->bytes > max_stream ||
+	    (nettrace_counts(s->trace)->bytes > max_nothing && !nettrace_counts(s->trace)->events) ||
+	    nettrace_why(s->trace))
 		stream_close(s);
 }
 
@@ -339,6 +342,10 @@ static void wait_for_quiet(struct managed *m, struct process *p, uint64_t now_ns
 {
 	uint64_t since = p->quiet_ns > p->began_ns ? p->quiet_ns : p->began_ns;
 
+	if (p->live.ended) {
+		give_up(p, "its runtime does not answer");
+		return;
+	}
 	if (now_ns - since >= QUIET_MS * ns_per_ms)
 		begin_rundown(m, p);
 	else if (now_ns - p->began_ns > (SETTLE_MS - 500) * ns_per_ms) {

@@ -171,7 +171,13 @@ void session_count_jit(struct live *live, struct jit_counts *counts)
 		return;
 	count.runtime = jit_runtime_of_space(live->space);
 	count.origin = symbols_jit_origin(s->symbols, live->space);
-	if (!count_frames(live, &count) || !add_to_runtime(counts, &count) ||
+	if (!count_frames(live, &count)) {
+		s->failed = true;
+		return;
+	}
+	if (!count.frames) /* it has a runtime that was asked, and was not seen in its code */
+		return;
+	if (!add_to_runtime(counts, &count) ||
 	    (counts->processes.len < MAX_PROCESSES && !vec_push(&counts->processes, count)))
 		s->failed = true;
 }

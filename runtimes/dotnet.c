@@ -461,7 +461,7 @@ static void source_origin(void *data, const struct addrspace *space, struct symb
 
 	if (!p || !p->methods.len + p->recent.len)
 		return;
-	ret->from = "the runtime";
+	ret->from = "runtime";
 	ret->reads += p->reads;
 	ret->read_ns += p->read_ns;
 }

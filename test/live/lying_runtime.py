@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Processes that pretend to be .NET runtimes and lie at their diagnostics socket: each costs a line, never the recording.
+
+usage: lying_runtime.py RINGFOLD
+"""
+import os, re, resource, socket, struct, subprocess, sys, tempfile, threading, time
+
+ringfold = os.path.abspath(sys.argv[1])
+failures = []
+HEAD = b'DOTNET_IPC_V1\0'
+NETTRACE = b'Nettrace\x14\0\0\0!FastSerialization.1'
+OK = HEAD + struct.pack('<HBBHQ', 28, 0xff, 0, 0, 7)
+TRACE = b'\5\5\1' + struct.pack('<III', 4, 4, 5) + b'Trace\6' + bytes(16) + struct.pack('<QQIIII', 1, 10**9, 8, 1, 1, 0) + b'\6'
+
+
+def block(name, size, payload=b''):
+    return b'\5\5\1' + struct.pack('<III', 2, 2, len(name)) + name + b'\6' + struct.pack('<I', size) + payload
+
+
+def endless(conn):
+    """Blocks of an unknown kind, aligned and well formed, without an end."""
+    conn.sendall(OK + NETTRACE + TRACE)
+    at = len(NETTRACE) + len(TRACE)
+    while True:
+        head = block(b'Padding!', 4096)
+        pad = bytes(-(at + len(head)) % 4)
+        piece = head + pad + bytes(4096) + b'\6'
+        conn.sendall(piece)
+        at += len(piece)
+
+
+def silent(conn):
+    time.sleep(60)
+
+
+LIES = {
+    'silent': silent,
+    'garbage': lambda c: c.sendall(b'HTTP/1.1 400 Bad Request\r\n\r\n' * 100),
+    'long-reply': lambda c: c.sendall(HEAD + struct.pack('<HBBH', 0xffff, 0xff, 0, 0) + bytes(65000)),
+    'four-gigabytes': lambda c: c.sendall(OK + NETTRACE + TRACE + block(b'EventBlock', 0xfffffffe)),
+    'short-block': lambda c: c.sendall(OK + NETTRACE + TRACE + block(b'EventBlock', 4, b'\0\0\0\1\6' * 3)),
+    'endless': endless,
+    'closed': lambda c: None,
+    'refused': lambda c: c.sendall(HEAD + struct.pack('<HBBHI', 24, 0xff, 0xff, 0, 0x80131385)),
+}
+
+
+def pretend(lie, ready):
+    """In a process of its own: spins, and answers as the lie says."""
+    start = open('/proc/self/stat').read().rsplit(')', 1)[1].split()[19]
+    path = f'/tmp/dotnet-diagnostic-{os.getpid()}-{start}-socket'
+    if lie in ('wrong-peer', 'wrong-owner', 'link', 'file'):
+        return pretend_elsewhere(lie, path, ready)
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(path)
+    s.listen(5)
+
+    def answer(conn):
+        try:
+            conn.recv(4096)
+            LIES[lie](conn)
+        except OSError:
+            pass
+        conn.close()
+
+    def serve():
+        while True:
+            threading.Thread(target=answer, args=(s.accept()[0],), daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+    os.write(ready, path.encode())
+    while True:
+        sum(i * i for i in range(1000))
+
+
+def pretend_elsewhere(lie, path, ready):
+    """What has the socket's name is not this process's."""
+    if lie == 'file':
+        open(path, 'w').close()
+    elif lie == 'link':
+        os.symlink('/run/systemd/private', path)
+    else:
+        s = socket.socket(socket.AF_UNIX)
+        if lie == 'wrong-owner':
+            s.bind(path)
+            os.chown(path, 12345, 12345)
+            s.listen(5)
+        elif not os.fork():
+            s.bind(path)
+            s.listen(5)
+            os.write(ready, path.encode())
+            time.sleep(60)
+            os._exit(0)
+    if lie != 'wrong-peer':
+        os.write(ready, path.encode())
+    while True:
+        sum(i * i for i in range(1000))
+
+
+def run(lie, words, seconds):
+    out, ready = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.setpgid(0, 0)
+        pretend(lie, ready)
+    path = os.read(out, 4096).decode()
+    start = time.time()
+    with tempfile.TemporaryDirectory() as d:
+        r = subprocess.run([ringfold, 'record', '-v', '-p', str(pid), '-d', '1', '-F', '99', '-o', f'{d}/x.folded', '--stats', f'{d}/s.json'],
+                           capture_output=True, text=True)
+        took = time.time() - start
+        stats = open(f'{d}/s.json').read() if os.path.exists(f'{d}/s.json') else ''
+    os.killpg(pid, 9)
+    os.waitpid(pid, 0)
+    os.unlink(path)
+    peak = int((re.search(r'"peak_rss_kib": (\d+)', stats) or [0, 0])[1])
+    ok = r.returncode == 0 and re.search(words, r.stderr) and took < seconds and 0 < peak < 200 << 10
+    print(f'{lie:16} {took:5.1f} s  {peak:7} KiB  {"ok" if ok else "FAILED"}')
+    if not ok:
+        failures.append(lie)
+        print(r.returncode, r.stderr)
+
+
+if os.geteuid():
+    print('SKIP: needs root', file=sys.stderr)
+    sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
+limit = 8  # seconds: 1 of recording, at most 2 to ask and 2 to end, and a crowded machine
+run('silent', 'its runtime does not answer', limit)
+run('garbage', 'no .NET runtime', limit)
+run('long-reply', 'no .NET runtime', limit)
+run('four-gigabytes', 'a block that is too large', limit)
+run('short-block', 'a block without a header', limit)
+run('endless', 'does not answer', limit)
+run('closed', 'does not answer', limit)
+run('refused', 'refused to tell', limit)
+run('wrong-peer', 'another process', limit)
+run('wrong-owner', 'another user', limit)
+run('link', 'socket is none|symbolic|another', limit)
+run('file', 'socket is none', limit)
+sys.exit(1 if failures else 0)
