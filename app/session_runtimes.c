@@ -82,9 +82,15 @@ void session_runtime_begins(struct session *s, pid_t pid)
 void session_runtime_said(struct session *s, pid_t pid)
 {
 	struct addrspace *space = addrspaces_peek(s->spaces, pid);
+	struct dotnet_process *p = dotnet_process_find(s->dotnet, pid);
+	const struct memory_reader memory = session_memory_reader(s);
 
-	if (space)
-		space->names_next_ns = 0;
+	if (!space)
+		return;
+	space->names_next_ns = 0;
+	s->sample_ns = clock_monotonic_ns(); /* it was there now: it has just told something */
+	if (p)
+		dotnet_read_ahead(p, &memory, space);
 }
 
 bool session_may_want(struct session *s, pid_t pid)

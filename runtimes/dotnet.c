@@ -15,6 +15,7 @@
 enum {
 	MAX_CHANGES = 1 << 20,      /* that wait, of one process */
 	MAX_MODULES = 1 << 16,
+	MAX_READ_AHEAD = 200,       /* methods at a time */
 	NO_NAME = UINT32_MAX,
 };
 
@@ -41,12 +42,20 @@ static void free_methods(struct dotnet_method *methods, size_t num)
 		dotnet_code_free(methods[i].code);
 }
 
+static void drop_code(struct dotnet_change *c)
+{
+	dotnet_code_free(c->method.code);
+	c->method.code = NULL;
+}
+
 static void process_free(struct dotnet_process *p)
 {
 	free_methods(p->methods.data, p->methods.len);
 	free_methods(p->recent.data, p->recent.len);
 	vec_deinit(&p->methods);
 	vec_deinit(&p->recent);
+	for (size_t i = p->next_change; i < p->changes.len; i++)
+		drop_code(&p->changes.data[i]);
 	vec_deinit(&p->changes);
 	dotnet_modules_deinit(&p->modules);
 	free(p);
@@ -295,14 +304,14 @@ static bool merge_recent(struct dotnet_process *p)
 	return true;
 }
 
-static void add_method(struct dotnet_process *p, const struct dotnet_method *m)
+static bool add_method(struct dotnet_process *p, const struct dotnet_method *m)
 {
 	size_t at;
 
 	if (p->recent.len >= DOTNET_MAX_RECENT && (!merge_recent(p) || p->methods.len >= DOTNET_MAX_METHODS))
-		return;
+		return false;
 	at = upto(p->recent.data, p->recent.len, m->start);
-	(void)vec_insert(&p->recent, at, *m);
+	return vec_insert(&p->recent, at, *m);
 }
 
 /* The very code that is there already? Rundowns tell again what was told when it was loaded. */
@@ -327,13 +336,45 @@ static void each_affected(const struct dotnet_process *p, const struct dotnet_ch
 
 static void apply_change(struct dotnet_process *p, struct dotnet_change *c)
 {
-	if (c->kind != NETTRACE_METHOD_UNLOAD && is_known(p, &c->method))
+	if (c->kind != NETTRACE_METHOD_UNLOAD && is_known(p, &c->method)) {
+		drop_code(c);
 		return;
+	}
 	each_affected(p, c, end_method, NULL);
 	p->recent.len = drop_ended(p->recent.data, p->recent.len); /* what ended must not hide what it lies in */
 	if (c->kind == NETTRACE_METHOD_UNLOAD)
 		return;
-	add_method(p, &c->method);
+	if (!add_method(p, &c->method))
+		drop_code(c);
+	c->method.code = NULL; /* the table's now */
+}
+
+bool dotnet_is_leaving(struct dotnet_process *p, const struct dotnet_method *m)
+{
+	sort_changes(p);
+	for (size_t i = p->next_change; i < p->changes.len && !m->code; i++) {
+		const struct dotnet_change *c = &p->changes.data[i];
+
+		if (c->method.start < m->start + m->size && m->start < c->method.start + c->method.size)
+			return true;
+	}
+	return false;
+}
+
+void dotnet_read_ahead(struct dotnet_process *p, const struct memory_reader *memory, const struct addrspace *space)
+{
+	const struct dotnet_memory from = { memory, space };
+	size_t left = MAX_READ_AHEAD;
+
+	sort_changes(p);
+	for (size_t i = p->changes.len; i > p->next_change && left && memory->read; i--) {
+		struct dotnet_change *c = &p->changes.data[i - 1];
+
+		if (c->kind != NETTRACE_METHOD_LOAD || !(c->method.flags & NETTRACE_DYNAMIC) || c->method.code)
+			continue;
+		dotnet_read_code(p, &from, &c->method);
+		left--;
+	}
 }
 
 /* ---- as a source of names ---- */

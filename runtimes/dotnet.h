@@ -45,6 +45,11 @@ struct dotnet_process *dotnet_process_find(const struct dotnet *d, pid_t pid); /
 
 /* What was said, in any order of time; but what was said of a time that the session has passed holds from now on. */
 void dotnet_say(struct dotnet *d, struct dotnet_process *p, const struct nettrace_event *event);
+/*
+ * Reads the code of short-lived methods that were told since the last time: before it is freed, which may be sooner than the
+ * session gets there.
+ */
+void dotnet_read_ahead(struct dotnet_process *p, const struct memory_reader *memory, const struct addrspace *space);
 /* All methods that were there are known by now: code of the runtime's that belongs to none of them is a stub. */
 void dotnet_complete(struct dotnet_process *p);
 

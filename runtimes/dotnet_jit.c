@@ -35,8 +35,10 @@ struct dotnet_code {
 	uint32_t size, num_parts;
 	struct part parts[MAX_PARTS]; /* sorted; [0] is the method itself */
 	bool unreadable;              /* for good */
-	uint8_t bytes[];
+	uint8_t all[];                /* the 8 bytes before it, and its code */
 };
+
+enum { BEFORE = 8 }; /* bytes of the pointer to the header */
 
 void dotnet_code_free(struct dotnet_code *code)
 {
@@ -45,16 +47,15 @@ void dotnet_code_free(struct dotnet_code *code)
 
 /* ---- reading ---- */
 
-static enum memory_answer read_memory(struct dotnet *d, const struct give_query *q, uint64_t addr, void *buf,
-				      size_t len)
+static enum memory_answer read_memory(struct dotnet_process *p, const struct dotnet_memory *from, uint64_t addr,
+				      void *buf, size_t len)
 {
 	uint64_t start = clock_monotonic_ns();
-	enum memory_answer answer = q->memory->read(q->memory->data, q->space, addr, buf, len);
-	struct dotnet_process *p = dotnet_process_find(d, q->space->pid);
+	enum memory_answer answer = from->reader->read(from->reader->data, from->space, addr, buf, len);
 
 	p->reads++;
 	p->read_ns += clock_monotonic_ns() - start;
-	d->counts.reads++;
+	p->owner->counts.reads++;
 	return answer;
 }
 
@@ -101,25 +102,32 @@ static bool take_parts(struct dotnet_code *code, const uint8_t *header, size_t s
 	return false;
 }
 
-static void read_parts(struct dotnet *d, const struct give_query *q, struct dotnet_code *code, uint64_t header_addr)
+/*
+ * False: the header is not this method's, though this runtime's others were. Then neither is the code: it was freed, and
+ * its place is used again.
+ */
+static bool read_parts(struct dotnet_process *p, const struct dotnet_memory *from, struct dotnet_code *code,
+		       uint64_t header_addr)
 {
 	uint8_t header[HEADER_BYTES];
 	bool found = false;
 
 	if (header_addr && header_addr % 8 == 0 && header_addr < INT64_MAX &&
-	    read_memory(d, q, header_addr, header, sizeof(header)) == MEMORY_OK)
+	    read_memory(p, from, header_addr, header, sizeof(header)) == MEMORY_OK)
 		found = take_parts(code, header, sizeof(header));
 	if (!found) {
 		code->num_parts = 1;
 		code->parts[0] = (struct part){ 0, code->size };
 	}
-	d->counts.by_unwind_info += found;
-	d->counts.by_prologue += !found;
+	p->owner->counts.by_unwind_info += found;
+	p->owner->counts.by_prologue += !found;
+	p->knows_headers |= found;
+	return found || !p->knows_headers;
 }
 
 static struct dotnet_code *code_new(uint32_t size)
 {
-	struct dotnet_code *code = calloc(1, sizeof(*code) + size);
+	struct dotnet_code *code = calloc(1, sizeof(*code) + BEFORE + size);
 
 	if (code)
 		code->size = size;
@@ -127,11 +135,13 @@ static struct dotnet_code *code_new(uint32_t size)
 }
 
 /* MEMORY_OK: m->code is there. */
-static enum memory_answer read_code(struct dotnet *d, const struct give_query *q, struct dotnet_method *m)
+enum memory_answer dotnet_read_code(struct dotnet_process *p, const struct dotnet_memory *from,
+				    struct dotnet_method *m)
 {
-	uint8_t before[8];
+	const bool jitted = m->flags & NETTRACE_JITTED;
+	const size_t before = jitted ? BEFORE : 0;
 	enum memory_answer answer;
-	uint64_t header = 0;
+	uint64_t header;
 
 	if (m->code)
 		return m->code->unreadable ? MEMORY_NEVER : MEMORY_OK;
@@ -141,7 +151,7 @@ static enum memory_answer read_code(struct dotnet *d, const struct give_query *q
 	m->code->unreadable = m->size > MAX_CODE;
 	if (m->code->unreadable)
 		return MEMORY_NEVER;
-	answer = read_memory(d, q, m->start, m->code->bytes, m->size);
+	answer = read_memory(p, from, m->start - before, m->code->all + BEFORE - before, m->size + before);
 	if (answer == MEMORY_NOT_NOW) {
 		dotnet_code_free(m->code);
 		m->code = NULL;
@@ -150,10 +160,14 @@ static enum memory_answer read_code(struct dotnet *d, const struct give_query *q
 	m->code->unreadable = answer != MEMORY_OK;
 	if (answer != MEMORY_OK)
 		return answer;
-	if (m->flags & NETTRACE_JITTED && read_memory(d, q, m->start - 8, before, sizeof(before)) == MEMORY_OK)
-		memcpy(&header, before, sizeof(header));
-	read_parts(d, q, m->code, header);
-	return MEMORY_OK;
+	if (!jitted) { /* precompiled, in memory that no file is mapped to: it has no header */
+		m->code->num_parts = 1;
+		m->code->parts[0] = (struct part){ 0, m->size };
+		return MEMORY_OK;
+	}
+	memcpy(&header, m->code->all, sizeof(header));
+	m->code->unreadable = !read_parts(p, from, m->code, header);
+	return m->code->unreadable ? MEMORY_NEVER : MEMORY_OK;
 }
 
 /* ---- rules ---- */
@@ -233,11 +247,11 @@ static bool rule_at(const struct arch *arch, const struct dotnet_method *m, uint
 
 	if (!part)
 		return false;
-	if (exact && x64_epilogue(code->bytes + offset, part->end - offset, pc, m->start + part->begin,
+	if (exact && x64_epilogue(code->all + BEFORE + offset, part->end - offset, pc, m->start + part->begin,
 				  m->start + part->end, &leaving))
 		return rule_of_leaving(arch, &leaving, ret);
 	into = exact ? offset - part->begin : part->end - part->begin;
-	if (!x64_prologue(code->bytes + part->begin, part->end - part->begin, into, &prologue))
+	if (!x64_prologue(code->all + BEFORE + part->begin, part->end - part->begin, into, &prologue))
 		return false;
 	/* On-stack replacement goes on in the frame of the method it replaces: rbp leads on, the depth does not. */
 	if ((m->flags >> NETTRACE_TIER_SHIFT & NETTRACE_TIER_MASK) == TIER_OSR && m->flags & NETTRACE_JITTED) {
@@ -279,6 +293,7 @@ static bool is_runtime_memory(const struct give_query *q)
 
 enum give dotnet_give(void *data, const struct give_query *q, struct give_answer *ret)
 {
+	const struct dotnet_memory from = { q->memory, q->space };
 	struct dotnet *d = data;
 	struct dotnet_process *p;
 	struct dotnet_method *m;
@@ -295,7 +310,7 @@ enum give dotnet_give(void *data, const struct give_query *q, struct give_answer
 		d->counts.no_starts++;
 		return GIVE_PASS;
 	}
-	switch (read_code(d, q, m)) {
+	switch (dotnet_is_leaving(p, m) ? MEMORY_NEVER : dotnet_read_code(p, &from, m)) {
 	case MEMORY_OK:
 		break;
 	case MEMORY_NOT_NOW:

@@ -53,12 +53,23 @@ struct dotnet_process {
 	struct dotnet_modules modules;
 	uint64_t name_bytes; /* interned for this process */
 	uint64_t reads, read_ns; /* of its memory */
+	bool knows_headers;      /* what lies before methods is understood, see dotnet_jit.c */
 };
 
 /* The method that holds addr; valid until the next change. */
 struct dotnet_method *dotnet_method_at(const struct dotnet_process *p, uint64_t addr);
 
+/* Whether it was said that the method's code went away by now, though not yet by the time of the sample. Not when it was read. */
+bool dotnet_is_leaving(struct dotnet_process *p, const struct dotnet_method *m);
+
 /* dotnet_jit.c */
+struct dotnet_memory {
+	const struct memory_reader *reader;
+	const struct addrspace *space;
+};
+/* MEMORY_OK: m->code is there. */
+enum memory_answer dotnet_read_code(struct dotnet_process *p, const struct dotnet_memory *from,
+				    struct dotnet_method *m);
 enum give dotnet_give(void *data, const struct give_query *query, struct give_answer *ret);
 void dotnet_code_free(struct dotnet_code *code); /* NULL is fine */
 
