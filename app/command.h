@@ -39,6 +39,7 @@ extern const struct command command_record;
 extern const struct command command_fold;
 extern const struct command command_maps;
 extern const struct command command_report;
+extern const struct command command_diff;
 extern const struct command command_doctor;
 extern const struct command command_trap;
 extern const struct command command_help_pages;

@@ -12,6 +12,7 @@ const struct command *const all_commands[] = {
 	&command_record,
 	&command_fold,
 	&command_report,
+	&command_diff,
 	&command_trap,
 	&command_maps,
 	&command_doctor,

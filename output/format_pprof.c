@@ -769,7 +769,6 @@ const struct format format_pprof = {
 	.extensions = extensions,
 	.needs_samples = true,
 	.needs_places = true,
-	.tells_event = true,
 	.binary = true,
 	.write = write_pprof,
 };

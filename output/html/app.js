@@ -65,7 +65,9 @@ class App {
     const { search, prev, next, back, reset, split } = this.element;
     this.choice('shape', [['icicle', 'Icicle', 'Callers above (I)'], ['flame', 'Flame', 'Callers below (I)']], 'icicle',
       value => this.graph.setInverted(value === 'icicle'));
-    const colours = [['kind', 'By kind', 'Colour by kind of code (C)'], ['module', 'By module', 'Colour by file (C)']];
+    const colours = [['kind', 'By kind', 'Colour by kind of code (C)']];
+    if (this.profile.modules.some(Boolean))
+      colours.push(['module', 'By module', 'Colour by file (C)']);
     if (this.profile.diff) {
       colours.unshift(['change', 'By change', 'Red grew, blue shrank (C)']);
       this.choice('sides', [['0', 'Before', 'Widths as they were before (W)'], ['1', 'After', 'Widths as they are after (W)']], '1', value => {

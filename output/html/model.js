@@ -242,6 +242,12 @@ class Profile {
     return { callers: sorted(callers), callees: sorted(callees), self };
   }
 
+  /* Is the difference of two shares more than chance? Square roots of counts vary alike (Anscombe 1948); beyond 3.3 is 1 of 1000. */
+  surely(before, after) {
+    const z = 2 * (Math.sqrt((after + .375) * this.sumBefore) - Math.sqrt((before + .375) * this.sum)) / Math.sqrt(this.sum + this.sumBefore);
+    return Math.abs(z) > 3.3;
+  }
+
   name(frame) { return frame < 0 ? 'all' : this.names[frame]; }
   module(frame) { return frame < 0 ? '' : this.modules[this.frameModule[frame]]; }
   kind(frame) { return frame < 0 ? KIND_LABEL : this.frameKind[frame]; }

@@ -175,7 +175,7 @@ class Tables {
         element('button', { type: 'button', onclick: () => this.on.show(frame) }, 'Show in the graph'),
         element('button', { type: 'button', onclick: () => this.on.search(frame) }, 'Search for it')));
     const table = rows => element('table', {}, element('tbody', {}, ...rows.slice(0, SHOWN_ROWS).map(row => this.row(row.frame,
-      p.diff ? this.changeCells(row.before, row.total, Math.abs(row.total - row.before) > 0) : [this.share(row.total, total, total)],
+      p.diff ? this.changeCells(row.before, row.total, p.surely(row.before, row.total)) : [this.share(row.total, total, total)],
       row.frame === frame ? 'itself' : ''))));
     const within = element('p', { class: 'empty' }, `It ends in its own code: ${percent(self, p.sum)}.`);
     this.around.replaceChildren(card, element('h3', {}, `Called by (${callers.length})`), table(callers),

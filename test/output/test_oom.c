@@ -4,6 +4,7 @@
  */
 #include "base/err.h"
 #include "base/strbuf.h"
+#include "output/diff.h"
 #include "output/format.h"
 #include "output/quality.h"
 #include "output/stacks.h"
@@ -91,6 +92,31 @@ static bool use_writer(void)
 	return r == 0;
 }
 
+static bool use_diff(void)
+{
+	static const char text[] = "a;b;c 3\na;b;b 4\n";
+	FILE *out = fopen("/dev/null", "w");
+	struct diff *diff = NULL;
+	struct err err = { 0 };
+	int r = diff_new(&diff, &err);
+
+	if (!r)
+		r = diff_add(diff, DIFF_BEFORE, "x", text, sizeof(text) - 1, &err);
+	if (!r)
+		r = diff_add(diff, DIFF_AFTER, "y", text + 8, sizeof(text) - 9, &err);
+	if (!r)
+		r = diff_count(diff, &err);
+	for (int i = 0; !r && i < 3; i++) {
+		static const char *const formats[] = { "text", "collapsed", "html" };
+
+		r = diff_format_find(formats[i])->write(diff, 0, out, &err);
+	}
+	CHECK(r == 0 || (r == -ENOMEM && err.code == ENOMEM));
+	diff_free(diff);
+	fclose(out);
+	return r == 0;
+}
+
 /* Fails the first allocation, then the second, and so on until all is well; that takes at least `min`. */
 static void run(const char *name, bool (*use)(void), long min)
 {
@@ -127,6 +153,7 @@ int main(int argc, char **argv)
 		writer = list[i];
 		run(writer->name, use_writer, writer->needs_samples ? 1 : 10);
 	}
+	run("diff", use_diff, 20);
 	writer = NULL;
 	run("stats", use_writer, 1);
 	profile_free(p);
