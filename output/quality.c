@@ -61,6 +61,8 @@ static void summary(const struct profile_stats *s, struct strbuf *ret)
 	strbuf_str(ret, " lost");
 	if (s->lost)
 		share(ret, s->lost, count_add(s->samples, s->lost));
+	strbuf_str(ret, ", throttled ");
+	counted(ret, s->throttled, "time");
 	if (s->user_stacks) {
 		strbuf_str(ret, ", ");
 		text_percent(ret, s->complete, s->user_stacks);

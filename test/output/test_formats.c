@@ -204,7 +204,7 @@ static void test_empty(void)
 	free(text);
 	text = fixture_render(p, format_find("report"), &(struct profile_view){ 0 }, &len);
 	CHECK(strstr(text, "No stacks."));
-	CHECK(strstr(text, "0 samples, 0 lost\n"));
+	CHECK(strstr(text, "0 samples, 0 lost, throttled 0 times\n"));
 	free(text);
 	profile_free(p);
 }

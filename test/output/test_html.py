@@ -74,7 +74,7 @@ def test_basic(browser, folder):
     check(browser.complaints(), [], 'the page complains')
     check(len(browser.requests()), 1, 'the page asks for nothing but itself')
     check(text(browser, '#title'), 'all processes: cpu-clock at 99 Hz for 5.002 s', 'title')
-    check(text(browser, '#summary'), '1,260 samples, 3 lost (0.2 %), 99.0 % of user stacks complete', 'quality')
+    check(text(browser, '#summary'), '1,260 samples, 3 lost (0.2 %), throttled 1 time, 99.0 % of user stacks complete', 'quality')
     check(browser.js('document.getElementById("grade").className'), 'good', 'grade')
     check(browser.js('document.getElementById("strip").hidden'), True, 'no strip without samples')
     check(browser.js('ringfold.profile.sum'), 1160, 'all samples')

@@ -68,7 +68,7 @@ def test_pprof(path):
     check(p.types, [('samples', 'count'), ('cpu', 'nanoseconds')], 'types')
     check((p.default, p.period_type, p.period), ('cpu', ('cpu', 'nanoseconds'), 10000000), 'period')
     check((p.time_nanos, p.duration_nanos), (1700000000000000000, 2500000000), 'time')
-    check(p.comments, ['process 7: cpu-clock at 100 Hz for 2.500 s', '7 samples, 0 lost'], 'comments')
+    check(p.comments, ['process 7: cpu-clock at 100 Hz for 2.500 s', '7 samples, 0 lost, throttled 0 times'], 'comments')
     stacks = sorted((p.stack(sample), sample['values'], p.labels(sample)) for sample in p.samples)
     web = {'namespace': 'shop', 'pod': 'web-6d4b', 'container': 'nginx'}
     check(stacks, sorted([

@@ -145,13 +145,13 @@ static void test_quality(void)
 	stats.broken_by[1] = (struct profile_count){ "outside", 1 };
 	quality_lines(&stats, &text);
 	CHECK_STR(text.data,
-		  "4,981 samples, 0 lost, 99.8 % of user stacks complete\n"
+		  "4,981 samples, 0 lost, throttled 0 times, 99.8 % of user stacks complete\n"
 		  "truncated: 3 stacks (0.1 %) went on beyond the 32,768 bytes copied; "
 		  "a larger --stack-bytes copies more\n"
 		  "broken: 7 stacks (0.1 %): no_cfi 6, outside 1\n");
 	strbuf_clear(&text);
 	quality_lines(&(struct profile_stats){ .samples = 1, .idle = 1, .lost = 1 }, &text);
-	CHECK_STR(text.data, "1 sample, 1 lost (50.0 %)\nidle: 1 sample (100.0 %) of the idle task\n");
+	CHECK_STR(text.data, "1 sample, 1 lost (50.0 %), throttled 0 times\nidle: 1 sample (100.0 %) of the idle task\n");
 	strbuf_deinit(&text);
 }
 
@@ -166,7 +166,7 @@ static void test_runtimes(void)
 	stats.runtimes[2] = (struct profile_runtime){ "bun", "ask for \x1b it", 100, 0, 0, 0 };
 	stats.jit[0] = "node 7 (node): 90.0 % of 1000 frames named, by its perf map";
 	quality_lines(&stats, &text);
-	CHECK_STR(text.data, "10 samples, 0 lost\n"
+	CHECK_STR(text.data, "10 samples, 0 lost, throttled 0 times\n"
 			     "JIT: node 7 (node): 90.0 % of 1000 frames named, by its perf map\n"
 			     "unnamed: 200 of 1,300 JIT frames; for node: start it so. For bun: ask for ? it\n");
 	strbuf_deinit(&text);
