@@ -16,7 +16,7 @@ def wait_socket(pid, root='', tries=200):
         if found:
             return found[0]
         time.sleep(0.05)
-    raise SystemExit(f'no diagnostics socket of process {pid}')
+    raise RuntimeError(f'no diagnostics socket of process {pid}')
 
 
 def connect(path):

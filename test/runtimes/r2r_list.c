@@ -2,7 +2,8 @@
  * Lists the precompiled functions of .NET images, as the proofs and tests want them: RVAs, token, assembly, name.
  *
  *	r2r_list FILE [DIRECTORY..]      all functions: "begin end token assembly Namespace.Type method", tab-separated
- *	r2r_list -u FILE                 the rule after each function's prologue, and the first place of it
+ *	r2r_list -u FILE                 "begin end register+offset slots.." of each function's body
+ *	r2r_list -x FILE < RVAS          the same of each exact place: "rva register+offset slots.."
  *
  * Assemblies that the image refers to are looked for beside it and in the directories.
  */
@@ -114,6 +115,14 @@ static void list_names(struct r2r *r, struct assemblies *as, const uint32_t *rva
 	fprintf(stderr, "%zu functions, %u named\n", num, l.named);
 }
 
+static void print_rule(const struct rule *rule)
+{
+	printf("%u%+d", rule->cfa_reg, rule->cfa_off8 * 8);
+	for (size_t j = 1; j < arch_x86_64.num_tracked; j++)
+		printf(" %u", rule->slot[j]);
+	printf("\n");
+}
+
 static void list_rules(struct r2r *r, const uint32_t *rvas, size_t num)
 {
 	for (size_t i = 0; i < num; i++) {
@@ -122,20 +131,31 @@ static void list_rules(struct r2r *r, const uint32_t *rvas, size_t num)
 
 		if (!r2r_function(r, rvas[i], &f))
 			continue;
-		if (!r2r_rule(r, &arch_x86_64, f.end - 1, false, &rule)) {
-			printf("%x\t%x\t-\n", f.begin, f.end);
-			continue;
-		}
-		printf("%x\t%x\t%u %+d", f.begin, f.end, rule.cfa_reg, rule.cfa_off8 * 8);
-		for (size_t j = 1; j < arch_x86_64.num_tracked; j++)
-			printf(" %u", rule.slot[j]);
-		printf("\n");
+		printf("%x\t%x\t", f.begin, f.end);
+		if (r2r_rule(r, &arch_x86_64, f.end - 1, false, &rule))
+			print_rule(&rule);
+		else
+			printf("-\n");
+	}
+}
+
+static void answer_rules(struct r2r *r)
+{
+	struct rule rule = { 0 };
+	unsigned int rva;
+
+	while (scanf("%x", &rva) == 1) {
+		printf("%x\t", rva);
+		if (r2r_rule(r, &arch_x86_64, rva, true, &rule))
+			print_rule(&rule);
+		else
+			printf("-\n");
 	}
 }
 
 int main(int argc, char **argv)
 {
-	bool rules = argc > 1 && !strcmp(argv[1], "-u");
+	bool rules = argc > 1 && !strcmp(argv[1], "-u"), exact = argc > 1 && !strcmp(argv[1], "-x");
 	struct assemblies as = { 0 };
 	VEC(uint32_t) rvas = { 0 };
 	struct pe_bytes bytes;
@@ -145,8 +165,8 @@ int main(int argc, char **argv)
 	char *copy;
 	int fd, err;
 
-	argc -= rules;
-	argv += rules;
+	argc -= rules || exact;
+	argv += rules || exact;
 	if (argc < 2)
 		return 2;
 	fd = open(argv[1], O_RDONLY | O_CLOEXEC);
@@ -167,7 +187,9 @@ int main(int argc, char **argv)
 		if (!vec_push(&rvas, f.begin))
 			return 1;
 	}
-	if (rules)
+	if (exact)
+		answer_rules(r);
+	else if (rules)
 		list_rules(r, rvas.data, rvas.len);
 	else
 		list_names(r, &as, rvas.data, rvas.len);
