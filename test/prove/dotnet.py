@@ -152,6 +152,34 @@ def request(s, command, payload):
     return struct.unpack('<Q', body)[0]
 
 
+compared = collections.Counter()
+
+
+def build_events():
+    out = f'{args.cache}/events'
+    if not os.path.exists(f'{out}/Events.dll') or os.path.getmtime(f'{out}/Events.dll') < os.path.getmtime(f'{here}/Events.cs'):
+        must(['dotnet', 'build', '-c', 'Release', '-o', out, '--artifacts-path', f'{args.cache}/obj-events', f'{here}/Events.csproj'])
+    return f'{out}/Events.dll'
+
+
+def compare_readings(path):
+    """Our reading of a stream and TraceEvent's, event by event."""
+    try:
+        theirs = must(['dotnet', build_events(), path]).splitlines()
+    except RuntimeError as e:
+        if not compared['skipped']:
+            print(f'SKIP: TraceEvent: {e}', flush=True)
+        compared['skipped'] += 1
+        return
+    ours = must([nettrace_list, '-r', path]).splitlines()
+    different = sum((collections.Counter(theirs) - collections.Counter(ours)).values()) + \
+        sum((collections.Counter(ours) - collections.Counter(theirs)).values())
+    compared['events'] += len(theirs)
+    compared['different'] += different
+    if different:
+        fail(f'{path}: {different} of {len(theirs)} events are not as TraceEvent reads them')
+
+
 class Truth:
     """A live session from the start of the process on."""
     def __init__(self, pid, path):
@@ -184,6 +212,7 @@ class Truth:
         self.thread.join(20)
         with open(self.path, 'wb') as f:
             f.write(b''.join(self.bytes))
+        compare_readings(self.path)
         r = subprocess.run([nettrace_list, self.path], capture_output=True, text=True, errors='replace')
         if 'whole' not in r.stderr or ' 0 odd, 0 lost' not in r.stderr:
             fail(f'the second session: {r.stderr.strip()}')
@@ -359,6 +388,7 @@ def main():
                 prove(variant, base)
             except (RuntimeError, OSError, EOFError) as e:
                 fail(f'{variant}: {e}')
+    print(f'nettrace: {compared["events"]} events read as TraceEvent 4.0.0 reads them, {compared["different"]} differently')
     return 1 if failures else 0
 
 
