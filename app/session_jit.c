@@ -51,6 +51,8 @@ bool session_jit_begins(struct live *live)
 	struct unwind_giver giver = python_giver(s->symbols);
 
 	live->jit = true;
+	if (!live->comm)
+		live->comm = addrspaces_comm(s->spaces, live->space->pid, live->space->pid);
 	symbols_jit_first_seen(s->symbols, live->space);
 	/* Only where there is such a process: a giver is asked for much code that is not its own. */
 	if (s->python_gives || (s->opts.arch ? s->opts.arch : arch_host()) != &arch_x86_64 ||

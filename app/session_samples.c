@@ -221,7 +221,7 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 		return;
 	}
 	comm = addrspaces_comm(s->spaces, rec->pid, rec->tid);
-	if (rec->tid == rec->pid || !live->comm)
+	if (rec->tid == rec->pid)
 		live->comm = comm;
 	if (s->opts.wanted && !s->opts.wanted(s->opts.data, rec, intern_get(s->strings, comm)))
 		return;

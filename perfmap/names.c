@@ -22,7 +22,7 @@ struct names *names_new(void)
 
 	if (!n)
 		return NULL;
-	n->text.fd = -1;
+	n->text.fd = n->place.dir_fd = -1;
 	n->refused = DOOR_GONE;
 	n->map = perfmap_new(NULL);
 	if (n->map)
@@ -37,6 +37,7 @@ void names_free(struct names *n)
 		return;
 	perfmap_free(n->map);
 	closep(&n->text.fd);
+	closep(&n->place.dir_fd);
 	for (size_t i = 0; i < n->num_dumps; i++) {
 		closep(&n->dumps[i].file.fd);
 		jitdump_free(n->dumps[i].parser);

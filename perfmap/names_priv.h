@@ -49,6 +49,7 @@ struct names {
 	bool maps_seen;
 	uint64_t opened_ns;        /* when the map was last tried to open; 0 = never */
 	uint64_t wait_ns;          /* how long after that it is tried again */
+	struct door_place place;   /* where a map may be left at exit; dir_fd -1 = not held */
 	enum door_refusal refused; /* of the map, the last time; DOOR_GONE = there is none */
 	uint64_t reads, read_ns;
 };

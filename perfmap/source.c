@@ -2,8 +2,10 @@
 #include "perfmap/perfmap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -26,7 +28,10 @@ struct source {
 	const char *map_dir; /* borrowed; NULL = none */
 	struct intern *strings;
 	char *chunk; /* NAMES_CHUNK_BYTES, made at first use */
+	size_t num_places; /* held for processes that may leave a map at their exit */
 };
+
+enum { MAX_PLACES = 256 };
 
 /*
  * Last written before this program was executed: by the one before it under the same pid. The door
@@ -64,6 +69,42 @@ static bool open_map(struct source *source, struct names *n, struct addrspace *s
 	return true;
 }
 
+/* No map yet: there may be one when the process has ended, and then nothing else leads to it. */
+static void keep_place(struct source *source, struct names *n, pid_t pid)
+{
+	if (n->place.dir_fd < 0 && source->num_places < MAX_PLACES &&
+	    door_keep_place(source->door, pid, &n->place, NULL) == 0)
+		source->num_places++;
+}
+
+static void let_place_go(struct source *source, struct names *n)
+{
+	if (n->place.dir_fd < 0)
+		return;
+	close(steal_fd(&n->place.dir_fd));
+	source->num_places--;
+}
+
+/* The process has ended: what it wrote at last, anew or over what was there. */
+static void read_left(struct source *source, struct names *n, const struct addrspace *space)
+{
+	struct door_file file;
+	int fd = -1;
+
+	if (n->text.fd >= 0) {
+		fd = fcntl(n->text.fd, F_DUPFD_CLOEXEC, 0);
+	} else if (n->place.dir_fd >= 0 && door_open_left(source->door, &n->place, &file, NULL) == DOOR_OK) {
+		if (is_older_program(space, &file, clock_monotonic_ns()))
+			closep(&file.fd);
+		else
+			fd = file.fd;
+	}
+	if (fd < 0)
+		return;
+	names_set_text(n, fd);
+	names_read_text(n, source->chunk, UINT64_MAX, false);
+}
+
 /* Its name now means another file, or none. */
 static bool lost_its_name(const struct names *n)
 {
@@ -77,8 +118,14 @@ static void read_names(struct source *source, struct names *n, struct addrspace 
 	uint64_t budget = last ? UINT64_MAX : bytes_per_poll;
 	bool same = n->text.fd >= 0 && names_read_text(n, source->chunk, budget, false);
 
-	if ((!same || lost_its_name(n)) && open_map(source, n, space, last))
+	if (!same && space->dead)
+		read_left(source, n, space);
+	else if ((!same || lost_its_name(n)) && open_map(source, n, space, last))
 		names_read_text(n, source->chunk, budget, false);
+	if (n->text.fd < 0 && n->refused == DOOR_GONE && !space->dead)
+		keep_place(source, n, space->pid);
+	else
+		let_place_go(source, n);
 	names_find_dumps(n, space);
 	names_read_dumps(n, source->chunk, budget);
 }
@@ -130,6 +177,13 @@ static bool source_find(void *data, struct addrspace *space, uint64_t addr, stru
 	return space->names && names_symbol(space->names, source->strings, addr, ret);
 }
 
+static void source_gone(void *data, struct addrspace *space)
+{
+	if (space->names)
+		let_place_go(data, space->names);
+	names_gone(data, space);
+}
+
 static void source_origin(void *data, const struct addrspace *space, struct symbol_origin *ret)
 {
 	if (space->names)
@@ -165,7 +219,7 @@ int perfmap_source_new(struct door *door, const char *map_dir, struct intern *st
 		.changes = names_changes,
 		.apply = names_apply,
 		.origin = source_origin,
-		.gone = names_gone,
+		.gone = source_gone,
 		.free = source_free,
 		.data = source,
 	};

@@ -318,6 +318,37 @@ enum door_refusal broker_open(struct broker *b, enum broker_op op, pid_t pid, co
 	return take_file(&answer, fd, ret, err);
 }
 
+int broker_keep_place(struct broker *b, pid_t pid, struct door_place *ret, struct err *err)
+{
+	struct broker_ask ask = { .op = BROKER_KEEP, .pid = pid };
+	struct broker_answer answer;
+	int fd, r;
+
+	r = ask_broker(b, &ask, "", -1, &answer, &fd, err);
+	if (r < 0)
+		return r;
+	if (answer.result < 0 || fd < 0) {
+		closep(&fd);
+		take_err(&answer, err);
+		return answer.result < 0 ? answer.result : -EMFILE;
+	}
+	*ret = answer.place;
+	ret->dir_fd = fd;
+	return 0;
+}
+
+enum door_refusal broker_open_left(struct broker *b, const struct door_place *place, struct door_file *ret,
+				   struct err *err)
+{
+	struct broker_ask ask = { .op = BROKER_LEFT, .place = *place };
+	struct broker_answer answer;
+	int fd;
+
+	if (ask_broker(b, &ask, "", place->dir_fd, &answer, &fd, err) < 0)
+		return DOOR_FAILED;
+	return take_file(&answer, fd, ret, err);
+}
+
 static int open_descriptor(struct broker *b, const struct broker_ask *request, const char *name, uint64_t *ret,
 			   struct err *err)
 {

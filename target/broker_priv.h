@@ -11,6 +11,8 @@ enum broker_op {
 	BROKER_MAPPING,
 	BROKER_OPEN,
 	BROKER_PERFMAP,
+	BROKER_KEEP,       /* a directory; the rest of struct door_place in the answer */
+	BROKER_LEFT,       /* a file of the directory that comes along; the rest of its place in the request */
 	BROKER_PROC,       /* /proc/PID/text */
 	BROKER_TEXT,       /* `want` is an enum door_text */
 	BROKER_TASKS,      /* a directory: /proc or /proc/PID/task */
@@ -41,6 +43,7 @@ struct broker_ask {
 	uint32_t maj, min;
 	uint32_t num_also;
 	int32_t also[BROKER_MAX_ALSO];
+	struct door_place place; /* dir_fd means nothing here */
 	char text[PATH_MAX]; /* NUL-terminated; only as much as is needed is sent */
 };
 
@@ -49,6 +52,7 @@ struct broker_answer {
 	int32_t result; /* enum door_refusal, or 0 and -errno */
 	uint64_t value;
 	struct door_file file; /* fd means nothing here */
+	struct door_place place; /* nor here */
 	struct err err;
 };
 
@@ -66,6 +70,9 @@ enum door_refusal broker_open(struct broker *b, enum broker_op op, pid_t pid, co
 int broker_open_text(struct broker *b, enum broker_op op, pid_t pid, uint32_t text, const char *name,
 		     struct err *err);
 int broker_open_memory(struct broker *b, pid_t pid, uint64_t *ret_start_ns, struct err *err);
+int broker_keep_place(struct broker *b, pid_t pid, struct door_place *ret, struct err *err);
+enum door_refusal broker_open_left(struct broker *b, const struct door_place *place, struct door_file *ret,
+				   struct err *err);
 /* `with`: a descriptor that goes along, or -1. */
 int broker_number(struct broker *b, enum broker_op op, pid_t pid, const char *text, int with, uint64_t *ret,
 		  struct err *err);

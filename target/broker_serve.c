@@ -109,6 +109,21 @@ static int answer_file(struct server *s, const struct broker_ask *ask, struct br
 	return ret->result == DOOR_OK ? ret->file.fd : -1;
 }
 
+static int answer_keep(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
+{
+	ret->result = door_keep_place(s->door, ask->pid, &ret->place, &ret->err);
+	return ret->result < 0 ? -1 : ret->place.dir_fd;
+}
+
+static int answer_left(struct server *s, const struct broker_ask *ask, int with, struct broker_answer *ret)
+{
+	struct door_place place = ask->place;
+
+	place.dir_fd = with;
+	ret->result = (int32_t)door_open_left(s->door, &place, &ret->file, &ret->err);
+	return ret->result == DOOR_OK ? ret->file.fd : -1;
+}
+
 static int answer_descriptor(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
 {
 	int fd = -EINVAL;
@@ -229,6 +244,10 @@ static int answer(struct server *s, struct broker_ask *ask, int with, struct bro
 	case BROKER_OPEN:
 	case BROKER_PERFMAP:
 		return answer_file(s, ask, ret);
+	case BROKER_KEEP:
+		return answer_keep(s, ask, ret);
+	case BROKER_LEFT:
+		return answer_left(s, ask, with, ret);
 	case BROKER_PROC:
 	case BROKER_TEXT:
 	case BROKER_TASKS:

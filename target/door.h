@@ -106,6 +106,20 @@ enum door_refusal door_open_perfmap(struct door *door, pid_t pid, struct door_fi
 				    struct err *err);
 
 /*
+ * Where a process would put its map, held open so that what it leaves there can be opened when it has ended: a JVM writes
+ * its map as it exits, if it was told to. The descriptor is the caller's; its number means nothing to others.
+ */
+struct door_place {
+	int dir_fd;
+	pid_t nspid;
+	uid_t uid, root;  /* who may own the map */
+	int64_t start_ns; /* CLOCK_REALTIME at which the process started */
+};
+int door_keep_place(struct door *door, pid_t pid, struct door_place *ret, struct err *err); /* 0 or -errno */
+enum door_refusal door_open_left(struct door *door, const struct door_place *place, struct door_file *ret,
+				 struct err *err);
+
+/*
  * /proc/PID/NAME ("maps", "status", "cgroup", "comm", "stat"; "task/TID/comm"…) appended to `ret`, at most
  * `cap` bytes (longer text is cut at the last whole line and *cut set, when cut is not NULL).
  * 0 or -errno (-ESRCH when the process is gone, -EINVAL for a name with other bytes than [a-z0-9_] or with

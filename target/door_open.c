@@ -425,6 +425,51 @@ enum door_refusal door_open_perfmap(struct door *door, pid_t pid, struct door_fi
 	return refusal;
 }
 
+int door_keep_place(struct door *door, pid_t pid, struct door_place *ret, struct err *err)
+{
+	_cleanup_close_ int process = -1;
+	_cleanup_close_ int dir = -1;
+	struct proc_status status;
+	struct owner owner;
+	struct stat st;
+	int r;
+
+	if (door->broker)
+		return broker_keep_place(door->broker, pid, ret, err);
+	process = door_process(door, pid);
+	r = process < 0 ? process : read_status(process, &status);
+	if (r < 0)
+		return err_set(err, -r, "read who process %d is: %s", pid, strerror(-r));
+	if (read_owner(door, process, &owner, err) != DOOR_OK ||
+	    find_in_root(door, process, "/tmp", DOOR_ELF, &dir, err) != DOOR_OK)
+		return -EACCES;
+	if (fstat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
+		return err_set(err, ENOTDIR, "/tmp of process %d is no directory", pid);
+	*ret = (struct door_place){ steal_fd(&dir), status.nspid, owner.uid, owner.root, owner.start_ns };
+	return 0;
+}
+
+enum door_refusal door_open_left(struct door *door, const struct door_place *place, struct door_file *ret,
+				 struct err *err)
+{
+	const struct owner owner = { place->uid, place->root, place->start_ns };
+	_cleanup_close_ int path_fd = -1;
+	enum door_refusal refusal;
+	struct sight sight;
+	char name[32];
+
+	if (door->broker)
+		return broker_open_left(door->broker, place, ret, err);
+	snprintf(name, sizeof(name), "perf-%d.map", place->nspid);
+	path_fd = openat(place->dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (path_fd < 0)
+		return refuse_errno(err, errno, "open the map that a process left");
+	refusal = look(door, path_fd, DOOR_PERFMAP, &sight, err);
+	if (refusal == DOOR_OK)
+		refusal = check_owner(&sight, &owner, err);
+	return refusal == DOOR_OK ? open_seen(door, path_fd, &sight, ret, err) : refusal;
+}
+
 static bool ends_deleted(const char *path, size_t len)
 {
 	const size_t tail = sizeof(deleted) - 1;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -227,6 +228,40 @@ static void test_exec(void)
 	world_deinit(&w);
 }
 
+/* A process that writes its map as it ends, as a JVM does with -XX:+DumpPerfMapAtExit. */
+static void test_left(void)
+{
+	struct symbol_origin origin = { 0 };
+	struct world w;
+	int status, go[2];
+	char byte;
+
+	world_init(&w);
+	if (pipe(go) < 0)
+		abort();
+	w.space.pid = fork();
+	if (!w.space.pid) {
+		close(go[1]);
+		(void)!read(go[0], &byte, 1);
+		snprintf(w.path, sizeof(w.path), "/tmp/perf-%d.map", (int)getpid());
+		put(&w, "1000 10 at last\n", O_TRUNC);
+		_exit(0);
+	}
+	close(go[0]);
+	snprintf(w.path, sizeof(w.path), "/tmp/perf-%d.map", (int)w.space.pid);
+	look(&w);
+	CHECK_STR(name_now(&w, 0x1000), "-");
+	close(go[1]);
+	waitpid(w.space.pid, &status, 0);
+	w.space.dead = true;
+	w.source.poll(w.source.data, &w.space, true);
+	w.source.apply(w.source.data, &w.space, UINT64_MAX);
+	CHECK_STR(name_now(&w, 0x1000), "at last");
+	w.source.origin(w.source.data, &w.space, &origin);
+	CHECK_STR(origin.from, "perf map");
+	world_deinit(&w);
+}
+
 /* What a target could put there instead must neither block nor be believed. */
 static void test_hostile(void)
 {
@@ -281,6 +316,7 @@ int main(void)
 	test_late();
 	test_dead();
 	test_exec();
+	test_left();
 	test_hostile();
 	test_chunks();
 	return check_done();

@@ -111,6 +111,37 @@ static void test_same_answers(struct door *door, struct door *plain)
 	CHECK(door_tracepoint_id(door, "..", "x", &id, &err) == -EINVAL);
 }
 
+/* What a process leaves behind is opened below the directory that was held for it, by the same rules. */
+static void test_left(struct door *door, struct door *plain)
+{
+	struct door_place by_broker = { 0 }, by_us = { 0 };
+	struct door_file file = { .fd = -1 };
+	char path[64], link[64];
+
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
+	snprintf(link, sizeof(link), "/tmp/perf-%d.link", (int)getpid());
+	unlink(path);
+	CHECK(door_keep_place(door, getpid(), &by_broker, NULL) == 0);
+	CHECK(door_keep_place(plain, getpid(), &by_us, NULL) == 0);
+	CHECK(by_broker.nspid == by_us.nspid && by_broker.uid == by_us.uid && by_broker.root == by_us.root &&
+	      by_broker.start_ns / 100000000 == by_us.start_ns / 100000000);
+	CHECK(door_open_left(door, &by_broker, &file, NULL) == DOOR_GONE);
+	close(open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+	CHECK(door_open_left(door, &by_broker, &file, NULL) == DOOR_OK);
+	close(file.fd);
+	CHECK(door_open_left(plain, &by_us, &file, NULL) == DOOR_OK);
+	close(file.fd);
+	by_broker.uid = by_broker.root = 4711;
+	CHECK(door_open_left(door, &by_broker, &file, NULL) == DOOR_FOREIGN);
+	CHECK(rename(path, link) == 0 && symlink(link, path) == 0);
+	CHECK(door_open_left(plain, &by_us, &file, NULL) == DOOR_NOT_REGULAR);
+	unlink(path);
+	unlink(link);
+	CHECK(door_keep_place(door, 0x7ffffff0, &by_broker, NULL) < 0);
+	close(by_broker.dir_fd);
+	close(by_us.dir_fd);
+}
+
 static void test_mapping(struct door *door)
 {
 	FILE *maps = fopen("/proc/self/maps", "r");
@@ -274,6 +305,7 @@ int main(void)
 		return 1;
 	}
 	test_same_answers(door, plain);
+	test_left(door, plain);
 	test_mapping(door);
 	test_outputs(door, allowed, other);
 	test_hang(door);
