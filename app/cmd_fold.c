@@ -15,10 +15,16 @@
 #include "app/replay.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/escape.h"
 #include "base/log.h"
 #include "base/opts.h"
+#include "base/reader.h"
+#include "base/strbuf.h"
 #include "output/format.h"
 #include "output/profile.h"
+#include "target/zip_in.h"
+
+enum { MAX_REPORT = 64 << 20, MAX_LINE = 4096 };
 
 struct fold_args {
 	struct outputs out; /* first, then this: the setters of their rows rely on it */
@@ -165,8 +171,38 @@ static int fold_run(int argc, char **argv)
 	return run_command(argc, argv, &command_fold, NULL);
 }
 
+/* The report that a bundle has in it. */
+static int report_bundle(const char *path)
+{
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+	_cleanup_(strbuf_deinit) struct strbuf safe = { 0 };
+	struct err err = { 0 };
+	struct reader r;
+	const char *line;
+	size_t len;
+
+	if (zip_in_read(path, "/report.txt", MAX_REPORT, &text, &err) < 0)
+		return command_failed(&err);
+	/* Whoever sent the zip wrote it. */
+	r = reader_init(text.data, text.len);
+	while (reader_line(&r, &line, &len)) {
+		escape_line(&safe, line, len, MAX_LINE);
+		strbuf_char(&safe, '\n');
+	}
+	fwrite(safe.data, 1, safe.len, stdout);
+	if (safe.failed || fflush(stdout) || ferror(stdout)) {
+		err_set(&err, EIO, "standard output: cannot be written");
+		return command_failed(&err);
+	}
+	return 0;
+}
+
 static int report_run(int argc, char **argv)
 {
+	const char *last = argv[argc - 1], *end = strrchr(last, '.');
+
+	if (argc == 2 && end && !strcmp(end, ".zip"))
+		return report_bundle(last);
 	return run_command(argc, argv, &command_report, format_find("report"));
 }
 
@@ -187,7 +223,7 @@ const struct command command_report = {
 	.name = "report",
 	.summary = "the same as text: hottest functions, self and total",
 	.usage = "[options] FILE|DIRECTORY|-",
-	.about = "What `ringfold fold` takes, as text: hottest functions, self and total, quality.",
+	.about = "What `ringfold fold` takes, as text: hottest functions, self and total, quality. Of a NAME.trace.zip the report in it.",
 	.examples = "ringfold report perf.data\n"
 		    "perf record -g -o - COMMAND | ringfold report -\n",
 	.opts = fold_opts,

@@ -13,6 +13,9 @@
 #include "output/profile.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 
 enum { TICK_NS = 1000000000 };
@@ -173,28 +176,50 @@ static int finish(struct recording *r)
 	return samples ? 0 : EXIT_NO_SAMPLES;
 }
 
-static int record_run(int argc, char **argv)
+/* The name of a bundle is an output: "slow" is slow.trace.zip. */
+static int add_bundle(struct record_args *args, const char *name, char **ret, struct err *err)
+{
+	static const char extension[] = ".trace.zip";
+	size_t len = strlen(name), tail = sizeof(extension) - 1;
+	bool whole = len > tail && !strcmp(name + len - tail, extension);
+
+	if (!*name || !strcmp(name, "-"))
+		return err_set(err, EINVAL, "a bundle needs a name");
+	if (asprintf(ret, "%s%s", name, whole ? "" : extension) < 0 ||
+	    !vec_push(&args->out.list, ((struct output){ .path = *ret })))
+		return err_oom(err);
+	return 0;
+}
+
+static int run_command(int argc, char **argv, const struct command *command, bool bundle)
 {
 	_cleanup_(record_args_deinit) struct record_args args = { 0 };
 	_cleanup_(recording_close) struct recording r = RECORDING_INIT;
 	const struct recording_opts opts = { 0 };
+	_cleanup_free_ char *path = NULL;
 	struct err err = { 0 };
 	int first;
 
 	args.out.may_save = true;
 	first = opts_parse(record_opts, argc, argv, &args, &err);
 	if (first == -ECANCELED)
-		return command_help(&command_record);
+		return command_help(command);
+	if (first >= 0 && bundle && first == argc)
+		first = err_set(&err, EINVAL, "what is the bundle to be called?");
+	else if (first >= 0 && bundle && add_bundle(&args, argv[first++], &path, &err) < 0)
+		first = -err.code;
 	if (first < 0)
-		return command_usage("record", &err);
+		return command_usage(command->name, &err);
 	r.args = &args;
 	r.argv = argv;
 	args.command = first < argc ? argv + first : NULL;
+	if (bundle && !recording_has_target(&args))
+		args.all = true;
 	if (recording_check_targets(&args, &err) < 0)
-		return command_usage("record", &err);
+		return command_usage(command->name, &err);
 	if (outputs_check(&args.out, &err) < 0)
-		return err.code == EINVAL ? command_usage("record", &err) : command_failed(&err);
-	if (recording_open(&r, &opts, &err) < 0 || recording_ask_runtimes(&r, &err) < 0)
+		return err.code == EINVAL ? command_usage(command->name, &err) : command_failed(&err);
+	if (recording_open(&r, &opts, &err) < 0 || recording_ask_runtimes(&r, true, &err) < 0)
 		return command_failed(&err);
 	progress_start(collector_info(r.collector), r.targets, outputs_method_name(args.out.method));
 	if (record(&r, &err) < 0) {
@@ -209,6 +234,30 @@ static int record_run(int argc, char **argv)
 	}
 	return finish(&r);
 }
+
+static int record_run(int argc, char **argv)
+{
+	return run_command(argc, argv, &command_record, false);
+}
+
+static int bundle_run(int argc, char **argv)
+{
+	return run_command(argc, argv, &command_bundle, true);
+}
+
+const struct command command_bundle = {
+	.name = "bundle",
+	.summary = "record, and pack everything a support case needs into one zip",
+	.usage = "NAME [record options] [-- COMMAND ARG..]",
+	.about = "NAME.trace.zip holds what PerfView opens, a page with the flame graph, collapsed stacks, pprof, a text report, the\n"
+		 "names of JIT code that were used, the quality of the profile, and a manifest of machine, options and what was\n"
+		 "missing. Names are resolved; no memory of any program is in it. The whole machine, unless a target is named.",
+	.examples = "ringfold bundle slow -d 30                      the whole machine: slow.trace.zip\n"
+		    "ringfold bundle case-17 --container 3f2a -d 60\n"
+		    "ringfold report slow.trace.zip                  its report, without unpacking it\n",
+	.opts = record_opts,
+	.run = bundle_run,
+};
 
 const struct command command_record = {
 	.name = "record",

@@ -2,6 +2,7 @@
 #include "app/command.h"
 
 #include "app/flight.h"
+#include "app/managed.h"
 #include "app/progress.h"
 #include "app/recording.h"
 #include "app/trap_hand.h"
@@ -101,6 +102,7 @@ static const struct opt trap_opts[] = {
 	EVENT_ROWS,
 	OUTPUT_ROWS,
 	COPY_ROWS,
+	{ 0, "no-dotnet", NULL, "do not ask .NET runtimes for their methods", recording_set_no_dotnet },
 	STACK_ROWS,
 	WORD_ROWS,
 	{ 0 },
@@ -356,7 +358,11 @@ static int drain(struct trap *t, bool all, struct err *err)
 {
 	struct collector_sink sink = { .record = take_record, .data = t };
 
-	return collector_drain(t->rec->collector, &sink, all, err);
+	int r = collector_drain(t->rec->collector, &sink, all, err);
+
+	if (t->rec->managed)
+		managed_poll(t->rec->managed);
+	return r;
 }
 
 /* What failed to be written is said, and the trap goes on: the next one may fit. */
@@ -427,6 +433,8 @@ static int trap_run_loop(struct trap *t, struct err *err)
 	r = recording_stop(t->rec, err);
 	if (!r)
 		r = drain(t, true, err);
+	if (t->rec->managed)
+		managed_end(t->rec->managed);
 	/* Stopped in the middle of a capture, or what was recorded has ended: what there is of it. */
 	if (!r && t->trigger_ns)
 		try_capture(t, clock_monotonic_ns());
@@ -488,7 +496,8 @@ static int trap_main(int argc, char **argv)
 	};
 	opts.outputs = hand.names;
 	opts.num_outputs = hand.num_names;
-	if (trap_hand_start(&hand, &t.hand, &err) < 0 || recording_open(&rec, &opts, &err) < 0)
+	if (trap_hand_start(&hand, &t.hand, &err) < 0 || recording_open(&rec, &opts, &err) < 0 ||
+	    recording_ask_runtimes(&rec, true, &err) < 0)
 		return command_failed(&err);
 	progress_start(collector_info(rec.collector), rec.targets, outputs_method_name(args.rec.out.method));
 	if (trap_run_loop(&t, &err) < 0)

@@ -42,4 +42,5 @@ extern const struct command command_report;
 extern const struct command command_diff;
 extern const struct command command_doctor;
 extern const struct command command_trap;
+extern const struct command command_bundle;
 extern const struct command command_help_pages;

@@ -1,5 +1,6 @@
 #include "app/flight.h"
 
+#include "app/managed.h"
 #include "app/recording.h"
 #include "app/session.h"
 #include "base/err.h"
@@ -44,7 +45,8 @@ void flight_free(struct flight *f)
 
 void flight_record(struct flight *f, const struct record *record)
 {
-	session_record(f->r->session, record);
+	if (!f->r->managed || !managed_takes(f->r->managed, record))
+		session_record(f->r->session, record);
 }
 
 /* A new session knows what runs by /proc; records that are still on their way tell what it knows already. */
@@ -61,6 +63,11 @@ static int take_turn(struct flight *f, uint64_t now_ns, struct err *err)
 		r = recording_scan(f->r, young, err);
 	if (r < 0)
 		return r;
+	/* What waits for a runtime is of the time of the one that goes; the runtimes are asked anew for the other. */
+	if (f->r->managed)
+		managed_end(f->r->managed);
+	managed_free(f->r->managed);
+	f->r->managed = NULL;
 	session_free(f->old);
 	f->old = f->r->session;
 	f->old_until_ns = now_ns;
@@ -68,7 +75,7 @@ static int take_turn(struct flight *f, uint64_t now_ns, struct err *err)
 	f->young_since_ns = now_ns;
 	f->turns++;
 	log_debug("trap", "a new session has taken over");
-	return 0;
+	return recording_ask_runtimes(f->r, false, err);
 }
 
 int flight_tick(struct flight *f, uint64_t now_ns, bool hold, struct err *err)

@@ -13,6 +13,7 @@ const struct command *const all_commands[] = {
 	&command_fold,
 	&command_report,
 	&command_diff,
+	&command_bundle,
 	&command_trap,
 	&command_maps,
 	&command_doctor,

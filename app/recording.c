@@ -186,6 +186,11 @@ static bool by_containers(const struct record_args *a)
 	return a->containers.len || a->cgroups.len;
 }
 
+bool recording_has_target(const struct record_args *a)
+{
+	return a->all || a->pids.len || a->tids.len || a->by_uid || by_containers(a) || a->command;
+}
+
 int recording_check_targets(struct record_args *a, struct err *err)
 {
 	int kinds = (a->pids.len > 0) + (a->tids.len > 0) + a->by_uid + by_containers(a);
@@ -235,6 +240,16 @@ static void describe_targets(struct recording *r)
 		for (size_t i = 0; i < num && len < size - 16; i++)
 			len += (size_t)snprintf(r->targets + len, size - len, "%s%d", i ? "," : "", ids[i]);
 	}
+}
+
+static void describe_command(struct recording *r)
+{
+	size_t size = sizeof(r->command_line);
+	size_t len = (size_t)snprintf(r->command_line, size, "ringfold");
+
+	for (char **arg = r->argv; arg && *arg && len < size; arg++)
+		len += (size_t)snprintf(r->command_line + len, size - len, strpbrk(*arg, " '\"$;&|<>(*") ? " '%s'" : " %s",
+					*arg);
 }
 
 static struct collector_opts collector_opts(struct recording *r)
@@ -430,6 +445,7 @@ int recording_open(struct recording *r, const struct recording_opts *opts, struc
 	int ret;
 
 	describe_targets(r);
+	describe_command(r);
 	raise_priority(r);
 	ret = start_broker(r, opts, err);
 	if (!ret)
@@ -509,6 +525,7 @@ void recording_complete_stats(struct recording *r, struct profile_stats *stats)
 	stats->freq = info->freq_hz;
 	stats->event = info->event;
 	stats->targets = r->targets;
+	stats->command = r->command_line;
 	for (size_t i = 0; i < sizeof(info->notes) / sizeof(info->notes[0]) && info->notes[i]; i++)
 		add_note(stats, info->notes[i]);
 }

@@ -67,6 +67,7 @@ struct recording {
 	struct saving *saving; /* NULL = no perf.data is wanted */
 	char **argv;
 	char targets[256];
+	char command_line[1024];
 	uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
 	int nice; /* ours, to return to */
 };
@@ -78,6 +79,7 @@ struct recording {
 	}
 
 void record_args_deinit(struct record_args *args);
+bool recording_has_target(const struct record_args *args);
 /* Exactly one kind of target, and what excludes each other. -EINVAL is wrong usage. */
 int recording_check_targets(struct record_args *args, struct err *err);
 
@@ -94,10 +96,10 @@ int recording_open(struct recording *r, const struct recording_opts *opts, struc
 void recording_close(struct recording *r);
 
 /*
- * The runtimes of those that are there already tell their methods (app/managed.h), which takes some 100 ms. Between
- * recording_open and recording_start.
+ * The runtimes of those that are there already tell their methods (app/managed.h), which takes some 100 ms and is waited
+ * for or not. Between recording_open and recording_start, or for a new session.
  */
-int recording_ask_runtimes(struct recording *r, struct err *err);
+int recording_ask_runtimes(struct recording *r, bool wait, struct err *err);
 
 /* The processes that are there already, into a session like the recording's own. */
 int recording_scan(struct recording *r, struct session *session, struct err *err);

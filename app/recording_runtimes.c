@@ -23,7 +23,7 @@ static int add_runtime(void *data, pid_t pid)
 	return 0;
 }
 
-int recording_ask_runtimes(struct recording *r, struct err *err)
+int recording_ask_runtimes(struct recording *r, bool wait, struct err *err)
 {
 	const struct managed_opts opts = { .door = r->door, .session = r->session };
 	const struct record_args *a = r->args;
@@ -39,6 +39,7 @@ int recording_ask_runtimes(struct recording *r, struct err *err)
 	/* Without a list of processes there are those that are seen. */
 	if (a->all || a->by_uid || by_containers(a))
 		door_each_task(r->door, 0, add_runtime, r, NULL);
-	managed_settle(r->managed);
+	if (wait)
+		managed_settle(r->managed);
 	return 0;
 }

@@ -151,6 +151,7 @@ static const uint32_t MAX_CPU = (1u << 14) - 1, MAX_EVENT = (1u << 8) - 1;
 /* A generation that kept samples are of. */
 struct owner {
 	pid_t pid;
+	uint32_t comm;    /* of the process; interned */
 	bool ended;
 	uint32_t place;   /* with opts.keep_places: where it was last (target/containers.h); 0 = not known */
 	uint32_t *became; /* once it ended: by node, the node in session.ended; owned */

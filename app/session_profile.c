@@ -333,6 +333,24 @@ failed:
 	return UINT32_MAX;
 }
 
+static int by_time(const void *a, const void *b)
+{
+	const struct profile_sample *x = a, *y = b;
+
+	return x->time_ns < y->time_ns ? -1 : x->time_ns > y->time_ns;
+}
+
+/* Samples that waited for what a runtime knows were taken after younger ones. */
+static void sort_samples(struct profile *p)
+{
+	for (size_t i = 1; i < p->samples.len; i++) {
+		if (p->samples.data[i].time_ns < p->samples.data[i - 1].time_ns) {
+			qsort(p->samples.data, p->samples.len, sizeof(p->samples.data[0]), by_time);
+			return;
+		}
+	}
+}
+
 /*
  * The samples that were kept, at their places in the profile's stacks: `ended` says what nodes of session.ended became,
  * live[owner] what those of an owner's stacks became.
@@ -357,12 +375,14 @@ static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *cons
 			.tid = kept->tid,
 			.cpu = kept->cpu == MAX_CPU ? UINT32_MAX : kept->cpu,
 			.comm = profile_comm(b, kept->comm),
+			.process = profile_comm(b, owner->comm),
 			.event = kept->event,
 			.place = profile_place(b, owner->place),
 			.class = s->ends.data[i] & 7,
 			.reason = s->ends.data[i] >> 3 ? unwind_reason_name(s->ends.data[i] >> 3) : NULL,
 		};
 	}
+	sort_samples(p);
 	return !b->failed;
 }
 

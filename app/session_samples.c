@@ -190,7 +190,8 @@ static void keep_sample(struct session *s, struct live *live, const struct recor
 	};
 
 	if (live->owner == NO_OWNER) {
-		if (!vec_push(&s->owners, ((struct owner){ .pid = rec->pid }))) {
+		if (!vec_push(&s->owners, ((struct owner){ .pid = rec->pid,
+							  .comm = addrspaces_comm(s->spaces, rec->pid, rec->pid) }))) {
 			s->failed = true;
 			return;
 		}

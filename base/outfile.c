@@ -80,9 +80,19 @@ static int fail(struct err *err, int code, const char *path, const char *what)
 	return err_set(err, code, "%s %s: %s", what, path, strerror(code));
 }
 
+static int stream_seek(void *cookie, off64_t *offset, int whence)
+{
+	off64_t at = lseek64(((struct outfile *)cookie)->fd, *offset, whence);
+
+	if (at < 0)
+		return -1;
+	*offset = at;
+	return 0;
+}
+
 static int open_stream(struct outfile *f, struct err *err)
 {
-	static const cookie_io_functions_t functions = { .write = stream_write };
+	static const cookie_io_functions_t functions = { .write = stream_write, .seek = stream_seek };
 
 	f->stream = fopencookie(f, "w", functions);
 	return f->stream ? 0 : err_oom(err);

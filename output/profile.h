@@ -46,6 +46,7 @@ struct profile_sample {
 	pid_t pid, tid;
 	uint32_t cpu;        /* UINT32_MAX = not told */
 	uint32_t comm;       /* index in `comms`: what the thread was called then */
+	uint32_t process;    /* likewise: its process */
 	uint32_t event;      /* index in `events` */
 	uint32_t place;      /* index in `places`; UINT32_MAX = not known */
 	enum sample_class class;
@@ -78,6 +79,7 @@ struct profile_stats {
 	uint64_t start_ns;       /* CLOCK_REALTIME when it began; 0 = not told */
 	uint32_t stack_bytes, freq;
 	const char *event;
+	const char *command;     /* the command line it was made with; NULL = not told */
 	const char *targets;     /* as given: "all processes", "pid 7", "command ls" */
 	struct profile_count broken_by[24];
 	struct profile_count refused_by[16];

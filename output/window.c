@@ -71,6 +71,7 @@ static uint32_t map_frame(struct adding *a, uint32_t index)
 	frame.name = own(a, frame.name);
 	frame.module = own(a, frame.module);
 	frame.path = own(a, frame.path);
+	frame.build_id = own(a, frame.build_id);
 	return a->frame_of[index] = find_or_add(a, &frame);
 }
 
@@ -175,6 +176,9 @@ static bool add_sample(struct adding *a, const struct profile_sample *sample)
 	if (sample->comm < from->comms.len)
 		copy.comm = map_text(a, a->comm_of, sample->comm, from->comms.data[sample->comm], &p->comms.data,
 				     &p->comms.len, &p->comms.cap);
+	if (sample->process < from->comms.len)
+		copy.process = map_text(a, a->comm_of, sample->process, from->comms.data[sample->process], &p->comms.data,
+					&p->comms.len, &p->comms.cap);
 	if (sample->event < from->events.len)
 		copy.event = map_text(a, a->event_of, sample->event, from->events.data[sample->event],
 				      &p->events.data, &p->events.len, &p->events.cap);

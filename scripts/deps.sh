@@ -16,7 +16,7 @@ done
 
 # COMMAND:PACKAGE, where a command from elsewhere is as good; a name alone is looked up as a package.
 build='gcc:gcc meson:meson ninja:ninja-build pkg-config:pkg-config libc6-dev libdw-dev libelf-dev libunwind-dev
-	libcap-dev libiberty-dev liblzma-dev zlib1g-dev libbz2-dev libzstd-dev libseccomp-dev
+	libcap-dev libiberty-dev liblzma-dev zlib1g-dev libbz2-dev libzstd-dev libseccomp-dev libminizip-dev
 	protoc-c:protobuf-c-compiler libprotobuf-c-dev'
 recorded='g++:g++ go:golang-go sqlite3:sqlite3 openssl:openssl javac:default-jdk-headless node:nodejs perf:linux-perf
 	python3:python3 objdump:binutils perl:perl strace:strace
