@@ -1,6 +1,7 @@
 #include "app/recording.h"
 
 #include "app/managed.h"
+#include "app/parser.h"
 #include "app/progress.h"
 #include "app/saving.h"
 #include "base/cleanup.h"
@@ -9,6 +10,7 @@
 #include "base/log.h"
 #include "base/opts.h"
 #include "base/vec.h"
+#include "base/worker.h"
 #include "collector/collector.h"
 #include "output/profile.h"
 #include "target/broker.h"
@@ -178,6 +180,7 @@ void recording_close(struct recording *r)
 	launch_deinit(&r->launch);
 	events_close(&r->events);
 	memory_free(r->memory);
+	worker_free(r->parser); /* after the session, whose files are told to it */
 	door_free(r->door);
 }
 
@@ -324,11 +327,13 @@ static int start_broker(struct recording *r, const struct recording_opts *opts, 
 		outputs = names;
 	}
 	if (!ret)
-		ret = broker_start(outputs, num, &r->door, err);
+		ret = broker_start_with_parser(outputs, num, parser_run, &r->door, err);
 	if (!ret)
 		ret = memory_new(r->door, &r->memory, err);
 	if (!ret)
 		r->args->out.opener = broker_opener(r->door);
+	if (!ret)
+		ret = parser_new(r->door, &r->parser, err);
 	return ret;
 }
 
@@ -415,6 +420,7 @@ static void choose_session(struct recording *r, const struct collector_opts *col
 	session->door = r->door;
 	session->map_dir = a->map_dir;
 	session->memory = r->memory;
+	session->worker = r->parser;
 	session->regs_mask = collect->user_regs;
 	session->keep_build_ids = outputs_want_saving(&a->out);
 	if (collector_info(r->collector)->filtered) {
@@ -510,17 +516,19 @@ void recording_complete_stats(struct recording *r, struct profile_stats *stats)
 	const struct collector_info *info = collector_info(r->collector);
 	struct collector_counts counts = collector_counts(r->collector);
 	uint64_t end_ns = r->end_ns ? r->end_ns : clock_monotonic_ns();
+	uint64_t broker_cpu_ns, broker_peak_kib;
 	struct rusage usage;
 
 	getrusage(RUSAGE_SELF, &usage);
+	broker_usage(r->door, &broker_cpu_ns, &broker_peak_kib);
 	stats->lost = counts.lost;
 	stats->throttled = counts.throttled;
 	stats->side_lost = counts.side_lost;
 	stats->malformed = counts.malformed;
 	stats->wall_s = (double)(end_ns - r->start_ns) / 1e9;
 	stats->start_ns = clock_ns(CLOCK_REALTIME) - (clock_monotonic_ns() - r->start_ns);
-	stats->cpu_s = (double)clock_cpu_ns() / 1e9;
-	stats->peak_rss_kib = (uint64_t)usage.ru_maxrss;
+	stats->cpu_s = (double)(clock_cpu_ns() + broker_cpu_ns) / 1e9; /* of all our processes */
+	stats->peak_rss_kib = (uint64_t)usage.ru_maxrss + broker_peak_kib;
 	stats->stack_bytes = info->stack_bytes;
 	stats->freq = info->freq_hz;
 	stats->event = info->event;

@@ -18,6 +18,7 @@
 struct collector;
 struct containers;
 struct door;
+struct worker;
 struct err;
 struct managed;
 struct memory;
@@ -54,6 +55,7 @@ struct recording {
 	struct record_args *args; /* borrowed */
 	struct door *door;
 	struct memory *memory; /* of the processes */
+	struct worker *parser;
 	struct events events;
 	struct launch launch;
 	struct containers *containers; /* NULL where they are not asked for */

@@ -4,7 +4,10 @@
 #include "app/naming.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/escape.h"
 #include "base/intern.h"
+#include "base/log.h"
+#include "base/strbuf.h"
 #include "collector/record.h"
 #include "output/stacks.h"
 #include "perfmap/perfmap.h"
@@ -19,6 +22,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MAX_PATH_SHOWN = 200 };
 
 /* Ends of generations and files */
 
@@ -109,6 +114,18 @@ static void space_gone(void *data, struct addrspace *space)
 		memory_forget(s->opts.memory, space->id);
 	symbols_space_gone(s->symbols, space);
 	unwinder_space_gone(s->unwinder, space);
+}
+
+/* It ended the parser, or kept it busy, twice in a row. */
+static void file_aside(void *data, struct file *file)
+{
+	struct strbuf text = { 0 };
+
+	escape_line(&text, file->path, strlen(file->path), MAX_PATH_SHOWN);
+	if (!text.failed)
+		log_warn(NULL, "%s is set aside: it ended the process that parses twice in a row, so nothing in it has a name",
+			 text.data);
+	strbuf_deinit(&text);
 }
 
 static void file_evicted(void *data, struct file *file)
@@ -275,12 +292,13 @@ static int open_recorded(struct session *s, struct err *err)
 static int open_parts(struct session *s, struct err *err)
 {
 	struct files_opts files = { .door = s->opts.door, .strings = s->strings,
-				    .offline = s->opts.offline, .evict = file_evicted, .data = s };
+				    .offline = s->opts.offline, .worker = s->opts.worker,
+				    .aside = file_aside, .evict = file_evicted, .data = s };
 	struct addrspaces_opts spaces = { .door = s->opts.offline ? NULL : s->opts.door,
 					  .strings = s->strings,
 					  .first_id = s->opts.first_space,
 					  .space_gone = space_gone, .data = s };
-	struct symbols_opts symbols = { .door = s->opts.door, .strings = s->strings };
+	struct symbols_opts symbols = { .door = s->opts.door, .worker = s->opts.worker, .strings = s->strings };
 	struct unwind_opts unwind = { .arch = s->opts.arch ? s->opts.arch : arch_host(),
 				      .method = s->opts.method,
 				      .memory = session_memory_reader(s),

@@ -19,12 +19,14 @@ struct memory;
 struct profile;
 struct record;
 struct session;
+struct worker;
 
 enum session_by { BY_COMM, BY_PID, BY_CONTAINER, BY_POD };
 
 struct session_opts {
 	struct door *door;          /* borrowed */
 	struct memory *memory;      /* borrowed: of the processes; NULL = what is not in a sample is not read */
+	struct worker *worker;      /* borrowed: what targets control is parsed there; NULL = in this process */
 	const struct arch *arch;    /* of the samples; NULL = this machine's */
 	enum unwind_method method;
 	uint64_t regs_mask;         /* order of a sample's registers; 0 = samples carry no user registers */

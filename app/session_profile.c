@@ -308,6 +308,8 @@ static void fill_counts(struct session *s, struct profile_stats *stats)
 	}
 	if (session_memory_blocked(s))
 		stats->refused_by[num++] = (struct profile_count){ "blocked", session_memory_blocked(s) };
+	if (files_aside(s->files))
+		stats->refused_by[num++] = (struct profile_count){ "parser", files_aside(s->files) };
 }
 
 /* The index of a container's name in the profile, which has each name once; UINT32_MAX = not known. */

@@ -74,6 +74,9 @@ bool worker_tell(struct worker *w, uint16_t kind, const void *body, size_t size,
 /* Differs for each process that ever worked; 0 = none does now. What was told to another one is not known. */
 uint32_t worker_generation(const struct worker *w);
 
+/* A number that nobody else gets: what it stands for to those who ask and to their services is theirs. */
+uint32_t worker_number(struct worker *w);
+
 struct worker_counts {
 	uint64_t requests;
 	uint64_t started;  /* processes */
@@ -97,11 +100,18 @@ struct worker_service {
 	int (*serve)(void *state, struct worker_call *call, struct reader *r, int *fd);
 };
 
-struct worker_server {
-	const struct worker_service *const *services; /* lists, each ended by one without serve; NULL ends the list of lists */
+/* What one folder serves, with the state it keeps between requests. */
+struct worker_services {
+	const struct worker_service *list; /* ended by one without serve; NULL ends the server's list of these */
 	void *state;
-	void (*idle)(void *state); /* when nothing was asked for `idle_ms`, once; may be NULL */
+};
+
+struct worker_server {
+	const struct worker_services *services;
+	/* Every `idle_ms` or so, also between requests, to let go of what was not needed; false: there is no more to let go. */
+	bool (*idle)(void *data); /* may be NULL */
 	int idle_ms;
+	void *data;
 };
 
 /* Serves until the socket's other end is closed. False when that ended otherwise (malformed request, no memory). */

@@ -27,6 +27,7 @@ struct worker {
 	pid_t pid;
 	bool hanged; /* the last was given up by us, which is why it was replaced */
 	uint32_t generation, next_generation;
+	uint32_t next_number;
 	uint32_t seq;
 	uint64_t deadline_ns; /* of the request */
 	struct worker_counts counts;
@@ -62,6 +63,11 @@ void worker_free(struct worker *w)
 uint32_t worker_generation(const struct worker *w)
 {
 	return w->generation;
+}
+
+uint32_t worker_number(struct worker *w)
+{
+	return ++w->next_number;
 }
 
 struct worker_counts worker_counts(const struct worker *w)

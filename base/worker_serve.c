@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/vec.h"
 #include "base/worker_wire.h"
 
@@ -80,10 +81,11 @@ int worker_want(struct worker_call *call, const void *body, size_t size)
 	return fd;
 }
 
-static const struct worker_service *find(const struct worker_server *server, uint16_t kind)
+static const struct worker_service *find(const struct worker_server *server, uint16_t kind, void **ret_state)
 {
-	for (const struct worker_service *const *list = server->services; *list; list++) {
-		for (const struct worker_service *s = *list; s->serve; s++) {
+	for (const struct worker_services *lists = server->services; lists->list; lists++) {
+		for (const struct worker_service *s = lists->list; s->serve; s++) {
+			*ret_state = lists->state;
 			if (s->kind == kind)
 				return s;
 		}
@@ -94,9 +96,10 @@ static const struct worker_service *find(const struct worker_server *server, uin
 static int serve_call(const struct worker_server *server, struct worker_call *call, const void *body, size_t size,
 		      int *fd)
 {
-	const struct worker_service *service = find(server, call->head.kind);
+	void *state = NULL;
+	const struct worker_service *service = find(server, call->head.kind, &state);
 	struct reader r = reader_init(body, size);
-	int result = service ? service->serve(server->state, call, &r, fd) : -ENOSYS;
+	int result = service ? service->serve(state, call, &r, fd) : -ENOSYS;
 
 	closep(fd);
 	*fd = -1;
@@ -160,23 +163,36 @@ static bool serve_message(const struct worker_server *server, struct serving *s,
 	return !call->closed && wire_send(sock, &call->head, &result, sizeof(result), -1, 0) == 0;
 }
 
-static void wait_idle(int sock, const struct worker_server *server)
+/* Until there is a message; lets go of what was not needed meanwhile. */
+static void wait_message(int sock, const struct worker_server *server, uint64_t *last_ns)
 {
 	struct pollfd poll_fd = { .fd = sock, .events = POLLIN };
+	bool more = true;
+	uint64_t now;
 
-	if (server->idle && poll(&poll_fd, 1, server->idle_ms) == 0)
-		server->idle(server->state);
+	if (!server->idle)
+		return;
+	now = clock_monotonic_ns();
+	if (now - *last_ns >= (uint64_t)server->idle_ms * 1000000) {
+		*last_ns = now;
+		server->idle(server->data);
+	}
+	while (more && poll(&poll_fd, 1, server->idle_ms) == 0) {
+		more = server->idle(server->data);
+		*last_ns = clock_monotonic_ns();
+	}
 }
 
 bool worker_serve(int sock, const struct worker_server *server)
 {
-	_cleanup_free_ struct serving *s = calloc(1, sizeof(*s));
+	struct serving *s = calloc(1, sizeof(*s));
+	uint64_t last_ns = clock_monotonic_ns();
 	bool ok = s != NULL;
 
 	while (ok) {
 		int fd = -1, n;
 
-		wait_idle(sock, server);
+		wait_message(sock, server, &last_ns);
 		n = wire_receive(sock, &s->packet, &fd, true);
 		if (!n)
 			break;
@@ -185,6 +201,7 @@ bool worker_serve(int sock, const struct worker_server *server)
 	}
 	if (s)
 		vec_deinit(&s->body);
+	free(s);
 	return ok;
 }
 

@@ -12,6 +12,7 @@
 #include "base/intern.h"
 #include "base/strbuf.h"
 #include "symbols/elf_file.h"
+#include "symbols/elf_remote.h"
 #include "symbols/file.h"
 #include "target/door.h"
 #include "target/proc_text.h"
@@ -268,6 +269,11 @@ static uint64_t load_bias(const struct elf_file *elf, const struct mapping *m)
 	return m->start - (best->vaddr + (m->pgoff - best->offset));
 }
 
+uint64_t mapping_bias(const struct mapping *m)
+{
+	return m->bias_later ? load_bias(m->file->elf, m) : m->bias;
+}
+
 static struct space *space_peek(struct addrspaces *a, pid_t pid)
 {
 	struct space_slot *slot = spaces_find(&a->spaces, pid);
@@ -326,7 +332,8 @@ static void add_mapping(struct addrspaces *a, struct space *s, const struct door
 		m.pgoff = m.start;
 	} else {
 		files_ref(m.file);
-		if (m.file->kind == FILE_ELF)
+		m.bias_later = m.file->kind == FILE_ELF && elf_file_is_remote(m.file->elf);
+		if (m.file->kind == FILE_ELF && !m.bias_later)
 			m.bias = load_bias(m.file->elf, &m);
 		if (m.file->kind == FILE_ELF && !s->class_known) {
 			s->class_known = true;

@@ -22,8 +22,11 @@ struct mapping {
 	uint64_t start, end;   /* addresses in the process */
 	uint64_t pgoff;        /* offset in the file of `start`; for code without a file equals start */
 	struct file *file;     /* NULL: code without a file (anonymous, memfd, /dev/zero, SysV): JIT */
-	uint64_t bias;         /* addr - vaddr; 0 without ELF */
+	uint64_t bias;         /* addr - vaddr; 0 without ELF. To be had from mapping_bias */
+	bool bias_later;       /* it is not known yet, as the file is parsed elsewhere: most are never asked about */
 };
+/* addr - vaddr; of files parsed elsewhere a question, so not for every sample. */
+uint64_t mapping_bias(const struct mapping *m);
 
 struct addrspace {
 	pid_t pid;

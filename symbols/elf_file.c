@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "symbols/elf_file_priv.h"
+#include "symbols/elf_remote_priv.h"
 #include "target/door.h"
 
 #include <errno.h>
@@ -131,13 +132,17 @@ static int parse_header(struct elf_file *f, const uint8_t *head, size_t len, str
 	return 0;
 }
 
-static bool add_load(struct elf_file *f, const struct elf_load *load, struct err *err)
+bool elf_load_is_sane(const struct elf_load *load)
 {
 	uint64_t end;
 
-	if (load->filesz > load->memsz ||
-	    __builtin_add_overflow(load->offset, load->filesz, &end) ||
-	    __builtin_add_overflow(load->vaddr, load->memsz, &end)) {
+	return load->filesz <= load->memsz && !__builtin_add_overflow(load->offset, load->filesz, &end) &&
+	       !__builtin_add_overflow(load->vaddr, load->memsz, &end);
+}
+
+static bool add_load(struct elf_file *f, const struct elf_load *load, struct err *err)
+{
+	if (!elf_load_is_sane(load)) {
 		err_set(err, EBADMSG, "ELF segment that wraps");
 		return false;
 	}
@@ -280,6 +285,7 @@ void elf_file_free(struct elf_file *f)
 {
 	if (!f)
 		return;
+	elf_remote_free(f);
 	elf_cfi_deinit(&f->eh_frame);
 	elf_cfi_deinit(&f->debug_frame);
 	elf_file_free(f->debug);
@@ -303,8 +309,16 @@ bool elf_file_is_64(const struct elf_file *f)
 	return f->is_64;
 }
 
+/* Of a file that is parsed elsewhere: what is known of it comes with the first question. */
+static void need_head(const struct elf_file *f)
+{
+	if (f->remote)
+		elf_remote_head((struct elf_file *)f);
+}
+
 size_t elf_file_loads(const struct elf_file *f, const struct elf_load **ret)
 {
+	need_head(f);
 	*ret = f->loads.data;
 	return f->loads.len;
 }
@@ -342,6 +356,7 @@ bool elf_file_vaddr(const struct elf_file *f, uint64_t offset, uint64_t *ret)
 	const struct elf_load *best = NULL;
 	enum fit best_fit = FIT_NONE;
 
+	need_head(f);
 	for (size_t i = 0; i < f->loads.len; i++) {
 		enum fit fit = load_fit(&f->loads.data[i], offset);
 
@@ -361,6 +376,7 @@ bool elf_file_offset(const struct elf_file *f, uint64_t vaddr, uint64_t *ret)
 {
 	bool found = false;
 
+	need_head(f);
 	for (size_t i = 0; i < f->loads.len; i++) {
 		const struct elf_load *load = &f->loads.data[i];
 
@@ -377,6 +393,7 @@ bool elf_file_offset(const struct elf_file *f, uint64_t vaddr, uint64_t *ret)
 
 bool elf_file_read_vaddr(struct elf_file *f, uint64_t vaddr, void *buf, size_t len)
 {
+	need_head(f);
 	for (size_t i = 0; i < f->loads.len; i++) {
 		const struct elf_load *load = &f->loads.data[i];
 		uint64_t skip = vaddr - load->vaddr;
@@ -590,6 +607,7 @@ static void load_notes(struct elf_file *f)
 
 size_t elf_file_build_id(struct elf_file *f, const uint8_t **ret)
 {
+	need_head(f);
 	load_notes(f);
 	*ret = f->build_id;
 	return f->build_id_len;
@@ -597,6 +615,7 @@ size_t elf_file_build_id(struct elf_file *f, const uint8_t **ret)
 
 bool elf_file_is_go(struct elf_file *f)
 {
+	need_head(f);
 	if (f->is_go == ELF_UNASKED) {
 		bool go;
 
@@ -663,6 +682,7 @@ static uint64_t find_entry_end(struct elf_file *f)
 
 bool elf_file_is_root(struct elf_file *f, uint64_t vaddr)
 {
+	need_head(f);
 	if (vaddr >= f->entry && vaddr - f->entry < ELF_ENTRY_MAX) {
 		if (!f->entry_tried) {
 			f->entry_tried = true;
@@ -675,6 +695,11 @@ bool elf_file_is_root(struct elf_file *f, uint64_t vaddr)
 }
 
 /* --- Separate debug files --- */
+
+bool elf_debuglink_is_name(const char *name)
+{
+	return *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
+}
 
 /* .gnu_debuglink: name, NUL, padding to 4, CRC32 (GDB manual, "Separate Debug Files"). */
 static void load_debuglink(struct elf_file *f)
@@ -690,8 +715,7 @@ static void load_debuglink(struct elf_file *f)
 	if (!bytes)
 		return;
 	len = strlen(bytes);
-	/* It is a file name; a path in it could only be meant to lead elsewhere. */
-	if (!len || memchr(bytes, '/', len) || !strcmp(bytes, ".") || !strcmp(bytes, ".."))
+	if (!elf_debuglink_is_name(bytes))
 		return;
 	r = reader_init(bytes, s->size);
 	reader_bytes(&r, len + 1 + padding(len + 1, 4));
@@ -702,6 +726,7 @@ static void load_debuglink(struct elf_file *f)
 
 const char *elf_file_debuglink(struct elf_file *f, uint32_t *ret_crc)
 {
+	need_head(f);
 	if (!f->debuglink_tried) {
 		f->debuglink_tried = true;
 		load_debuglink(f);

@@ -106,6 +106,7 @@ struct elf_file {
 	struct elf_cfi eh_frame, debug_frame;
 
 	struct elf_file *debug; /* where the names are instead */
+	struct elf_remote *remote; /* owned; NULL: it is parsed here. Else see elf_remote.h */
 
 	bool pclntab_tried;
 	struct elf_pclntab pclntab;
@@ -117,6 +118,11 @@ struct elf_file {
 int elf_file_read(const struct elf_file *f, void *buf, size_t size, uint64_t offset);
 /* The same in new memory with a NUL behind it; NULL on any failure, and when size > cap. */
 void *elf_file_load(const struct elf_file *f, uint64_t offset, uint64_t size, uint64_t cap);
+
+/* No segment wraps, or is larger in the file than in memory. */
+bool elf_load_is_sane(const struct elf_load *load);
+/* It is a file name; a path in it could only be meant to lead elsewhere. */
+bool elf_debuglink_is_name(const char *name);
 
 /* Section headers, read on first use. An unreadable table is an empty one. */
 size_t elf_file_sections(struct elf_file *f, const struct elf_section **ret);

@@ -14,6 +14,7 @@
 #include "base/vec.h"
 #include "symbols/elf_cfi.h"
 #include "symbols/elf_file.h"
+#include "symbols/elf_remote.h"
 #include "target/offline.h"
 #include "target/proc_text.h"
 
@@ -107,6 +108,7 @@ struct files {
 	uint32_t next_id;
 	struct entry *vdso;
 	uint64_t refused[DOOR_NUM_REFUSALS];
+	uint64_t num_aside;
 };
 
 static struct entry *entry_of(struct file *file)
@@ -379,13 +381,40 @@ static bool make_room(struct files *files)
 	return files->num_fds < files->max_fds;
 }
 
+/* struct elf_remote_opts */
+static void entry_aside(void *data)
+{
+	struct entry *e = data;
+	struct files *files = e->files;
+
+	files->num_aside++;
+	if (files->opts.aside)
+		files->opts.aside(files->opts.data, &e->file);
+}
+
+static struct elf_remote_opts remote_opts(struct entry *e)
+{
+	return (struct elf_remote_opts){ .worker = e->files->opts.worker,
+					 .aside = entry_aside,
+					 .data = e };
+}
+
+/* Takes fd. */
+static int open_elf(struct entry *e, int fd, uint64_t size)
+{
+	const struct elf_remote_opts remote = remote_opts(e);
+
+	return remote.worker ? elf_remote_open(fd, size, &remote, &e->file.elf, NULL)
+			     : elf_file_open_fd(fd, size, &e->file.elf, NULL);
+}
+
 /* ELF or not: the descriptor must stay open either way, it keeps the inode. Takes it. */
 static void entry_load(struct entry *e, int fd, uint64_t size)
 {
 	int spare = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
 	e->num_fds = 1;
-	if (elf_file_open_fd(fd, size, &e->file.elf, NULL) == 0) {
+	if (open_elf(e, fd, size) == 0) {
 		e->file.kind = FILE_ELF;
 		closep(&spare);
 		return;
@@ -612,8 +641,10 @@ static int find_own_vdso(void *data, const struct proc_map *map)
 }
 
 /* Our own memory: the kernel maps it for as long as we live. */
-static struct elf_file *open_own_vdso(struct files *files)
+static struct elf_file *open_own_vdso(struct files *files, struct entry *e)
 {
+	const struct elf_remote_opts remote = remote_opts(e);
+	const void *bytes;
 	struct own_vdso vdso = { .start = getauxval(AT_SYSINFO_EHDR) };
 	struct elf_file *elf = NULL;
 	struct strbuf maps = { 0 };
@@ -622,9 +653,13 @@ static struct elf_file *open_own_vdso(struct files *files)
 	    door_read_proc(files->opts.door, getpid(), "maps", 16u << 20, &maps, NULL, NULL) == 0)
 		proc_maps_parse(maps.data, maps.len, find_own_vdso, &vdso, NULL);
 	strbuf_deinit(&maps);
-	if (!vdso.size ||
-	    elf_file_open_memory((const void *)(uintptr_t)vdso.start, vdso.size, &elf, NULL) < 0)
+	if (!vdso.size)
 		return NULL;
+	bytes = (const void *)(uintptr_t)vdso.start;
+	if (remote.worker)
+		elf_remote_open_vdso(bytes, vdso.size, &remote, &elf, NULL);
+	else
+		elf_file_open_memory(bytes, vdso.size, &elf, NULL);
 	return elf;
 }
 
@@ -640,7 +675,7 @@ static struct entry *own_vdso(struct files *files)
 	e = path ? entry_new(files, path) : NULL;
 	if (!e)
 		return NULL;
-	e->file.elf = open_own_vdso(files);
+	e->file.elf = open_own_vdso(files, e);
 	e->file.kind = e->file.elf ? FILE_ELF : FILE_OTHER;
 	e->file.debug_tried = true;
 	e->file.refs = 1; /* ours: it stays */
@@ -679,6 +714,11 @@ struct file *files_by_id(struct files *files, uint32_t id)
 	return slot ? &slot->entry->file : NULL;
 }
 
+uint64_t files_aside(const struct files *files)
+{
+	return files->num_aside;
+}
+
 const uint64_t *files_refused(const struct files *files)
 {
 	return files->refused;
@@ -689,19 +729,26 @@ size_t files_count(const struct files *files)
 	return files->ids.len;
 }
 
+/* True when it fits. Takes fd. */
+static bool join_debug(struct entry *e, int fd, uint64_t size)
+{
+	struct elf_file *debug;
+
+	if (elf_file_is_remote(e->file.elf))
+		return elf_remote_add_debug(e->file.elf, fd, size) == 0;
+	return elf_file_open_fd(fd, size, &debug, NULL) == 0 && elf_file_add_debug(e->file.elf, debug, NULL) == 0;
+}
+
 /* True when it fitted. Takes the descriptor. */
 static bool add_debug(struct files *files, struct entry *e, struct door_file *opened)
 {
 	_cleanup_(door_file_close) struct door_file file = *opened;
-	struct elf_file *debug;
 
 	if (files->num_fds >= files->max_fds)
 		return false; /* nothing is evicted for it: that could be this file */
 	if (file.dev == e->dev && file.ino == e->ino)
 		return false; /* a debuglink to itself */
-	if (elf_file_open_fd(steal_fd(&file.fd), file.size, &debug, NULL) < 0)
-		return false;
-	if (elf_file_add_debug(e->file.elf, debug, NULL) < 0)
+	if (!join_debug(e, steal_fd(&file.fd), file.size))
 		return false;
 	e->num_fds++; /* it stays open with the file */
 	files->num_fds++;

@@ -14,6 +14,7 @@
 struct elf_file;
 struct files;
 struct offline;
+struct worker;
 
 enum file_kind {
 	FILE_ELF,     /* elf is set */
@@ -42,6 +43,9 @@ struct files_opts {
 	 * and never used with another one. NULL: those of a live machine.
 	 */
 	struct offline *offline;
+	struct worker *worker;  /* borrowed: ELF files are parsed there (elf_remote.h); NULL: here */
+	/* With worker: the file ended it, or kept it busy, twice in a row, and is set aside. May be NULL. */
+	void (*aside)(void *data, struct file *file);
 	bool own_kernel;        /* with offline: it was made on the very kernel that runs here */
 	struct intern *strings; /* borrowed: paths live there */
 	size_t max_idle;        /* files kept that no process maps; 0 = 1024 */
@@ -88,4 +92,5 @@ void files_rest(struct files *files);
 
 /* How often the door refused, by reason. */
 const uint64_t *files_refused(const struct files *files); /* DOOR_NUM_REFUSALS counters */
+uint64_t files_aside(const struct files *files); /* files that were set aside */
 size_t files_count(const struct files *files);

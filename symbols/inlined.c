@@ -1,10 +1,12 @@
 #include "symbols/inlined.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/strbuf.h"
 #include "symbols/elf_file.h"
+#include "symbols/elf_remote.h"
 #include "symbols/file.h"
 #include "symbols/inline.h"
 
@@ -53,6 +55,41 @@ static struct inliner *open_inliner(const struct beside *beside, struct intern *
 	return fd >= 0 && inliner_open(fd, &files, strings, &in, NULL) == 0 ? in : NULL;
 }
 
+struct find {
+	struct beside beside;
+	void (*each)(void *data, size_t i, const struct inline_frame *frames, size_t num);
+	void *data;
+};
+
+static void each_remote(void *data, size_t i, const struct inline_frame *frames, size_t num)
+{
+	const struct find *find = data;
+
+	find->each(find->data, i, frames, num);
+}
+
+static int beside_remote(void *data, const char *name, const uint8_t *id, size_t id_len)
+{
+	struct find *find = data;
+
+	return open_beside(&find->beside, name, id, id_len);
+}
+
+/* Of a file that is parsed elsewhere. */
+static void find_remote(struct find *find, struct intern *strings, const uint64_t *vaddrs, size_t num)
+{
+	const struct elf_remote_inlined in = { .strings = strings,
+					       .vaddrs = vaddrs,
+					       .num = num,
+					       .each = each_remote,
+					       .open_beside = beside_remote,
+					       .data = find };
+	struct file *file = find->beside.file;
+
+	if (elf_remote_find_inlined(file->elf, &in) == -ENODATA && files_find_debug(find->beside.files, file))
+		elf_remote_find_inlined(file->elf, &in);
+}
+
 void inlined_find(struct files *files, struct intern *strings, struct file *file, const uint64_t *vaddrs,
 		  size_t num, void (*each)(void *data, size_t i, const struct inline_frame *frames, size_t num),
 		  void *data)
@@ -63,6 +100,10 @@ void inlined_find(struct files *files, struct intern *strings, struct file *file
 
 	if (!file->elf)
 		return;
+	if (elf_file_is_remote(file->elf)) {
+		find_remote(&(struct find){ beside, each, data }, strings, vaddrs, num);
+		return;
+	}
 	in = open_inliner(&beside, strings, false);
 	if (!in) {
 		files_find_debug(files, file); /* nothing when that was done before */

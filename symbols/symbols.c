@@ -11,6 +11,7 @@
 #include "base/vec.h"
 #include "symbols/addrspace.h"
 #include "symbols/elf_file.h"
+#include "symbols/elf_remote.h"
 #include "symbols/file.h"
 #include "symbols/kallsyms.h"
 #include "symbols/recorded_kernel.h"
@@ -98,6 +99,20 @@ static bool all_known(const struct symtab *t, size_t num)
 	return true;
 }
 
+/* The same of a file that is parsed elsewhere. */
+static bool name_remote(struct symbols *s, struct file *file, const uint64_t *vaddrs, size_t num, struct symbol *ret)
+{
+	bool known = true;
+
+	if (!elf_remote_names(file->elf, s->opts.strings, vaddrs, num, ret))
+		return false;
+	for (size_t i = 0; i < num; i++)
+		known &= ret[i].name != NULL;
+	if (known || file->debug_tried || !files_find_debug(s->opts.files, file))
+		return true;
+	return elf_remote_names(file->elf, s->opts.strings, vaddrs, num, ret);
+}
+
 bool symbols_file_batch(struct symbols *s, struct file *file, const uint64_t *vaddrs, size_t num,
 			struct symbol *ret)
 {
@@ -107,6 +122,8 @@ bool symbols_file_batch(struct symbols *s, struct file *file, const uint64_t *va
 		ret[i] = (struct symbol){ 0 };
 	if (!file->elf || !num)
 		return true;
+	if (elf_file_is_remote(file->elf))
+		return name_remote(s, file, vaddrs, num, ret);
 	own = elf_file_resolve(file->elf, vaddrs, num);
 	if (!own)
 		return false;
@@ -210,10 +227,35 @@ static bool name_kernel(struct symbols *s, const struct kallsyms *k, const uint6
 	return true;
 }
 
+/* 0, or -errno: the text could not be read, or was empty. */
+static int ask_local(struct symbols *s, const uint64_t *addrs, size_t num, struct symbol *ret, const char **modules,
+		     bool *hidden)
+{
+	_cleanup_(kallsyms_freep) struct kallsyms *k = kallsyms_new(addrs, num);
+	int r = k ? read_kernel(s, k) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	*hidden = kallsyms_hidden(k);
+	return name_kernel(s, k, addrs, num, ret, modules) ? 0 : -ENOMEM;
+}
+
+/* The same by the worker. */
+static int ask_remote(struct symbols *s, const uint64_t *addrs, size_t num, struct symbol *ret, const char **modules,
+		      bool *hidden)
+{
+	_cleanup_close_ int fd = s->opts.door ? door_open_text(s->opts.door, DOOR_KALLSYMS, NULL) : -ENOENT;
+	struct elf_remote_kernel k = { s->opts.strings, addrs, num, ret, modules, false, false };
+	int r = fd < 0 ? fd : elf_remote_kernel(s->opts.worker, fd, &k);
+
+	*hidden = k.hidden;
+	return r < 0 ? r : k.empty ? -ENODATA : 0;
+}
+
 bool symbols_kernel_batch(struct symbols *s, const uint64_t *addrs, size_t num, struct symbol *ret,
 			  const char **modules)
 {
-	_cleanup_(kallsyms_freep) struct kallsyms *k = NULL;
+	bool hidden = false;
 	int r;
 
 	if (s->opts.kernel)
@@ -224,22 +266,18 @@ bool symbols_kernel_batch(struct symbols *s, const uint64_t *addrs, size_t num, 
 	}
 	if (!num)
 		return true;
-	k = kallsyms_new(addrs, num);
-	if (!k)
-		return false;
-	r = read_kernel(s, k);
+	r = s->opts.worker ? ask_remote(s, addrs, num, ret, modules, &hidden)
+			   : ask_local(s, addrs, num, ret, modules, &hidden);
 	if (r == -ENOMEM)
 		return false;
 	s->kernel_note[0] = '\0';
-	if (r < 0) {
+	if (r < 0)
 		strcpy(s->kernel_note,
 		       "kernel symbols cannot be read from /proc/kallsyms: run as root, on a "
 		       "kernel with CONFIG_KALLSYMS");
-		return true;
-	}
-	if (kallsyms_hidden(k))
+	else if (hidden)
 		note_hidden(s);
-	return name_kernel(s, k, addrs, num, ret, modules);
+	return true;
 }
 
 const char *symbols_kernel_note(struct symbols *s)

@@ -18,6 +18,7 @@ struct files;
 struct intern;
 struct recorded_kernel;
 struct symbols;
+struct worker;
 
 struct symbol {
 	const char *name;   /* demangled; interned, or NULL when there is none */
@@ -28,6 +29,7 @@ struct symbol {
 struct symbols_opts {
 	struct files *files;    /* borrowed */
 	struct door *door;      /* borrowed */
+	struct worker *worker;  /* borrowed: /proc/kallsyms is parsed there; NULL = here */
 	struct recorded_kernel *kernel; /* borrowed: of a recording; NULL = the one that runs here */
 	struct intern *strings; /* borrowed: all names live there */
 };

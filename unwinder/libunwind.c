@@ -230,8 +230,8 @@ static int find_proc_info(unw_addr_space_t as, unw_word_t ip, unw_proc_info_t *p
 	di.format = UNW_INFO_FORMAT_REMOTE_TABLE;
 	di.start_ip = m->start;
 	di.end_ip = m->end;
-	di.u.rti.segbase = m->bias + t->header;
-	di.u.rti.table_data = m->bias + t->entries;
+	di.u.rti.segbase = mapping_bias(m) + t->header;
+	di.u.rti.table_data = mapping_bias(m) + t->entries;
 	di.u.rti.table_len = (unw_word_t)t->num_entries * ENTRY_BYTES / WORD;
 	r = dwarf_search_unwind_table(as, ip, &di, pi, need_unwind_info, arg);
 	w->searching = false;
@@ -251,7 +251,7 @@ static bool mapping_read(struct walk *w, const struct mapping *m, uint64_t addr,
 {
 	const struct table *t = m ? table_get(w->state, m->file) : NULL;
 
-	return t && file_read(w->state, m->file, t, addr - m->bias, buf, WORD);
+	return t && file_read(w->state, m->file, t, addr - mapping_bias(m), buf, WORD);
 }
 
 /*
@@ -295,13 +295,15 @@ static bool is_personality(const struct walk *w, uint64_t addr)
 {
 	const struct mapping *m = w->current;
 	const struct elf_load *loads;
+	uint64_t vaddr;
 	size_t num;
 
 	if (!w->searching)
 		return false;
+	vaddr = addr - mapping_bias(m);
 	num = elf_file_loads(m->file->elf, &loads);
 	for (size_t i = 0; i < num; i++) {
-		if (addr - m->bias - loads[i].vaddr < loads[i].memsz)
+		if (vaddr - loads[i].vaddr < loads[i].memsz)
 			return true;
 	}
 	return false;

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "symbols/elf_file.h"
+#include "symbols/elf_remote.h"
 #include "symbols/file.h"
 #include "symbols/symbols.h"
 #include "unwinder/unwinder_priv.h"
@@ -85,6 +86,17 @@ int unwinder_add_giver(struct unwinder *u, const struct unwind_giver *giver, str
 
 /* ---- rules of native code ---- */
 
+/* The row at vaddr, by the file's own call-frame information; see rule_from_cfi. */
+static struct rule row_of(struct unwinder *u, const struct mapping *m, uint64_t vaddr, uint64_t *start, uint64_t *end,
+			  struct rule_ext *ext)
+{
+	struct elf_file *elf = m->file->elf;
+
+	if (!elf_file_is_remote(elf))
+		return rule_from_cfi(u->arch, elf, vaddr, start, end, ext);
+	return rules_ask(u, m->file, &vaddr, 1, start, end, ext);
+}
+
 /*
  * A stack made by hand may begin with the first byte of a function as return address: glibc's
  * makecontext does so with __start_context. True when the stack ends in that function, by its row
@@ -95,13 +107,13 @@ static bool is_first_of_stack(struct unwinder *u, const struct mapping *m, uint6
 {
 	const struct arch *arch = u->arch;
 	uint8_t before[ARCH_CALL_BYTES], first[ARCH_CONTEXT_BYTES];
-	uint64_t vaddr = ra - m->bias, start, end;
+	uint64_t vaddr = ra - mapping_bias(m), start, end;
 	struct rule_ext ext;
 	struct rule rule;
 
 	if (ra >= m->end)
 		return false;
-	rule = rule_from_cfi(arch, m->file->elf, vaddr, &start, &end, &ext);
+	rule = row_of(u, m, vaddr, &start, &end, &ext);
 	rule_ext_deinit(&ext);
 	if (rule.kind == RULE_FP || start != vaddr)
 		return false;
@@ -117,19 +129,22 @@ bool unwinder_is_entered_from(struct unwinder *u, const struct mapping *m, uint6
 {
 	uint8_t before[ARCH_CALL_BYTES];
 	struct elf_file *elf = m->file && m->file->kind == FILE_ELF ? m->file->elf : NULL;
+	uint64_t bias;
 
-	if (!elf || !u->arch->ends_in_call ||
-	    !elf_file_read_vaddr(elf, ra - m->bias - sizeof(before), before, sizeof(before)) ||
+	if (!elf || !u->arch->ends_in_call)
+		return false;
+	bias = mapping_bias(m);
+	if (!elf_file_read_vaddr(elf, ra - bias - sizeof(before), before, sizeof(before)) ||
 	    !u->arch->ends_in_call(before))
 		return false;
-	*root = elf_file_is_root(elf, ra - 1 - m->bias);
+	*root = elf_file_is_root(elf, ra - 1 - bias);
 	return true;
 }
 
 static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t pc)
 {
 	struct elf_file *elf = m->file->elf;
-	uint64_t vaddr = pc - m->bias;
+	uint64_t vaddr = pc - mapping_bias(m);
 	uint64_t start, end;
 	const struct rule *known;
 	struct rule_ext ext;
@@ -140,7 +155,7 @@ static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t
 	known = rows_find(u->rows, m->file->id, vaddr);
 	if (known)
 		return *known;
-	rule = rule_from_cfi(u->arch, elf, vaddr, &start, &end, &ext);
+	rule = row_of(u, m, vaddr, &start, &end, &ext);
 	rows_add(&u->rows, m->file->id, vaddr, end, &rule);
 	if (rule.kind == RULE_FP && is_first_of_stack(u, m, pc + 1))
 		rule.kind = RULE_NEXT;

@@ -135,6 +135,7 @@ static inline struct frame_entry *frame_table_find(const struct frame_table *t, 
 	}
 }
 
+struct file;
 struct rule_exts;
 
 bool frames_init(struct frames *f); /* false when out of memory; deinit is due either way */
@@ -243,6 +244,14 @@ struct rows;
 const struct rule *rows_find(const struct rows *rows, uint32_t file, uint64_t vaddr);
 void rows_add(struct rows **rows, uint32_t file, uint64_t vaddr, uint64_t end,
 	      const struct rule *rule);
+
+/*
+ * rules_ask.c: rules of a file that is parsed elsewhere, at vaddrs[0] as rule_from_cfi says; the rows of the others are
+ * only remembered. RULE_FP also when there is no answer.
+ */
+enum { RULES_MANY = 32 };
+struct rule rules_ask(struct unwinder *u, const struct file *file, const uint64_t *vaddrs, size_t num, uint64_t *start,
+		      uint64_t *end, struct rule_ext *ext);
 
 struct unwinder {
 	const struct arch *arch;

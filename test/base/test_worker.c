@@ -109,7 +109,6 @@ static const struct worker_service services[] = {
 	{ ECHO, serve_echo }, { CRASH, serve_crash }, { HANG, serve_hang }, { WANT, serve_want },   { KEEP, serve_keep },
 	{ KEPT, serve_kept }, { LIE, serve_lie },     { FLAKY, serve_flaky }, { 0 },
 };
-static const struct worker_service *const all[] = { services, NULL };
 
 /* ---- who starts it ---- */
 
@@ -127,7 +126,8 @@ static int start(void *data, struct worker_process *ret, struct err *err)
 	current = fork();
 	if (!current) {
 		struct state state = { 0 };
-		const struct worker_server server = { .services = all, .state = &state };
+		const struct worker_services all[] = { { services, &state }, { 0 } };
+		const struct worker_server server = { .services = all };
 
 		close(sock[0]);
 		_exit(worker_serve(sock[1], &server) ? 0 : 3);
@@ -334,7 +334,9 @@ static void test_liar(struct words *got)
 
 static void test_serve_one(struct words *got)
 {
-	const struct worker_server server = { .services = all, .state = &(struct state){ 0 } };
+	struct state state = { 0 };
+	const struct worker_services all[] = { { services, &state }, { 0 } };
+	const struct worker_server server = { .services = all };
 	const uint32_t words[] = { 1, 2 };
 	int result;
 

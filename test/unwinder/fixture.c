@@ -186,8 +186,8 @@ void program_init(struct program *p, uint16_t machine, const struct cfi_bytes *c
 				 .base = "program",
 				 .elf = p->elf };
 	p->maps[0] = (struct mapping){ LOADED_AT + TEXT, LOADED_AT + TEXT + TEXT_SIZE, TEXT,
-				       &p->file, LOADED_AT };
-	p->maps[1] = (struct mapping){ JIT_AT, JIT_AT + 0x10000, JIT_AT, NULL, 0 };
+				       &p->file, LOADED_AT, false };
+	p->maps[1] = (struct mapping){ JIT_AT, JIT_AT + 0x10000, JIT_AT, NULL, 0, false };
 	p->space.pid = 1;
 	p->space.id = 1;
 	p->space.maps.data = p->maps;
@@ -310,7 +310,7 @@ static bool add_mapping(struct self *self, const char *line)
 		return false;
 	if (perms[2] != 'x' || !strcmp(path, "[vsyscall]"))
 		return true;
-	m = (struct mapping){ start, end, start, NULL, 0 };
+	m = (struct mapping){ start, end, start, NULL, 0, false };
 	if (path[0]) {
 		m.file = self_file(self, path, start);
 		m.pgoff = pgoff;

@@ -1,0 +1,46 @@
+#include "app/parser.h"
+
+#include "base/err.h"
+#include "base/worker.h"
+#include "symbols/elf_serve.h"
+#include "target/broker.h"
+#include "target/jail.h"
+#include "unwinder/rules_serve.h"
+
+#include <stddef.h>
+
+enum { REST_MS = 1000 };
+
+void parser_run(int sock)
+{
+	struct elf_serve *files;
+
+	/* Before the first byte of anything is read. Without a jail there is no parser, and so no symbols. */
+	if (jail_enter_parser(NULL) < 0)
+		return;
+	files = elf_serve_new();
+	if (files) {
+		const struct worker_services services[] = {
+			{ elf_services, files },
+			{ rules_services, files },
+			{ 0 },
+		};
+		const struct worker_server server = {
+			.services = services,
+			.idle = elf_serve_rest,
+			.idle_ms = REST_MS,
+			.data = files,
+		};
+
+		worker_serve(sock, &server);
+	}
+	elf_serve_free(files);
+}
+
+int parser_new(struct door *door, struct worker **ret, struct err *err)
+{
+	const struct worker_opts opts = { .start = broker_start_parser, .data = door };
+
+	*ret = worker_new(&opts);
+	return *ret ? 0 : err_oom(err);
+}
