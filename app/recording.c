@@ -13,6 +13,7 @@
 #include "base/worker.h"
 #include "collector/collector.h"
 #include "output/profile.h"
+#include "symbols/elf_remote.h"
 #include "target/broker.h"
 #include "target/containers.h"
 #include "target/door.h"
@@ -22,15 +23,21 @@
 #include "target/users.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SLOW_TICKS = 3 };
+enum {
+	SLOW_TICKS = 3,
+	SHORT_SLICE_NS = 200000,
+};
 
 /* Setters: one per option, each validates at once */
 
@@ -170,8 +177,24 @@ void record_args_deinit(struct record_args *args)
 	outputs_deinit(&args->out);
 }
 
+/* For who looks into it. */
+static void log_parser(const struct recording *r)
+{
+	struct worker_counts c;
+
+	if (!r->parser)
+		return;
+	c = worker_counts(r->parser);
+	log_debug("app",
+		  "parser: %" PRIu64 " requests in %.1f ms, the longest %.1f; %" PRIu64 " processes, started in %.1f ms; "
+		  "%" PRIu64 " hung, %" PRIu64 " died",
+		  c.requests, (double)c.wait_ns / 1e6, (double)c.longest_ns / 1e6, c.started, (double)c.start_ns / 1e6,
+		  c.hanged, c.died);
+}
+
 void recording_close(struct recording *r)
 {
+	log_parser(r);
 	saving_close(r->saving);
 	managed_free(r->managed);
 	collector_close(r->collector);
@@ -394,6 +417,24 @@ static int open_containers(struct recording *r, struct err *err)
 }
 
 /*
+ * How long this process and those it forks run at a stretch; 0 = as others do. From Linux 6.12 on one that asks for little
+ * need not wait until others have used up theirs (kernel/sched/fair.c, PREEMPT_SHORT), which matters where the recorder
+ * and the parser wait for each other. Anybody may ask; older kernels pass over it.
+ */
+static void set_slice(uint64_t ns)
+{
+	struct { /* struct sched_attr of linux/sched/types.h, as of Linux 3.14 */
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} attr = { .size = sizeof(attr), .policy = SCHED_OTHER, .nice = getpriority(PRIO_PROCESS, 0), .runtime = ns };
+
+	syscall(SYS_sched_setattr, 0, &attr, 0);
+}
+
+/*
  * On a machine with more to do than CPUs the rings must still be opened and emptied in time; it takes a few percent of
  * one CPU. Refused without CAP_SYS_NICE, which only makes loss likelier. The broker shares it, as the drain waits for its
  * answers; the command does not, and for naming there is no hurry.
@@ -402,11 +443,14 @@ static void raise_priority(struct recording *r)
 {
 	r->nice = getpriority(PRIO_PROCESS, 0);
 	setpriority(PRIO_PROCESS, 0, -20);
+	set_slice(SHORT_SLICE_NS);
 }
 
 void recording_restore_priority(const struct recording *r)
 {
 	setpriority(PRIO_PROCESS, 0, r->nice);
+	set_slice(0);
+	elf_remote_relax(r->parser, r->nice);
 }
 
 static void choose_session(struct recording *r, const struct collector_opts *collect, bool keep_samples)
@@ -516,19 +560,16 @@ void recording_complete_stats(struct recording *r, struct profile_stats *stats)
 	const struct collector_info *info = collector_info(r->collector);
 	struct collector_counts counts = collector_counts(r->collector);
 	uint64_t end_ns = r->end_ns ? r->end_ns : clock_monotonic_ns();
-	uint64_t broker_cpu_ns, broker_peak_kib;
-	struct rusage usage;
+	uint64_t others_cpu_ns;
 
-	getrusage(RUSAGE_SELF, &usage);
-	broker_usage(r->door, &broker_cpu_ns, &broker_peak_kib);
+	broker_usage(r->door, &others_cpu_ns, &stats->peak_rss_kib);
 	stats->lost = counts.lost;
 	stats->throttled = counts.throttled;
 	stats->side_lost = counts.side_lost;
 	stats->malformed = counts.malformed;
 	stats->wall_s = (double)(end_ns - r->start_ns) / 1e9;
 	stats->start_ns = clock_ns(CLOCK_REALTIME) - (clock_monotonic_ns() - r->start_ns);
-	stats->cpu_s = (double)(clock_cpu_ns() + broker_cpu_ns) / 1e9; /* of all our processes */
-	stats->peak_rss_kib = (uint64_t)usage.ru_maxrss + broker_peak_kib;
+	stats->cpu_s = (double)(clock_cpu_ns() + others_cpu_ns) / 1e9; /* of all our processes */
 	stats->stack_bytes = info->stack_bytes;
 	stats->freq = info->freq_hz;
 	stats->event = info->event;

@@ -84,6 +84,8 @@ struct worker_counts {
 	uint64_t died;     /* of them ended otherwise */
 	uint64_t repeated; /* requests */
 	uint64_t wait_ns;  /* for answers */
+	uint64_t longest_ns; /* of them */
+	uint64_t start_ns; /* until processes had started; part of the above */
 };
 struct worker_counts worker_counts(const struct worker *w);
 

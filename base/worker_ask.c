@@ -79,8 +79,10 @@ struct worker_counts worker_counts(const struct worker *w)
 static int start(struct worker *w, int *ended)
 {
 	struct worker_process process = { .sock = -1 };
+	uint64_t start_ns = clock_monotonic_ns();
 	int r = w->opts.start(w->opts.data, &process, NULL);
 
+	w->counts.start_ns += clock_monotonic_ns() - start_ns;
 	if (r < 0)
 		return r;
 	*ended = process.ended;
@@ -276,7 +278,7 @@ static enum worker_status ask(struct worker *w, struct worker_request *q)
 
 enum worker_status worker_ask(struct worker *w, struct worker_request *request)
 {
-	uint64_t start_ns = clock_monotonic_ns();
+	uint64_t start_ns = clock_monotonic_ns(), took_ns;
 	enum worker_status status;
 
 	request->result = 0;
@@ -284,6 +286,9 @@ enum worker_status worker_ask(struct worker *w, struct worker_request *request)
 	if (request->size > WIRE_MAX_REQUEST)
 		return WORKER_NONE;
 	status = ask(w, request);
-	w->counts.wait_ns += clock_monotonic_ns() - start_ns;
+	took_ns = clock_monotonic_ns() - start_ns;
+	w->counts.wait_ns += took_ns;
+	if (took_ns > w->counts.longest_ns)
+		w->counts.longest_ns = took_ns;
 	return status;
 }

@@ -45,7 +45,7 @@ static bool returns_to_python(const struct give_query *q, uint64_t addr)
 		return false;
 	m = addrspace_find(q->space, ra - 1);
 	return m && is_python(m->file) &&
-	       elf_file_read_vaddr(m->file->elf, ra - m->bias - sizeof(before), before, sizeof(before)) &&
+	       elf_file_read_vaddr(m->file->elf, ra - mapping_bias(m) - sizeof(before), before, sizeof(before)) &&
 	       arch_x86_64.ends_in_call(before);
 }
 

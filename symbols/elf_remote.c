@@ -396,7 +396,7 @@ bool elf_remote_take_names(void *data, struct reader *r)
 	name = intern_mem(t->strings, text, len);
 	t->no_memory |= !name;
 	for (uint32_t i = first; i < first + num; i++)
-		t->symbols[i] = (struct symbol){ name, t->vaddrs[i] - start };
+		t->symbols[i] = (struct symbol){ .name = name, .offset = t->vaddrs[i] - start };
 	return true;
 }
 

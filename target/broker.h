@@ -35,8 +35,8 @@ int broker_start_with_parser(const char *const *outputs, size_t num_outputs, voi
 int broker_start_parser(void *door, struct worker_process *ret, struct err *err);
 
 /*
- * What the processes of the broker, parsers among them, have used so far: CPU time, and the largest resident memory of
- * each role added up. Both 0 without a broker.
+ * What the program's processes (broker, parsers, reader of memory) have used so far: CPU time without that of this process
+ * itself, and the largest resident memory of each added up, this one's too. Both 0 without a broker.
  */
 void broker_usage(const struct door *door, uint64_t *cpu_ns, uint64_t *peak_kib);
 

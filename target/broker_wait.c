@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,7 +24,8 @@
 enum {
 	MAX_REPLACED = 100, /* of those that open; parsers may be killed as often as somebody likes */
 	OPENER_END_MS = 3000, /* for it to end what the program began in targets */
-	END_TRIES = 200,    /* milliseconds in which a killed parser must be gone; else it waits for a dead file server */
+	MAX_DEPTH = 3,      /* of processes below the program */
+	END_MS = 200,       /* in which a killed parser must be gone; else it waits for a dead file server */
 };
 
 enum role { OPENER, PARSER, NUM_ROLES };
@@ -37,14 +39,24 @@ struct waiter {
 	unsigned int replaced;
 };
 
-static void close_all_but(int keep_a, int keep_b)
+static void close_range_of(unsigned int first, unsigned int last)
 {
 	long max = sysconf(_SC_OPEN_MAX);
 
-	for (int fd = 3; fd < (max > 65536 ? 65536 : max); fd++) {
-		if (fd != keep_a && fd != keep_b)
-			close(fd);
-	}
+	if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
+		return;
+	for (unsigned int fd = first; fd <= last && fd < (max > 65536 ? 65536 : max); fd++) /* before Linux 5.9 */
+		close((int)fd);
+}
+
+static void close_all_but(int keep_a, int keep_b)
+{
+	unsigned int low = (unsigned int)(keep_a < keep_b ? keep_a : keep_b);
+	unsigned int high = (unsigned int)(keep_a < keep_b ? keep_b : keep_a);
+
+	close_range_of(3, low - 1);
+	close_range_of(low + 1, high - 1);
+	close_range_of(high + 1, ~0u);
 }
 
 static void nothing(int signal_number)
@@ -135,16 +147,25 @@ static bool replace_opener(struct waiter *w, enum broker_control_op why)
 	return answer(w, &done, -1) && w->pid[OPENER] > 0 && w->replaced < MAX_REPLACED;
 }
 
+/* Until a child has ended, or `ms` milliseconds. Without pidfds (before Linux 5.3) the time is cut in slices. */
+static void wait_ended(pid_t pid, int ms)
+{
+	_cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+	poll(&poll_fd, 1, fd >= 0 ? ms : 1);
+}
+
 /* Reading for ever from a dead file server cannot be ended; it is left to itself then. */
 static void end_parser(struct waiter *w)
 {
-	const struct timespec ms = { .tv_nsec = 1000000 };
+	uint64_t give_up_ns = clock_monotonic_ns() + END_MS * UINT64_C(1000000);
 
 	if (w->pid[PARSER] <= 0)
 		return;
 	kill(w->pid[PARSER], SIGKILL);
-	for (int i = 0; i < END_TRIES && !reap(w, PARSER, WNOHANG); i++)
-		nanosleep(&ms, NULL);
+	while (!reap(w, PARSER, WNOHANG) && clock_monotonic_ns() < give_up_ns)
+		wait_ended(w->pid[PARSER], END_MS);
 	w->pid[PARSER] = 0;
 }
 
@@ -191,20 +212,27 @@ static bool new_parser(struct waiter *w)
 	return ok;
 }
 
-/* Bytes of the line "NAME:   123 kB" in /proc/PID/status (fs/proc/task_mmu.c task_mem); 0 = none. */
-static uint64_t peak_of(pid_t pid)
+/* A file of /proc/PID as text; false when it is not there. */
+static bool read_proc(pid_t pid, const char *name, char *text, size_t size)
 {
-	char path[64], text[4096];
-	const char *line;
+	char path[64];
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+	n = fd >= 0 ? read(fd, text, size - 1) : -1;
 	closep(&fd);
 	text[n > 0 ? n : 0] = '\0';
-	line = strstr(text, "\nVmHWM:");
+	return n > 0;
+}
+
+/* KiB of the line "VmHWM:   123 kB" in /proc/PID/status (fs/proc/task_mmu.c task_mem); 0 = none. */
+static uint64_t peak_of(pid_t pid)
+{
+	char text[4096];
+	const char *line = read_proc(pid, "status", text, sizeof(text)) ? strstr(text, "\nVmHWM:") : NULL;
+
 	return line ? strtoull(line + sizeof("\nVmHWM:") - 1, NULL, 10) : 0;
 }
 
@@ -221,21 +249,47 @@ static uint64_t rusage_ns(const struct rusage *u)
 	       ((uint64_t)u->ru_utime.tv_usec + (uint64_t)u->ru_stime.tv_usec) * 1000u;
 }
 
+static bool is_ours(pid_t pid)
+{
+	char comm[32];
+
+	return read_proc(pid, "comm", comm, sizeof(comm)) && !strncmp(comm, "ringfold-", 9);
+}
+
+/*
+ * What a process and those below it that have our names use. The program's command is no part of it, nor is the program's
+ * CPU time, which it knows itself. Where the kernel lists no children (CONFIG_PROC_CHILDREN) the program stands alone.
+ */
+static void add_usage(pid_t pid, unsigned int depth, struct broker_control *sum)
+{
+	char name[48], text[1024];
+	char *pos = text;
+
+	sum->peak_kib += peak_of(pid);
+	if (depth)
+		sum->cpu_ns += cpu_of(pid);
+	snprintf(name, sizeof(name), "task/%d/children", (int)pid);
+	if (depth == MAX_DEPTH || !read_proc(pid, name, text, sizeof(text)))
+		return;
+	for (long child; (child = strtol(pos, &pos, 10)) > 0;) {
+		if (is_ours((pid_t)child))
+			add_usage((pid_t)child, depth + 1, sum);
+	}
+}
+
 static bool tell_usage(struct waiter *w)
 {
 	struct broker_control done = { .op = CONTROL_USAGE };
 	struct rusage ended;
 
-	done.cpu_ns = clock_cpu_ns();
-	done.peak_kib = peak_of(getpid());
+	add_usage(w->program, 0, &done);
 	if (getrusage(RUSAGE_CHILDREN, &ended) == 0)
 		done.cpu_ns += rusage_ns(&ended);
 	for (int role = 0; role < NUM_ROLES; role++) {
-		uint64_t peak = w->pid[role] > 0 ? peak_of(w->pid[role]) : 0;
+		uint64_t now = w->pid[role] > 0 ? peak_of(w->pid[role]) : 0;
 
-		done.peak_kib += peak > w->peak_kib[role] ? peak : w->peak_kib[role];
-		if (w->pid[role] > 0)
-			done.cpu_ns += cpu_of(w->pid[role]);
+		if (w->peak_kib[role] > now)
+			done.peak_kib += w->peak_kib[role] - now;
 	}
 	return answer(w, &done, -1);
 }
@@ -296,7 +350,7 @@ static void end_opener(struct waiter *w)
 
 _Noreturn void broker_wait_for_end(const struct broker_wait *opts)
 {
-	struct waiter w = { .opts = opts };
+	struct waiter w = { .opts = opts, .program = getppid() };
 
 	detach(opts->sock, opts->control);
 	broker_limit_capabilities();

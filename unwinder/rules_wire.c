@@ -153,7 +153,7 @@ static bool is_sane_rule(const struct arch *arch, const struct rule *rule)
 	case RULE_CFA:
 		return are_sane_slots(arch, rule);
 	case RULE_BAD:
-		return rule->ext < REASON_NUM;
+		return rule->ext > REASON_NONE && rule->ext < REASON_NUM;
 	case RULE_EXT:
 	case RULE_FP:
 	case RULE_END:

@@ -10,6 +10,8 @@
 
 #include <errno.h>
 
+enum { MAX_AHEAD = 16 << 10 }; /* bytes of stack that are looked at for addresses */
+
 static const char *const reason_names[REASON_NUM] = {
 	[REASON_NONE] = "none",
 	[REASON_NO_REGS] = "no_regs",
@@ -86,15 +88,55 @@ int unwinder_add_giver(struct unwinder *u, const struct unwind_giver *giver, str
 
 /* ---- rules of native code ---- */
 
+static bool is_listed(const uint64_t *vaddrs, size_t num, uint64_t vaddr)
+{
+	for (size_t i = 0; i < num; i++) {
+		if (vaddrs[i] == vaddr)
+			return true;
+	}
+	return false;
+}
+
+/* No rule is known for the place. */
+static bool is_new(const struct unwinder *u, const struct mapping *m, uint64_t pc, uint64_t vaddr)
+{
+	const struct frame_entry *e = frame_table_find(&u->frames.files, m->file->id, pc - m->start + m->pgoff);
+
+	return (!e || e->rule.kind == RULE_UNSET) && !rows_find(u->rows, m->file->id, vaddr);
+}
+
+/*
+ * What to ask about besides, as a question costs more than its answer: the words further up the copied stack that are
+ * addresses in the same code. Most are return addresses of this walk or of the next. Their number in all.
+ */
+static size_t list_likely(const struct unwinder *u, const struct mapping *m, uint64_t bias, uint64_t *vaddrs)
+{
+	size_t words = (u->ahead_bytes < MAX_AHEAD ? u->ahead_bytes : MAX_AHEAD) / sizeof(uint64_t), num = 1;
+
+	for (size_t i = 0; i < words && num < RULES_MANY; i++) {
+		uint64_t pc, vaddr;
+
+		memcpy(&pc, u->ahead + i * sizeof(pc), sizeof(pc));
+		pc--;
+		if (pc - m->start >= m->end - m->start)
+			continue;
+		vaddr = pc - bias;
+		if (!is_listed(vaddrs, num, vaddr) && is_new(u, m, pc, vaddr))
+			vaddrs[num++] = vaddr;
+	}
+	return num;
+}
+
 /* The row at vaddr, by the file's own call-frame information; see rule_from_cfi. */
 static struct rule row_of(struct unwinder *u, const struct mapping *m, uint64_t vaddr, uint64_t *start, uint64_t *end,
 			  struct rule_ext *ext)
 {
 	struct elf_file *elf = m->file->elf;
+	uint64_t vaddrs[RULES_MANY] = { vaddr };
 
 	if (!elf_file_is_remote(elf))
 		return rule_from_cfi(u->arch, elf, vaddr, start, end, ext);
-	return rules_ask(u, m->file, &vaddr, 1, start, end, ext);
+	return rules_ask(u, m->file, vaddrs, list_likely(u, m, mapping_bias(m), vaddrs), start, end, ext);
 }
 
 /*

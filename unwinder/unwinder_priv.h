@@ -266,6 +266,9 @@ struct unwinder {
 	struct trace *trace; /* max_frames; owned */
 	struct arch_layout layout; /* of the last sample's registers */
 	struct unwind_counts counts;
+	/* While a rule is looked for: the copied stack from the frame upwards, where its callers' addresses lie. */
+	const uint8_t *ahead;
+	size_t ahead_bytes;
 	struct libunwind_state *libunwind; /* NULL until first used */
 };
 

@@ -726,7 +726,12 @@ static bool step_unknown(struct walk *w, const struct mapping *m, uint64_t pc)
 			return answer == ASKED_ON;
 	}
 	if (m->file) {
+		if (w->sp >= w->base && w->sp - w->base < w->stack_bytes) {
+			w->u->ahead = w->stack + (w->sp - w->base);
+			w->u->ahead_bytes = w->stack_bytes - (w->sp - w->base);
+		}
 		rule = unwinder_native_rule_in(w->u, m, pc);
+		w->u->ahead_bytes = 0;
 		return step_by_rule(w, m, &rule);
 	}
 	e = entry_at(w, m, pc);
