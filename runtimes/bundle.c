@@ -19,10 +19,13 @@ enum {
 	MAX_RATIO = 1100,        /* unpacked : packed; deflate's own limit is 1032 */
 };
 
-/* SHA-256 of ".net core bundle"; before it is where the manifest is. */
-static const uint8_t marker[MARKER_BYTES] = {
-	0x8b, 0x12, 0x02, 0xb9, 0x6a, 0x61, 0x20, 0x38, 0x72, 0x7b, 0x93, 0x02, 0x14, 0xd7, 0xa0, 0x32,
-	0x13, 0xf5, 0xb9, 0xe6, 0xef, 0xae, 0x33, 0x18, 0xee, 0x3b, 0x2d, 0xce, 0x24, 0xb3, 0x6a, 0xae,
+/*
+ * SHA-256 of ".net core bundle", each byte inverted so that it is not found in programs that look for it. Before the marker
+ * is where the manifest is.
+ */
+static const uint8_t inverted_marker[MARKER_BYTES] = {
+	0x74, 0xed, 0xfd, 0x46, 0x95, 0x9e, 0xdf, 0xc7, 0x8d, 0x84, 0x6c, 0xfd, 0xeb, 0x28, 0x5f, 0xcd,
+	0xec, 0x0a, 0x46, 0x19, 0x10, 0x51, 0xcc, 0xe7, 0x11, 0xc4, 0xd2, 0x31, 0xdb, 0x4c, 0x95, 0x51,
 };
 
 struct bundle {
@@ -54,8 +57,11 @@ static bool read_at(const struct pe_bytes *bytes, uint64_t offset, void *buf, si
 static uint64_t find_manifest(const struct pe_bytes *bytes, uint64_t from, uint64_t to)
 {
 	_cleanup_free_ uint8_t *buf = malloc(CHUNK_BYTES);
+	uint8_t marker[MARKER_BYTES];
 	uint64_t value = 0;
 
+	for (size_t i = 0; i < MARKER_BYTES; i++)
+		marker[i] = inverted_marker[i] ^ 0xff;
 	if (to > bytes->size)
 		to = bytes->size;
 	if (!buf || from >= to)

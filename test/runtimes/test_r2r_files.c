@@ -1,0 +1,319 @@
+/* Precompiled code in files that are mapped: Shop.dll as it is, and in a single-file bundle. */
+#include "base/intern.h"
+#include "runtimes/dotnet_name.h"
+#include "runtimes/r2r_files.h"
+#include "symbols/addrspace.h"
+#include "symbols/file.h"
+#include "target/door.h"
+#include "test/check.h"
+#include "unwinder/rule.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* Of Shop.dll, see test_r2r.c; .text is 0x10000 less in the file. */
+enum { FRAMELESS = 0x8e0, MOVE_NEXT = 0xeb0, STUB = 0x1134, DATA = 0x2500 };
+
+/* Becomes a bundle's marker in the copy: inverted, so that this program is none. Writable, as there. */
+static volatile uint8_t marker[8 + 32] = {
+	0,    0,    0,    0,    0,    0,    0,    1, /* this word is found, too */
+	0x74, 0xed, 0xfd, 0x46, 0x95, 0x9e, 0xdf, 0xc7, 0x8d, 0x84, 0x6c, 0xfd, 0xeb, 0x28, 0x5f, 0xcd,
+	0xec, 0x0a, 0x46, 0x19, 0x10, 0x51, 0xcc, 0xe7, 0x11, 0xc4, 0xd2, 0x31, 0xdb, 0x4c, 0x95, 0x51,
+};
+
+struct world {
+	struct intern *strings;
+	struct door *door;
+	struct files *files;
+	struct r2r_files *r2r;
+	struct unwind_giver giver;
+	struct file_source source;
+};
+
+static struct world world_new(bool tiers)
+{
+	struct world w = { .strings = intern_new() };
+	struct files_opts files = { .strings = w.strings };
+	struct r2r_files_opts opts = { .strings = w.strings, .arch = &arch_x86_64, .tiers = tiers };
+
+	if (!w.strings || door_new(&w.door, NULL) < 0)
+		abort();
+	files.door = w.door;
+	if (files_new(&files, &w.files, NULL) < 0)
+		abort();
+	opts.files = w.files;
+	if (r2r_files_new(&opts, &w.r2r, NULL) < 0)
+		abort();
+	w.giver = r2r_files_giver(w.r2r);
+	w.source = r2r_files_source(w.r2r);
+	return w;
+}
+
+static void world_free(struct world *w)
+{
+	r2r_files_free(w->r2r);
+	files_free(w->files);
+	door_free(w->door);
+	intern_free(w->strings);
+}
+
+/* Maps a page of the file executable, as a process would. */
+static struct file *map_file(struct world *w, const char *path, uint64_t offset, struct mapping *ret)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct door_mapping mapping = { .pid = getpid(), .path = path };
+	struct stat st;
+	void *p;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		abort();
+	p = mmap(NULL, 0x3000, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, (off_t)offset);
+	if (p == MAP_FAILED)
+		abort();
+	close(fd);
+	mapping.start = (uintptr_t)p;
+	mapping.end = mapping.start + 0x3000;
+	mapping.maj = major(st.st_dev);
+	mapping.min = minor(st.st_dev);
+	mapping.ino = st.st_ino;
+	*ret = (struct mapping){ .start = mapping.start, .end = mapping.end, .pgoff = offset };
+	ret->file = files_get(w->files, &mapping, 0, NULL, 0);
+	munmap(p, 0x3000);
+	return ret->file;
+}
+
+static enum give ask(struct world *w, const struct mapping *m, uint64_t offset, bool exact, struct give_answer *ret)
+{
+	struct give_query query = { .mapping = m, .pc = m->start + offset - m->pgoff, .activation = exact, .first = exact };
+
+	*ret = (struct give_answer){ 0 };
+	return w->giver.give(w->giver.data, &query, ret);
+}
+
+static void check_image(struct world *w, const struct mapping *m, uint64_t base, const char *assembly)
+{
+	const uint64_t offsets[] = { base + 0x10, base + FRAMELESS + 6, base + MOVE_NEXT + 3, base + STUB, base + DATA };
+	struct give_answer answer;
+	struct symbol symbols[5];
+
+	memset(symbols, 0, sizeof(symbols));
+	CHECK(w->source.names(w->source.data, m->file, offsets, 5, symbols));
+	CHECK(!symbols[0].name && !symbols[4].name);
+	CHECK_STR(symbols[1].name, "Shop.Till::Frameless");
+	CHECK_STR(symbols[1].module, "Shop");
+	CHECK(symbols[1].offset == 6);
+	CHECK_STR(symbols[2].name, "Shop.Till::TotalAsync"); /* as it was written, not as it was compiled */
+	CHECK(symbols[2].offset == 3);
+	CHECK_STR(symbols[3].name, dotnet_stub_name);
+	CHECK_STR(symbols[3].module, assembly);
+
+	CHECK(ask(w, m, base + FRAMELESS + 6, false, &answer) == GIVE_RULE);
+	CHECK(answer.life == GIVE_WITH_FILE);
+	CHECK(answer.rule.kind == RULE_CFA && answer.rule.cfa_off8 == 2 && answer.rule.slot[0] == 1);
+	CHECK(ask(w, m, base + FRAMELESS + 14, true, &answer) == GIVE_RULE && answer.rule.cfa_off8 == 1);
+	/* Between functions: only the frame pointer may know, and that is remembered. */
+	CHECK(ask(w, m, base + FRAMELESS + 15, false, &answer) == GIVE_RULE && answer.rule.kind == RULE_FP);
+	CHECK(ask(w, m, base + 0x10, true, &answer) == GIVE_PASS);
+}
+
+static void test_dll(const char *dll)
+{
+	struct world w = world_new(false);
+	struct mapping m, none = { .start = 0x1000, .end = 0x2000, .pgoff = 0x1000 };
+	struct give_answer answer;
+	struct file *file = map_file(&w, dll, 0, &m);
+
+	CHECK(file && file->kind == FILE_OTHER);
+	check_image(&w, &m, 0, "Shop");
+	CHECK(r2r_files_counts(w.r2r).files == 1);
+	CHECK(r2r_files_counts(w.r2r).named == 3);
+	CHECK(w.giver.files_only);
+	CHECK(ask(&w, &none, 0x1010, true, &answer) == GIVE_PASS);
+	/* It left the table and came back: looked at anew. */
+	r2r_files_gone(w.r2r, file->id);
+	check_image(&w, &m, 0, "Shop");
+	CHECK(r2r_files_counts(w.r2r).files == 2);
+	world_free(&w);
+}
+
+static void test_tiers(const char *dll)
+{
+	struct world w = world_new(true);
+	const uint64_t offset = FRAMELESS;
+	struct symbol symbol = { 0 };
+	struct mapping m;
+
+	CHECK(w.source.names(w.source.data, map_file(&w, dll, 0, &m), &offset, 1, &symbol));
+	CHECK_STR(symbol.name, "Shop.Till::Frameless[ReadyToRun]");
+	world_free(&w);
+}
+
+/* ---- files of our own making ---- */
+
+struct text {
+	uint8_t *bytes;
+	size_t size;
+};
+
+static struct text read_whole(const char *path)
+{
+	struct text t = { 0 };
+	struct stat st;
+	FILE *file = fopen(path, "rb");
+
+	if (!file || fstat(fileno(file), &st) < 0)
+		abort();
+	t.bytes = malloc((size_t)st.st_size);
+	if (!t.bytes || fread(t.bytes, 1, (size_t)st.st_size, file) != (size_t)st.st_size)
+		abort();
+	t.size = (size_t)st.st_size;
+	fclose(file);
+	return t;
+}
+
+static void put_u64(FILE *out, uint64_t value)
+{
+	fwrite(&value, sizeof(value), 1, out);
+}
+
+/* A manifest of version 6 with one file, as bundle/manifest.cpp reads it. */
+static void put_manifest(FILE *out, uint64_t offset, uint64_t size)
+{
+	const uint32_t head[3] = { 6, 0, 1 };
+
+	fwrite(head, sizeof(head), 1, out);
+	fputc(4, out);
+	fputs("abcd", out);
+	for (unsigned int i = 0; i < 5; i++)
+		put_u64(out, 0);
+	put_u64(out, offset);
+	put_u64(out, size);
+	put_u64(out, 0); /* not compressed */
+	fputc(1, out);
+	fputc(8, out);
+	fputs("Shop.dll", out);
+}
+
+/* This program with Shop.dll behind it; where that begins. */
+static uint64_t write_bundle(const char *path, const struct text *dll)
+{
+	struct text program = read_whole("/proc/self/exe");
+	uint64_t at = (program.size + 0xfff) / 0x1000 * 0x1000 + 0x1070; /* no page begins there */
+	uint64_t manifest = at + dll->size;
+	FILE *out = fopen(path, "wb");
+	uint8_t *found;
+
+	found = memmem(program.bytes, program.size, (const void *)(uintptr_t)marker, sizeof(marker));
+	if (!out || !found)
+		abort();
+	memcpy(found, &manifest, sizeof(manifest));
+	for (size_t i = 8; i < sizeof(marker); i++)
+		found[i] ^= 0xff;
+	fwrite(program.bytes, program.size, 1, out);
+	for (uint64_t i = program.size; i < at; i++)
+		fputc(0, out);
+	fwrite(dll->bytes, dll->size, 1, out);
+	put_manifest(out, at, dll->size);
+	for (unsigned int i = 0; i < 0x3000; i++)
+		fputc(0, out); /* what is mapped is there */
+	fclose(out);
+	free(program.bytes);
+	return at;
+}
+
+static void test_bundle(const char *dll, const char *dir)
+{
+	struct text text = read_whole(dll);
+	struct world w = world_new(false);
+	struct give_answer answer;
+	struct mapping m, native;
+	char path[128];
+	uint64_t at;
+
+	snprintf(path, sizeof(path), "%s/program", dir);
+	at = write_bundle(path, &text);
+	CHECK(map_file(&w, path, at & ~(uint64_t)0xfff, &m)->kind == FILE_ELF);
+	check_image(&w, &m, at, "program");
+	/* The program's own code has CFI and symbols. */
+	map_file(&w, path, 0, &native);
+	CHECK(ask(&w, &native, 0x40, true, &answer) == GIVE_PASS);
+	/* Behind the last file. */
+	CHECK(ask(&w, &m, at + text.size + 8, true, &answer) == GIVE_PASS);
+	world_free(&w);
+	unlink(path);
+	free(text.bytes);
+}
+
+/* Written over while it is mapped: what is read now is not what was sampled. */
+static void test_changed(const char *dll, const char *dir)
+{
+	struct text text = read_whole(dll);
+	struct world w = world_new(false);
+	const uint64_t offset = FRAMELESS;
+	struct symbol symbol = { 0 };
+	struct give_answer answer;
+	struct mapping m;
+	char path[128];
+	FILE *out;
+
+	snprintf(path, sizeof(path), "%s/Other.dll", dir);
+	out = fopen(path, "wb");
+	if (!out)
+		abort();
+	fwrite(text.bytes, text.size, 1, out);
+	fflush(out);
+	map_file(&w, path, 0, &m);
+	CHECK(ask(&w, &m, FRAMELESS, true, &answer) == GIVE_RULE);
+	fputc(0, out);
+	fclose(out);
+	CHECK(w.source.names(w.source.data, m.file, &offset, 1, &symbol));
+	CHECK(!symbol.name);
+	world_free(&w);
+	unlink(path);
+	free(text.bytes);
+}
+
+static void test_no_image(const char *dir)
+{
+	struct world w = world_new(false);
+	const uint64_t offset = 0x10;
+	struct symbol symbol = { 0 };
+	struct give_answer answer;
+	struct mapping m;
+	char path[128];
+	FILE *out;
+
+	snprintf(path, sizeof(path), "%s/text.dll", dir);
+	out = fopen(path, "wb");
+	if (!out)
+		abort();
+	fprintf(out, "%05000d", 0);
+	fclose(out);
+	CHECK(map_file(&w, path, 0, &m)->kind == FILE_OTHER);
+	CHECK(ask(&w, &m, 0x10, true, &answer) == GIVE_PASS);
+	CHECK(w.source.names(w.source.data, m.file, &offset, 1, &symbol) && !symbol.name);
+	CHECK(r2r_files_counts(w.r2r).files == 0);
+	world_free(&w);
+	unlink(path);
+}
+
+int main(int argc, char **argv)
+{
+	char dll[4096], dir[] = "/var/tmp/ringfold-test-XXXXXX";
+
+	if (argc < 2 || !mkdtemp(dir))
+		return 2;
+	snprintf(dll, sizeof(dll), "%s/Shop.dll", argv[1]);
+	if (access(dll, R_OK) < 0)
+		SKIP("%s is not there", dll);
+	test_dll(dll);
+	test_tiers(dll);
+	test_bundle(dll, dir);
+	test_changed(dll, dir);
+	test_no_image(dir);
+	rmdir(dir);
+	return check_done();
+}
