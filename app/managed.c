@@ -319,7 +319,7 @@ static void rundown_done(struct managed *m, struct process *p)
 	p->told = true;
 	m->counts.told++;
 	if (dotnet)
-		dotnet_complete(dotnet);
+		dotnet_complete(dotnet, clock_monotonic_ns());
 }
 
 static void begin_rundown(struct managed *m, struct process *p)

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/escape.h"
 #include "base/intern.h"
+#include "base/log.h"
 #include "base/strbuf.h"
 #include "collector/perfdata.h"
 #include "output/profile.h"
@@ -398,6 +399,7 @@ static bool comm_wanted(void *data, const struct record *rec, const char *comm)
 /* Once it is known what the recording holds. */
 static int begin(struct replay *r, struct err *err)
 {
+	struct err why = { 0 };
 	const struct perfdata_info *info = info_of(r);
 	struct session_opts session = r->opts.session;
 	enum offline_origin origin;
@@ -422,6 +424,9 @@ static int begin(struct replay *r, struct err *err)
 	origin = origin_of(r, &clock_ns);
 	offline_set_origin(r->offline, origin, clock_ns);
 	session_origin(r->session, info->os_release, origin);
+	/* A part that is damaged leaves frames without names, as all do in a recording that has none. */
+	if (info->runtimes && session_restore_runtimes(r->session, info->runtimes, info->runtimes_bytes, &why) < 0)
+		log_warn(NULL, "%s", why.msg);
 	r->regs_mask = 0;
 	return 0;
 }

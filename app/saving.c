@@ -307,6 +307,7 @@ static void add_kernel(struct saving *s, struct perfdata_writer *w)
 static void end_file(struct saving *s, struct saved *file, struct session *session,
 		     const struct collector_counts *counts)
 {
+	_cleanup_(strbuf_deinit) struct strbuf runtimes = { 0 };
 	struct err err = { 0 };
 
 	if (counts->lost_exact)
@@ -314,6 +315,9 @@ static void end_file(struct saving *s, struct saved *file, struct session *sessi
 	add_kernel(s, file->writer);
 	if (!session_each_build_id(session, add_build_id, file->writer))
 		log_warn(NULL, "%s: out of memory: it has no build-ids", file->path);
+	if (!session_saved_runtimes(session, &runtimes) ||
+	    (runtimes.len && !perfdata_write_runtimes(file->writer, runtimes.data, runtimes.len)))
+		log_warn(NULL, "%s: out of memory: it lacks what managed runtimes said", file->path);
 	if (perfdata_write_end(file->writer, &err) < 0)
 		note_failure(s, file, &err);
 	else if (strcmp(file->path, "-"))

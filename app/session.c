@@ -162,6 +162,7 @@ struct live *session_live(struct session *s, struct addrspace *space)
 	live->session = s;
 	live->space = space;
 	live->owner = NO_OWNER;
+	live->jit = dotnet_process_find(s->dotnet, space->pid) != NULL; /* of a recording */
 	live->next = s->live;
 	if (s->live)
 		s->live->prev = live;

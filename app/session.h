@@ -77,6 +77,13 @@ struct dotnet *session_dotnet(struct session *s);
 void session_runtime_begins(struct session *s, pid_t pid);
 /* Something was told. */
 void session_runtime_said(struct session *s, pid_t pid);
+/*
+ * With opts.keep_build_ids: what they said, appended to `ret` (nothing if there is nothing), and that of a recording, before
+ * its first record; borrowed as long as the session lives. False when out of memory; 0 or -errno.
+ */
+struct strbuf;
+bool session_saved_runtimes(const struct session *s, struct strbuf *ret);
+int session_restore_runtimes(struct session *s, const void *bytes, size_t size, struct err *err);
 /* Whether samples of that process can be wanted at all. */
 bool session_may_want(struct session *s, pid_t pid);
 /* A process in which JIT code was sampled that nobody has told of; 0 = no more. */

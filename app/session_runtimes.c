@@ -30,6 +30,7 @@ int session_open_dotnet(struct session *s, struct err *err)
 		.strings = s->strings,
 		.arch = s->opts.arch ? s->opts.arch : arch_host(),
 		.tiers = s->opts.dotnet_tiers,
+		.keep = s->opts.keep_build_ids && !s->opts.offline,
 		.first_seen = runtime_first_seen,
 		.data = s,
 	};
@@ -62,19 +63,36 @@ int session_open_r2r(struct session *s, struct err *err)
 	return r < 0 ? r : symbols_add_file_source(s->symbols, &source, err);
 }
 
+/* Only where there is such a process: a giver is asked for much code that is not its own. */
+static void add_giver(struct session *s)
+{
+	struct unwind_giver giver = dotnet_giver(s->dotnet);
+
+	if (!s->dotnet_gives && unwinder_add_giver(s->unwinder, &giver, NULL) == 0)
+		s->dotnet_gives = true;
+}
+
+bool session_saved_runtimes(const struct session *s, struct strbuf *ret)
+{
+	return dotnet_saved(s->dotnet, ret);
+}
+
+int session_restore_runtimes(struct session *s, const void *bytes, size_t size, struct err *err)
+{
+	add_giver(s);
+	return dotnet_restore(s->dotnet, bytes, size, err);
+}
+
 void session_runtime_begins(struct session *s, pid_t pid)
 {
 	struct addrspace *space = addrspaces_get(s->spaces, pid);
 	struct live *live = space ? session_live(s, space) : NULL;
-	struct unwind_giver giver = dotnet_giver(s->dotnet);
 
 	if (!live || !dotnet_process(s->dotnet, pid)) {
 		s->failed = true;
 		return;
 	}
-	/* Only where there is such a process: a giver is asked for much code that is not its own. */
-	if (!s->dotnet_gives && unwinder_add_giver(s->unwinder, &giver, NULL) == 0)
-		s->dotnet_gives = true;
+	add_giver(s);
 	live->jit = true;
 	space->names_next_ns = 0;
 }

@@ -22,6 +22,7 @@ void perfdata_close(struct perfdata *p)
 	block_pool_deinit(&p->pool);
 	events_deinit(&p->own_events);
 	intern_free(p->strings);
+	free(p->runtimes);
 	free(p->build_ids);
 	free(p->whole);
 	closep(&p->in.fd);

@@ -40,6 +40,8 @@ struct perfdata_info {
 	uint32_t clockid;
 	bool pipe, compressed;
 	bool directory;  /* this is "data" of a --threads directory: the samples are in the parts */
+	const uint8_t *runtimes; /* what perfdata_write_runtimes was given; as long as the input is open */
+	size_t runtimes_bytes;
 	bool unfinished; /* the writer did not finish it (killed, disk full), or it was cut since */
 };
 

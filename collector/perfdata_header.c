@@ -3,6 +3,7 @@
  * Nothing here may make an otherwise good recording unreadable: a feature that does not parse is left out.
  */
 #include "collector/perfdata_priv.h"
+#include "collector/perfdata_write.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -268,7 +269,8 @@ static bool feature_wanted(uint64_t feature)
 	       feature == FEATURE_OSRELEASE || feature == FEATURE_ARCH ||
 	       feature == FEATURE_NRCPUS || feature == FEATURE_SAMPLE_TIME ||
 	       feature == FEATURE_CMDLINE || feature == FEATURE_EVENT_DESC ||
-	       feature == FEATURE_DIR_FORMAT || feature == FEATURE_COMPRESSED;
+	       feature == FEATURE_DIR_FORMAT || feature == FEATURE_COMPRESSED ||
+	       feature == PERFDATA_FEATURE_RUNTIMES;
 }
 
 static int read_feature(struct perfdata *p, uint64_t feature, struct section s, struct err *err)
@@ -281,6 +283,12 @@ static int read_feature(struct perfdata *p, uint64_t feature, struct section s, 
 	r = read_section(p, s, &bytes, err, "features");
 	if (r < 0)
 		return r;
+	if (feature == PERFDATA_FEATURE_RUNTIMES) {
+		free(p->runtimes);
+		p->info.runtimes = p->runtimes = steal_ptr(bytes);
+		p->info.runtimes_bytes = s.size;
+		return 0;
+	}
 	if (feature != FEATURE_BUILD_ID)
 		return perfdata_feature(p, feature, bytes, s.size, err);
 	free(p->build_ids);

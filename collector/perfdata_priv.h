@@ -172,6 +172,7 @@ struct perfdata {
 	uint64_t plain_pos;  /* how much ever was, before plain.begin */
 	struct zstd_stream *zstd;
 	struct queue queue;
+	uint8_t *runtimes;  /* info.runtimes; owned */
 	uint8_t *build_ids; /* the header's table */
 	size_t build_ids_size;
 	const struct perfdata_sink *sink; /* while it runs */

@@ -414,6 +414,12 @@ bool perfdata_write_build_id(struct perfdata_writer *w, bool kernel, const uint8
 	return !w->build_ids.failed;
 }
 
+bool perfdata_write_runtimes(struct perfdata_writer *w, const void *bytes, size_t size)
+{
+	strbuf_add(&w->runtimes, bytes, size);
+	return !w->runtimes.failed;
+}
+
 /* The kernel's attr without what this does not write. */
 static int add_event(struct perfdata_writer *w, const struct perfdata_write_event *event, bool several,
 		     struct err *err)
@@ -483,6 +489,7 @@ void perfdata_writer_free(struct perfdata_writer *w)
 	closep(&w->fd);
 	vec_deinit(&w->events);
 	strbuf_deinit(&w->build_ids);
+	strbuf_deinit(&w->runtimes);
 	free(w->buf);
 	free(w);
 }

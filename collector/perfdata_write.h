@@ -26,6 +26,9 @@ struct err;
 struct perf_event_attr;
 struct perfdata_writer;
 
+/* Far from those of perf (30 by version 6), which leaves out what it does not know (tools/perf/util/header.c). */
+enum { PERFDATA_FEATURE_RUNTIMES = 200 };
+
 struct perfdata_write_event {
 	const struct perf_event_attr *attr; /* as opened */
 	const char *name;                   /* "cycles", "cpu-clock:u" */
@@ -65,6 +68,12 @@ void perfdata_write_lost(struct perfdata_writer *w, uint64_t lost, size_t event)
 /* For the table of build-ids; before the end. False when out of memory. */
 bool perfdata_write_build_id(struct perfdata_writer *w, bool kernel, const uint8_t *id, size_t id_len,
 			     const char *path);
+
+/*
+ * What managed runtimes said of their code, for our own reading: a feature of a number that perf does not know and skips.
+ * Before the end; not in a stream. False when out of memory.
+ */
+bool perfdata_write_runtimes(struct perfdata_writer *w, const void *bytes, size_t size);
 
 /*
  * Completes it: flush, features, their bits. After a failure to write, the file stays as the last good flush left it.

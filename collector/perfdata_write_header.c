@@ -291,7 +291,11 @@ bool write_size(struct perfdata_writer *w)
 
 static bool write_feature_bits(struct perfdata_writer *w, uint64_t bits)
 {
-	return write_at(w, &bits, sizeof(bits), offsetof(struct file_header, features));
+	uint64_t all[4] = { bits };
+
+	if (w->runtimes.len)
+		all[PERFDATA_FEATURE_RUNTIMES / 64] |= 1ull << PERFDATA_FEATURE_RUNTIMES % 64;
+	return write_at(w, all, sizeof(all), offsetof(struct file_header, features));
 }
 
 /* A table of sections, one for each bit, then what they hold. */
@@ -311,12 +315,19 @@ static bool write_file_features(struct perfdata_writer *w, const struct utsname 
 			at += sizeof(struct section);
 		}
 	}
+	at += w->runtimes.len ? sizeof(struct section) : 0;
 	for (unsigned int i = 0; i < NUM_FEATURES; i++) {
 		struct section s = { at, sizes[i] };
 
 		if (sizes[i])
 			strbuf_add(&table, &s, sizeof(s));
 		at += sizes[i];
+	}
+	if (w->runtimes.len) { /* the highest bit, so the last */
+		struct section s = { at, w->runtimes.len };
+
+		strbuf_add(&table, &s, sizeof(s));
+		strbuf_add(&payload, w->runtimes.data, w->runtimes.len);
 	}
 	ok = !table.failed && !payload.failed && !w->build_ids.failed;
 	if (!ok)

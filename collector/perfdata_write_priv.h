@@ -36,6 +36,7 @@ struct perfdata_writer {
 	uint64_t first_ns, last_ns; /* of samples */
 	bool round_open;     /* records came since the last FINISHED_ROUND */
 	struct strbuf build_ids;
+	struct strbuf runtimes;
 	struct err failure;
 };
 

@@ -25,10 +25,12 @@ int dotnet_new(const struct dotnet_opts *opts, struct dotnet **ret, struct err *
 {
 	struct dotnet *d = calloc(1, sizeof(*d));
 
-	if (d)
-		d->scratch = calloc(1, sizeof(*d->scratch));
-	if (!d || !d->scratch) {
-		free(d);
+	if (!d)
+		return err_oom(err);
+	d->scratch = calloc(1, sizeof(*d->scratch));
+	d->ended = calloc(1, sizeof(*d->ended));
+	if (!d->scratch || !d->ended) {
+		dotnet_free(d);
 		return err_oom(err);
 	}
 	d->opts = *opts;
@@ -58,6 +60,9 @@ static void process_free(struct dotnet_process *p)
 		drop_code(&p->changes.data[i]);
 	vec_deinit(&p->changes);
 	dotnet_modules_deinit(&p->modules);
+	vec_deinit(&p->given);
+	strbuf_deinit(p->log);
+	free(p->log);
 	free(p);
 }
 
@@ -72,7 +77,10 @@ void dotnet_free(struct dotnet *d)
 		process_free(slot->process);
 	dotnet_processes_deinit(&d->processes);
 	strbuf_deinit(d->scratch);
+	strbuf_deinit(d->ended);
 	free(d->scratch);
+	free(d->ended);
+	vec_deinit(&d->waiting);
 	free(d);
 }
 
@@ -97,15 +105,11 @@ struct dotnet_process *dotnet_process(struct dotnet *d, pid_t pid)
 		return NULL;
 	}
 	p->owner = d;
+	p->log = d->opts.keep ? calloc(1, sizeof(*p->log)) : NULL; /* without memory nothing is kept */
 	p->pid = pid;
 	*slot = (struct dotnet_slot){ pid, p };
 	d->last = NULL;
 	return p;
-}
-
-void dotnet_complete(struct dotnet_process *p)
-{
-	p->complete = true;
 }
 
 /* ---- names ---- */
@@ -116,30 +120,34 @@ static uint32_t intern_text(struct dotnet_process *p, const char *text, size_t l
 	return p->name_bytes > max_name_bytes ? NO_NAME : intern_id(p->owner->opts.strings, text, len);
 }
 
-static uint32_t method_name(struct dotnet_process *p, const struct nettrace_method *m)
+static void method_name(const struct dotnet_process *p, const struct nettrace_method *m, struct strbuf *ret)
 {
-	struct strbuf *text = p->owner->scratch;
-
-	strbuf_clear(text);
-	dotnet_name(text, m->type, strlen(m->type), m->name, strlen(m->name));
+	dotnet_name(ret, m->type, strlen(m->type), m->name, strlen(m->name));
 	if (p->owner->opts.tiers)
-		dotnet_name_tier(text, !(m->flags & NETTRACE_JITTED) ? DOTNET_TIER_READY_TO_RUN :
-					(enum dotnet_tier)(m->flags >> NETTRACE_TIER_SHIFT & NETTRACE_TIER_MASK));
-	return text->failed || !text->len ? NO_NAME : intern_text(p, text->data, text->len);
+		dotnet_name_tier(ret, !(m->flags & NETTRACE_JITTED) ? DOTNET_TIER_READY_TO_RUN :
+				       (enum dotnet_tier)(m->flags >> NETTRACE_TIER_SHIFT & NETTRACE_TIER_MASK));
+}
+
+void dotnet_take_module(struct dotnet_process *p, uint64_t id, const char *name, size_t len)
+{
+	struct dotnet_module_slot *slot;
+
+	if (!len || p->modules.len >= MAX_MODULES)
+		return;
+	slot = dotnet_modules_add(&p->modules, id, NULL);
+	if (slot)
+		*slot = (struct dotnet_module_slot){ id, intern_text(p, name, len) };
+	if (slot && slot->name != NO_NAME)
+		dotnet_keep_module(p, id, intern_get(p->owner->opts.strings, slot->name));
 }
 
 static void say_module(struct dotnet_process *p, const struct nettrace_module *m)
 {
 	const char *path = *m->path ? m->path : m->native_path, *name;
-	struct dotnet_module_slot *slot;
 	size_t len;
 
 	name = dotnet_assembly(path, strlen(path), &len);
-	if (!len || p->modules.len >= MAX_MODULES)
-		return;
-	slot = dotnet_modules_add(&p->modules, m->id, NULL);
-	if (slot)
-		*slot = (struct dotnet_module_slot){ m->id, intern_text(p, name, len) };
+	dotnet_take_module(p, m->id, name, len);
 }
 
 /* ---- what is to come ---- */
@@ -170,27 +178,50 @@ static void forget_done(struct dotnet_process *p)
 	p->next_change = 0;
 }
 
-static void say_method(struct dotnet_process *p, const struct nettrace_event *event)
+static void add_change(struct dotnet_process *p, struct dotnet_change *change)
 {
-	const struct nettrace_method *m = &event->method;
-	struct dotnet_change change = {
-		.time_ns = event->time_ns,
-		.order = p->order++,
-		.kind = (uint8_t)event->kind,
-		.method = { .start = m->start, .size = m->size, .id = m->id, .flags = m->flags, .name = NO_NAME,
-			    .module = m->module_id },
-	};
-
 	forget_done(p);
 	if (p->changes.len - p->next_change >= MAX_CHANGES)
 		return;
-	if (event->kind != NETTRACE_METHOD_UNLOAD) {
-		change.method.name = method_name(p, m);
-		p->owner->counts.methods++;
-	}
-	if (p->changes.len > p->next_change && compare_changes(&p->changes.data[p->changes.len - 1], &change) > 0)
+	change->order = p->order++;
+	change->method.since_ns = change->time_ns;
+	if (p->changes.len > p->next_change && compare_changes(&p->changes.data[p->changes.len - 1], change) > 0)
 		p->unsorted = true;
-	(void)vec_push(&p->changes, change); /* out of memory: a method without a name */
+	(void)vec_push(&p->changes, *change); /* out of memory: a method without a name */
+}
+
+void dotnet_take_change(struct dotnet_process *p, const struct dotnet_change *told, const char *name, size_t len)
+{
+	struct dotnet_change change = *told;
+
+	change.method.name = len ? intern_text(p, name, len) : NO_NAME;
+	p->owner->counts.methods += change.kind != NETTRACE_METHOD_UNLOAD;
+	add_change(p, &change);
+	dotnet_keep_change(p, &change);
+}
+
+static void say_method(struct dotnet_process *p, const struct nettrace_event *event)
+{
+	const struct nettrace_method *m = &event->method;
+	struct strbuf *name = p->owner->scratch;
+	const struct dotnet_change change = {
+		.time_ns = event->time_ns,
+		.kind = (uint8_t)event->kind,
+		.method = { .start = m->start, .size = m->size, .id = m->id, .flags = m->flags, .module = m->module_id },
+	};
+
+	strbuf_clear(name);
+	if (event->kind != NETTRACE_METHOD_UNLOAD)
+		method_name(p, m, name);
+	dotnet_take_change(p, &change, name->data, name->failed ? 0 : name->len);
+}
+
+void dotnet_complete(struct dotnet_process *p, uint64_t time_ns)
+{
+	struct dotnet_change change = { .kind = NETTRACE_RUNDOWN_END, .time_ns = time_ns };
+
+	add_change(p, &change);
+	dotnet_keep_complete(p, time_ns);
 }
 
 void dotnet_say(struct dotnet *d, struct dotnet_process *p, const struct nettrace_event *event)
@@ -336,6 +367,10 @@ static void each_affected(const struct dotnet_process *p, const struct dotnet_ch
 
 static void apply_change(struct dotnet_process *p, struct dotnet_change *c)
 {
+	if (c->kind == NETTRACE_RUNDOWN_END) {
+		p->complete = true;
+		return;
+	}
 	if (c->kind != NETTRACE_METHOD_UNLOAD && is_known(p, &c->method)) {
 		drop_code(c);
 		return;
@@ -423,6 +458,8 @@ static bool source_changes(void *data, struct addrspace *space, uint64_t time_ns
 		struct dotnet_change *c = &p->changes.data[i];
 
 		/* What goes is named now, also where it came so late that it is not in the table: source_find looks ahead. */
+		if (c->kind == NETTRACE_RUNDOWN_END)
+			continue;
 		if (c->kind == NETTRACE_METHOD_UNLOAD)
 			note_range(&affected, &c->method);
 		else
@@ -514,9 +551,11 @@ static void source_gone(void *data, struct addrspace *space)
 
 	if (!p)
 		return;
+	dotnet_keep_ended(p);
 	dotnet_processes_remove(&d->processes, space->pid);
 	process_free(p);
 	d->last = NULL;
+	dotnet_next_generation(d, space->pid);
 }
 
 struct symbol_source dotnet_symbol_source(struct dotnet *d)

@@ -23,11 +23,13 @@ struct dotnet_process;
 struct err;
 struct intern;
 struct nettrace_event;
+struct strbuf;
 
 struct dotnet_opts {
 	struct intern *strings;  /* borrowed: names live there */
 	const struct arch *arch; /* of the samples */
 	bool tiers;              /* names end in "[Tier]" */
+	bool keep;               /* for dotnet_saved */
 	/* The first JIT frame of a process was sampled, of which nothing is known. May be NULL. */
 	void (*first_seen)(void *data, pid_t pid);
 	void *data;
@@ -50,8 +52,19 @@ void dotnet_say(struct dotnet *d, struct dotnet_process *p, const struct nettrac
  * session gets there.
  */
 void dotnet_read_ahead(struct dotnet_process *p, const struct memory_reader *memory, const struct addrspace *space);
-/* All methods that were there are known by now: code of the runtime's that belongs to none of them is a stub. */
-void dotnet_complete(struct dotnet_process *p);
+/* All methods that were there are known at that time: code of the runtime's that belongs to none of them is a stub. */
+void dotnet_complete(struct dotnet_process *p, uint64_t time_ns);
+
+/*
+ * With opts.keep: all that was said and read, to go along with a recording; appended to `ret`, nothing if there is nothing.
+ * False when out of memory.
+ */
+bool dotnet_saved(const struct dotnet *d, struct strbuf *ret);
+/*
+ * That, in place of processes that can be asked; `bytes` are borrowed as long as `d` lives, and nothing of them is believed.
+ * -EBADMSG: from where they are damaged on, nothing is known.
+ */
+int dotnet_restore(struct dotnet *d, const void *bytes, size_t size, struct err *err);
 
 /* Both borrow `d`; the source's free() is NULL. */
 struct symbol_source dotnet_symbol_source(struct dotnet *d);

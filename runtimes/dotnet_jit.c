@@ -20,21 +20,16 @@
 
 enum {
 	MAX_CODE = 256 << 10, /* bytes of one method */
-	MAX_PARTS = 64,
 	HEADER_BYTES = 256, /* of what the pointer before the code leads to, as much as is looked at */
 	PART_BYTES = 12,    /* T_RUNTIME_FUNCTION on amd64 Unix: begin, end, unwind info */
 	TIER_OSR = 5,
 };
 
-/* A function of the method: bytes from its start. */
-struct part {
-	uint32_t begin, end;
-};
-
 struct dotnet_code {
 	uint32_t size, num_parts;
-	struct part parts[MAX_PARTS]; /* sorted; [0] is the method itself */
+	struct dotnet_part parts[DOTNET_MAX_PARTS]; /* sorted; [0] is the method itself */
 	bool unreadable;              /* for good */
+	bool kept;                    /* with the recording */
 	uint8_t all[];                /* the 8 bytes before it, and its code */
 };
 
@@ -68,7 +63,7 @@ static uint32_t u32_at(const uint8_t *bytes, size_t at)
 }
 
 /* Function i of a list whose first begins where the method does. */
-static bool take_part(const uint8_t *list, size_t i, uint32_t size, struct part *ret)
+static bool take_part(const uint8_t *list, size_t i, uint32_t size, struct dotnet_part *ret)
 {
 	uint32_t origin = u32_at(list, 0);
 
@@ -87,7 +82,7 @@ static bool take_parts(struct dotnet_code *code, const uint8_t *header, size_t s
 		uint32_t num = u32_at(header, at), i;
 		uint32_t end = 0;
 
-		if (!num || num > MAX_PARTS || num > (size - at - 4) / PART_BYTES)
+		if (!num || num > DOTNET_MAX_PARTS || num > (size - at - 4) / PART_BYTES)
 			continue;
 		for (i = 0; i < num; i++) {
 			if (!take_part(header + at + 4, i, code->size, &code->parts[i]) || code->parts[i].begin < end)
@@ -117,7 +112,7 @@ static bool read_parts(struct dotnet_process *p, const struct dotnet_memory *fro
 		found = take_parts(code, header, sizeof(header));
 	if (!found) {
 		code->num_parts = 1;
-		code->parts[0] = (struct part){ 0, code->size };
+		code->parts[0] = (struct dotnet_part){ 0, code->size };
 	}
 	p->owner->counts.by_unwind_info += found;
 	p->owner->counts.by_prologue += !found;
@@ -134,7 +129,23 @@ static struct dotnet_code *code_new(uint32_t size)
 	return code;
 }
 
-/* MEMORY_OK: m->code is there. */
+/* Out of a recording: what was read then, or nothing. */
+static enum memory_answer given_code(const struct dotnet_process *p, struct dotnet_method *m)
+{
+	const struct dotnet_given *given = dotnet_given_code(p, m);
+
+	m->code = code_new(given && given->size <= MAX_CODE ? given->size : 0);
+	if (!m->code)
+		return MEMORY_NEVER;
+	m->code->unreadable = !given || given->size > MAX_CODE;
+	if (m->code->unreadable)
+		return MEMORY_NEVER;
+	m->code->num_parts = given->num_parts;
+	memcpy(m->code->parts, given->parts, given->num_parts * sizeof(given->parts[0]));
+	memcpy(m->code->all + BEFORE, given->bytes, given->size);
+	return MEMORY_OK;
+}
+
 enum memory_answer dotnet_read_code(struct dotnet_process *p, const struct dotnet_memory *from,
 				    struct dotnet_method *m)
 {
@@ -145,6 +156,8 @@ enum memory_answer dotnet_read_code(struct dotnet_process *p, const struct dotne
 
 	if (m->code)
 		return m->code->unreadable ? MEMORY_NEVER : MEMORY_OK;
+	if (p->restored)
+		return given_code(p, m);
 	m->code = m->size <= MAX_CODE ? code_new(m->size) : code_new(0);
 	if (!m->code)
 		return MEMORY_NEVER;
@@ -162,7 +175,7 @@ enum memory_answer dotnet_read_code(struct dotnet_process *p, const struct dotne
 		return answer;
 	if (!jitted) { /* precompiled, in memory that no file is mapped to: it has no header */
 		m->code->num_parts = 1;
-		m->code->parts[0] = (struct part){ 0, m->size };
+		m->code->parts[0] = (struct dotnet_part){ 0, m->size };
 		return MEMORY_OK;
 	}
 	memcpy(&header, m->code->all, sizeof(header));
@@ -227,7 +240,7 @@ static bool rule_of_prologue(const struct arch *arch, const struct x64_prologue 
 	return true;
 }
 
-static const struct part *part_at(const struct dotnet_code *code, uint32_t offset)
+static const struct dotnet_part *part_at(const struct dotnet_code *code, uint32_t offset)
 {
 	for (uint32_t i = 0; i < code->num_parts; i++) {
 		if (offset >= code->parts[i].begin && offset < code->parts[i].end)
@@ -240,7 +253,7 @@ static bool rule_at(const struct arch *arch, const struct dotnet_method *m, uint
 {
 	const struct dotnet_code *code = m->code;
 	uint32_t offset = (uint32_t)(pc - m->start);
-	const struct part *part = part_at(code, offset);
+	const struct dotnet_part *part = part_at(code, offset);
 	struct x64_prologue prologue;
 	struct x64_leaving leaving;
 	uint32_t into;
@@ -310,7 +323,7 @@ enum give dotnet_give(void *data, const struct give_query *q, struct give_answer
 		d->counts.no_starts++;
 		return GIVE_PASS;
 	}
-	switch (dotnet_is_leaving(p, m) ? MEMORY_NEVER : dotnet_read_code(p, &from, m)) {
+	switch (!p->restored && dotnet_is_leaving(p, m) ? MEMORY_NEVER : dotnet_read_code(p, &from, m)) {
 	case MEMORY_OK:
 		break;
 	case MEMORY_NOT_NOW:
@@ -318,6 +331,10 @@ enum give dotnet_give(void *data, const struct give_query *q, struct give_answer
 	case MEMORY_NEVER:
 		d->counts.no_starts++;
 		return GIVE_PASS;
+	}
+	if (!m->code->kept) {
+		m->code->kept = true;
+		dotnet_keep_code(p, m, m->code->parts, m->code->num_parts, m->code->all + BEFORE);
 	}
 	if (!rule_at(d->opts.arch, m, q->pc, q->activation, &ret->rule)) {
 		d->counts.no_starts++;

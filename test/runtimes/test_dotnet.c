@@ -1,10 +1,12 @@
 /* Methods that come and go: whose an address is at each time, and how to step out of what is there. */
 #include "runtimes/dotnet.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/intern.h"
+#include "base/strbuf.h"
 #include "runtimes/nettrace.h"
 #include "symbols/addrspace.h"
 #include "test/check.h"
@@ -103,7 +105,8 @@ static void test_times(void)
 	CHECK_STR(advance(1500), "3000-3010 ");
 	CHECK_STR(name_at(0x3004), "Shop.Cart::Sixth");
 	/* All that was there is known: what is none of them is a stub. */
-	dotnet_complete(p);
+	dotnet_complete(p, 1600);
+	CHECK_STR(advance(1700), "");
 	CHECK_STR(name_at(0x2018), "[.NET stub]");
 	source.gone(source.data, &space);
 	CHECK(dotnet_process_find(d, PID) == NULL);
@@ -246,7 +249,8 @@ static void test_steps(void)
 	/* Code without a method is a stub once all methods are known, if somebody called it. */
 	CHECK(give(0x7300, true, true, &a) == GIVE_PASS);
 	CHECK(dotnet_counts(d).no_starts == 2);
-	dotnet_complete(p);
+	dotnet_complete(p, 5);
+	advance(5);
 	CHECK(give(0x7300, true, true, &a) == GIVE_RULE && a.life == GIVE_ONCE && a.rule.cfa_off8 == 1);
 	CHECK(give(0x7300, false, false, &a) == GIVE_PASS);
 	dotnet_free(d);
@@ -315,6 +319,75 @@ static void test_short_lived(void)
 	dotnet_free(d);
 }
 
+/* What a recording keeps gives the same names and rules, without a process to ask. */
+static void test_saved(void)
+{
+	static const uint32_t functions[] = { 0x500, 0x506, 0x900 };
+	const struct dotnet_opts opts = { .strings = strings, .arch = &arch_x86_64, .keep = true };
+	const struct nettrace_event module = { .kind = NETTRACE_MODULE, .module = { 7, "/app/Shop.dll", "" } };
+	struct strbuf saved = { 0 }, broken = { 0 };
+	struct symbol symbol;
+	struct give_answer a;
+
+	CHECK(dotnet_new(&opts, &d, NULL) == 0);
+	CHECK(dotnet_saved(d, &saved) && saved.len == 0);
+	source = dotnet_symbol_source(d);
+	p = dotnet_process(d, PID);
+	memcpy(memory + 0x100, "\x53\x90\x90\x90\x5b\xc3", 6);
+	put_header(1, functions);
+	dotnet_say(d, p, &module);
+	say(NETTRACE_METHOD_LOAD, 20, 0x7100, 6, 1, "Total");
+	say(NETTRACE_METHOD_LOAD, 10, 0x7200, 6, 2, "Other");
+	dotnet_complete(p, 15);
+	advance(20);
+	expect_rule(0x7101, false, 7, 2, SLOT_SAME);
+	say(NETTRACE_METHOD_UNLOAD, 30, 0x7100, 6, 1, "");
+	source.gone(source.data, &space);
+	/* The pid is another process's. */
+	p = dotnet_process(d, PID);
+	say(NETTRACE_METHOD_LOAD, 100, 0x7100, 6, 1, "Later");
+	CHECK(dotnet_saved(d, &saved));
+	CHECK(dotnet_saved(d, &broken) && broken.len == saved.len); /* it can be asked again */
+	dotnet_free(d);
+
+	begin();
+	CHECK(dotnet_restore(d, saved.data, saved.len, NULL) == 0);
+	CHECK(dotnet_process_find(d, PID) == p); /* made by begin(): what is restored waits for the next */
+	dotnet_free(d);
+	CHECK(dotnet_new(&opts, &d, NULL) == 0);
+	source = dotnet_symbol_source(d);
+	CHECK(dotnet_restore(d, saved.data, saved.len, NULL) == 0);
+	p = dotnet_process_find(d, PID);
+	memset(memory, 0, sizeof(memory));
+	num_reads = 0;
+	CHECK_STR(advance(20), "");
+	CHECK(source.find(source.data, &space, 0x7101, &symbol));
+	CHECK_STR(symbol.name, "Shop.Cart::Total");
+	CHECK_STR(symbol.module, "Shop");
+	CHECK_STR(name_at(0x7500), "[.NET stub]");
+	expect_rule(0x7101, false, 7, 2, SLOT_SAME);
+	CHECK(give(0x7201, false, false, &a) == GIVE_PASS); /* whose code nobody sampled */
+	CHECK(num_reads == 0);
+	CHECK_STR(advance(30), "7100-7106 ");
+	source.gone(source.data, &space);
+	CHECK(source.next(source.data, &space) == 100);
+	advance(100);
+	CHECK_STR(name_at(0x7101), "Shop.Cart::Later");
+	dotnet_free(d);
+
+	for (size_t cut = 0; cut < saved.len; cut++) {
+		int r;
+
+		CHECK(dotnet_new(&opts, &d, NULL) == 0);
+		r = dotnet_restore(d, saved.data, cut, NULL); /* between two processes nothing is amiss */
+
+		CHECK_MSG(r == -EBADMSG || (r == 0 && cut >= 12), "cut at %zu: %d", cut, r);
+		dotnet_free(d);
+	}
+	strbuf_deinit(&saved);
+	strbuf_deinit(&broken);
+}
+
 int main(void)
 {
 	strings = intern_new();
@@ -323,6 +396,7 @@ int main(void)
 	test_steps();
 	test_doubtful();
 	test_short_lived();
+	test_saved();
 	intern_free(strings);
 	return check_done();
 }
