@@ -5,7 +5,10 @@
  *
  * Where perf and we differ on purpose: control characters in names are '?', as a newline in a comm would forge a
  * header; a task that is just ending and has no id left (-1) gets that of its process or 0, as readers expect digits
- * (PerfView stops at anything else, without a word); callers in the kernel are named by their call, not by the instruction behind it, which may be another function's.
+ * (PerfView stops at anything else, without a word); callers in the kernel are named by their call, not by the
+ * instruction behind it, which may be another function's. A space before a digit in a comm is '_', as readers take the
+ * digits for the pid ("worker 3/4 [x]" ends PerfView); so is any in a comm that begins as perf's names for the
+ * nameless do. Nor are there modules of brackets alone or of more than 255 bytes, which end it too.
  */
 #include "output/format.h"
 
@@ -20,6 +23,7 @@
 
 enum {
 	NAME_MAX_BYTES = 4096, /* of one name; longer ones are cut */
+	MODULE_MAX_BYTES = 252, /* and the "..." of what was cut */
 	FLUSH_BYTES = 65536,
 };
 
@@ -54,6 +58,36 @@ static void add_name(struct script *s, const char *name)
 	escape_line(&s->text, name, strlen(name), NAME_MAX_BYTES);
 }
 
+static void add_comm(struct script *s, const char *comm)
+{
+	size_t start = s->text.len;
+	char *text;
+
+	add_name(s, comm);
+	if (s->text.failed)
+		return;
+	text = s->text.data + start;
+	for (size_t i = 0; text[i]; i++) {
+		bool is_pid = text[i + 1] >= '0' && text[i + 1] <= '9';
+
+		if (text[i] == ' ' && (is_pid || *text == ':' || *text == '-'))
+			text[i] = '_';
+	}
+}
+
+/* Of a file by its path, where that is not too long. */
+static void add_module(struct script *s, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (strlen(path) > MODULE_MAX_BYTES && slash && slash[1])
+		path = slash + 1;
+	if (!path[strspn(path, "[]()")])
+		strbuf_str(&s->text, "[unknown]");
+	else
+		escape_line(&s->text, path, strlen(path), MODULE_MAX_BYTES);
+}
+
 static void add_header(struct script *s, const struct profile_sample *sample)
 {
 	const struct profile *p = s->profile;
@@ -63,7 +97,7 @@ static void add_header(struct script *s, const struct profile_sample *sample)
 	pid_t pid = sample->pid < 0 ? 0 : sample->pid;
 
 	if (comm && *comm)
-		add_name(s, comm);
+		add_comm(s, comm);
 	else /* as perf names a thread of which it knows no name; readers want something there */
 		strbuf_printf(&s->text, ":%d", sample->tid < 0 ? pid : sample->tid);
 	strbuf_printf(&s->text, " %7d/%-7d ", pid, sample->tid < 0 ? pid : sample->tid);
@@ -97,7 +131,7 @@ static void add_dso(struct script *s, const struct profile_frame *frame, pid_t p
 	case FRAME_LABEL:
 	case FRAME_MARK:
 		if (frame->path || frame->module)
-			add_name(s, frame->path ? frame->path : frame->module);
+			add_module(s, frame->path ? frame->path : frame->module);
 		else
 			strbuf_str(&s->text, "[unknown]");
 		return;

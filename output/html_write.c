@@ -142,7 +142,7 @@ static bool add_time(struct writer *w)
 		return false;
 	for (size_t i = 0; i < p->samples.len; i++)
 		w->bin_nodes[i] = w->page->tree->became[p->samples.data[i].node];
-	start = p->samples.data[0].time_ns;
+	start = p->samples.data[0].time_ns; /* they are in time order */
 	span = p->samples.data[p->samples.len - 1].time_ns - start;
 	bin_ns = span / MAX_BINS + 1;
 	bin_ns = bin_ns < MIN_BIN_NS ? MIN_BIN_NS : bin_ns;

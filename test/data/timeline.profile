@@ -28,6 +28,10 @@ frame	native	__vdso_gettimeofday	[vdso]	-	7ffe00000a10	0
 # 15-16
 frame	mark	[truncated]	-
 frame	native	two\x0alines	app	/usr/bin/app	55d0c0de1060	0
+# 17-19: modules that readers cannot take
+frame	native	inner	[]	[()]	7f0000000001	1
+frame	native	deep	so	/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/so	7f0000000002	2
+frame	native	long	x	/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx	7f0000000003	3
 
 sample	1000000999	250000	0	42	42	0	app	1 3 4
 sample	1000001000	250000	0	42	43	0	my thread	1 3 4 14
@@ -35,4 +39,7 @@ sample	1000001000	1	1	42	42	1	app	1 3 4 7 8 9
 sample	12345000001999	18446744073709551615	1023	4194304	4194305	0	we;b co\x0antent	2 15 10 12 11
 sample	12345000002000	7	-	42	42	0	-	1 5 6
 sample	12345000003000	7	0	0	0	0	swapper	1 7 8
+# Names that readers would take for a pid, or for perf's name of a nameless thread
+sample	12345000003500	7	0	42	46	0	worker 3/4 [x]	1 3 17
+sample	12345000003600	7	0	42	47	0	:42 x y	1 3 18 19
 sample	12345000004000	7	0	-1	-1	7	app	1 3 13 16
