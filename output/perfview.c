@@ -232,7 +232,7 @@ static int flush(struct perfview *v, bool all, struct err *err)
 {
 	int r = 0;
 
-	if (v->text.len >= FLUSH_BYTES || (all && v->text.len)) {
+	if (v->text.failed || v->text.len >= FLUSH_BYTES || (all && v->text.len)) {
 		r = write_text(v->out, &v->text, err);
 		strbuf_clear(&v->text);
 	}

@@ -13,7 +13,14 @@ struct zip_out {
 	zipFile zip;
 	zip_fileinfo info;
 	int code; /* of the first write that failed */
+	char buffer[65536]; /* of the entry being written */
 };
+
+/* What minizip does not write or seek by us, it lacks memory for. */
+static int code_of(const struct zip_out *z)
+{
+	return z->code ? z->code : ENOMEM;
+}
 
 /* minizip's view of a file that is already open. */
 
@@ -44,10 +51,14 @@ static ZPOS64_T ZCALLBACK tell_stream(voidpf opaque, voidpf stream)
 
 static long ZCALLBACK seek_stream(voidpf opaque, voidpf stream, ZPOS64_T offset, int origin)
 {
-	static const int whence[] = { SEEK_SET, SEEK_CUR, SEEK_END }; /* ZLIB_FILEFUNC_SEEK_* are not in this order */
-	int how = origin == ZLIB_FILEFUNC_SEEK_CUR ? whence[1] : origin == ZLIB_FILEFUNC_SEEK_END ? whence[2] : whence[0];
+	int how = origin == ZLIB_FILEFUNC_SEEK_CUR ? SEEK_CUR : origin == ZLIB_FILEFUNC_SEEK_END ? SEEK_END : SEEK_SET;
+	struct zip_out *z = opaque;
 
-	return fseeko(((struct zip_out *)opaque)->out, (off_t)offset, how);
+	if (fseeko(z->out, (off_t)offset, how) == 0)
+		return 0;
+	if (!z->code)
+		z->code = errno ? errno : EIO;
+	return -1;
 }
 
 static int ZCALLBACK close_stream(voidpf opaque, voidpf stream)
@@ -96,7 +107,7 @@ static ssize_t write_entry(void *cookie, const char *buf, size_t size)
 
 	if (zipWriteInFileInZip(z->zip, buf, (unsigned int)size) == ZIP_OK)
 		return (ssize_t)size;
-	errno = z->code ? z->code : EIO;
+	errno = code_of(z);
 	return 0;
 }
 
@@ -108,11 +119,13 @@ FILE *zip_out_entry(struct zip_out *z, const char *name, struct err *err)
 	/* Of unknown length: room for sizes over 4 GiB, in case. */
 	if (zipOpenNewFileInZip64(z->zip, name, &z->info, NULL, 0, NULL, 0, NULL, Z_DEFLATED, Z_DEFAULT_COMPRESSION, 0) !=
 	    ZIP_OK) {
-		err_set(err, z->code ? z->code : EIO, "a new part of the bundle: %s", strerror(z->code ? z->code : EIO));
+		err_set(err, code_of(z), "a new part of the bundle: %s", strerror(code_of(z)));
 		return NULL;
 	}
 	entry = fopencookie(z, "w", functions);
-	if (!entry)
+	if (entry)
+		setvbuf(entry, z->buffer, _IOFBF, sizeof(z->buffer));
+	else
 		err_oom(err);
 	return entry;
 }
@@ -122,7 +135,7 @@ int zip_out_end_entry(struct zip_out *z, FILE *entry, struct err *err)
 	int code = fclose(entry) ? errno : 0;
 
 	if (zipCloseFileInZip(z->zip) != ZIP_OK && !code)
-		code = EIO;
+		code = code_of(z);
 	if (z->code)
 		code = z->code;
 	return code ? err_set(err, code, "writing the bundle: %s", strerror(code)) : 0;
@@ -130,7 +143,7 @@ int zip_out_end_entry(struct zip_out *z, FILE *entry, struct err *err)
 
 int zip_out_close(struct zip_out *z, struct err *err)
 {
-	int code = zipClose(z->zip, NULL) == ZIP_OK ? 0 : EIO;
+	int code = zipClose(z->zip, NULL) == ZIP_OK ? 0 : code_of(z);
 
 	if (z->code)
 		code = z->code;
