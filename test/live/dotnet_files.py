@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""usage: dotnet_files.py RINGFOLD DIRECTORY
+Precompiled .NET code is named and stepped through by its files alone: a service whose runtime may not be asked for
+anything (DOTNET_EnableDiagnostics=0). The service is built once, in DIRECTORY. Needs the .NET SDK: exit 77 without.
+"""
+import collections
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+RINGFOLD, DIRECTORY = (os.path.abspath(p) for p in sys.argv[1:3])
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'prove', 'dotnet')
+failures = []
+
+
+def check(what, ok, got):
+    print(f"{'ok  ' if ok else 'FAIL'} {what}: {got}", flush=True)
+    if not ok:
+        failures.append(what)
+
+
+if not shutil.which('dotnet'):
+    print('SKIP: no .NET SDK')
+    sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
+dll = f'{DIRECTORY}/service/Service.dll'
+if not os.path.exists(dll):
+    r = subprocess.run(['dotnet', 'publish', '-c', 'Release', '-o', f'{DIRECTORY}/service', '--artifacts-path',
+                        f'{DIRECTORY}/service-obj', f'{SOURCE}/Service.csproj'], capture_output=True, text=True)
+    if r.returncode:
+        print(f'SKIP: the service cannot be built here: {r.stdout[-300:]}')
+        sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
+service = subprocess.Popen(['dotnet', dll, '60', 'no-dynamic', 'no-collectible'], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, env={**os.environ, 'DOTNET_EnableDiagnostics': '0'})
+try:
+    time.sleep(2)
+    # From its start on: while the JIT is at work most of what runs is precompiled.
+    subprocess.run([RINGFOLD, 'record', '-q', '-F', '299', '-d', '4', '-p', str(service.pid), '-o', f'{DIRECTORY}/r.folded',
+                    '-o', f'{DIRECTORY}/r.data', '--stats', f'{DIRECTORY}/r.json'], check=True)
+finally:
+    service.kill()
+    service.wait()
+subprocess.run([RINGFOLD, 'fold', '-q', f'{DIRECTORY}/r.data', '-o', f'{DIRECTORY}/f.folded'], check=True)
+
+stats = json.load(open(f'{DIRECTORY}/r.json'))
+stacks = [line.rsplit(' ', 1) for line in open(f'{DIRECTORY}/r.folded')]
+frames = collections.Counter()
+for stack, count in stacks:
+    for frame in stack.split(';'):
+        frames[frame] += int(count)
+named = {f: n for f, n in frames.items() if '::' in f and f.startswith('System.')}
+unnamed = {f: n for f, n in frames.items() if re.search(r'\.dll\]$', f)}
+check('samples', stats['samples'] >= 100, stats['samples'])
+check('whole stacks', stats['complete'] >= 0.99 * stats['samples'], stats['complete'])
+check('precompiled frames with a name', sum(named.values()) >= 100, sum(named.values()))
+check('distinct names', len(named) >= 20, len(named))
+check('precompiled frames without one', not unnamed, unnamed)
+check('state machines are shown as their methods', not [f for f in named if re.search(r'>d__\d+(`\d+)?(\[.*\])?::MoveNext$', f)], '')
+# Where a thread's managed part begins, its callers are native code up to the thread's own start.
+starts = [s for s, _ in stacks if ';System.Threading.Thread::StartCallback;' in s]
+check('threads', bool(starts), len(starts))
+check('threads from their start', all('start_thread' in s.split(';System.Threading.Thread::StartCallback')[0] for s in starts), '')
+check('folded the same', open(f'{DIRECTORY}/f.folded').read() == open(f'{DIRECTORY}/r.folded').read(), '')
+sys.exit(1 if failures else 0)
