@@ -1,8 +1,8 @@
 #!/bin/bash
 # usage: scripts/quickstart.sh [RECORD-OPTION...] [-- COMMAND ARG...]
 # Installs what is missing, builds the release binary and profiles the whole machine for 5 seconds, or what
-# the options of `ringfold record` say. The collapsed stacks go to a new file in the current directory, the
-# hottest functions and the quality of the profile to the terminal.
+# the options of `ringfold record` say. A flame graph (.html) and the collapsed stacks (.folded) go to new files in the
+# current directory, the hottest functions and the quality of the profile to the terminal.
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
 build=$source/build/release
@@ -26,7 +26,7 @@ run ninja -C "$build" app/ringfold
 
 # What the user says replaces what is set here. Options that take a value are known, so that the value of
 # one (-o -a) is not taken for another.
-target= duration= output= value= file=
+target= duration= output= value= file= page=
 for arg in "$@"; do
 	if [[ -n $value ]]; then
 		[[ $value != output ]] || file=$arg
@@ -55,10 +55,11 @@ if [[ -z $output ]]; then
 	base=ringfold-$(date +%Y%m%d-%H%M%S)
 	file=$base.folded
 	for ((n = 2; ; n++)); do
-		[[ -e $file ]] || break
+		page=${file%.folded}.html
+		[[ -e $file || -e $page ]] || break
 		file=$base-$n.folded
 	done
-	options+=(-o "$file")
+	options+=(-o "$file" -o "$page")
 fi
 [[ -n $target ]] || options+=(-a)
 [[ -n $duration ]] || options+=(-d 5)
@@ -68,6 +69,9 @@ status=0
 "$build/app/ringfold" record "${options[@]}" "$@" || status=$?
 if [[ $file != - && -s $file ]]; then
 	echo
+	if [[ -n $page ]]; then
+		echo "flame graph:      $page (open it in a browser)"
+	fi
 	echo "collapsed stacks: $file (flamegraph.pl $file > flame.svg, or open it in speedscope)"
 fi
 exit $status
