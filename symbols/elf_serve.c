@@ -264,7 +264,7 @@ struct record {
 
 static void add(struct record *rec, const void *bytes, size_t size)
 {
-	if (size > sizeof(rec->bytes) - rec->len)
+	if (!size || size > sizeof(rec->bytes) - rec->len)
 		return;
 	memcpy(rec->bytes + rec->len, bytes, size);
 	rec->len += size;

@@ -39,16 +39,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	for (int i = 0; files && i < MAX_REQUESTS && reader_left(&r); i++) {
 		uint8_t what = reader_u8(&r);
-		uint16_t len = reader_u16(&r), kind;
-		const void *body = reader_bytes(&r, len < reader_left(&r) ? len : reader_left(&r));
+		size_t len = reader_u16(&r);
+		const void *body;
+		uint16_t kind;
 		int result = 0;
 
+		if (len > reader_left(&r))
+			len = reader_left(&r);
+		body = reader_bytes(&r, len);
 		if (r.failed)
 			break;
 		kind = (what & 15) == 15 ? RULES_ASK : WORKER_KIND(WORKER_SYMBOLS, what & 15);
 		if (kind == ELF_TELL_NICE)
 			continue; /* of the fuzzer itself */
-		worker_serve_one(&server, kind, body, len < size ? len : 0, what & 128 ? descriptor_of(&r) : -1, take_any, NULL,
+		worker_serve_one(&server, kind, body, len, what & 128 ? descriptor_of(&r) : -1, take_any, NULL,
 				 &result);
 	}
 	if (files)
