@@ -311,11 +311,13 @@ def prove(variant, base):
         threads_before = sum('EventPipe' in t for t in threads(c.pid))
         files_before = sorted(os.listdir(f'/proc/{c.pid}/root/tmp'))
         r = subprocess.run([ringfold, 'record', '-p', str(c.pid), '-F', args.freq, '-d', str(args.seconds), '-o', f'{out}/p.data.txt',
-                            '-o', f'{out}/p.folded', '--stats', f'{out}/stats.json', '-v'], capture_output=True, text=True)
+                            '-o', f'{out}/p.folded', '-o', f'{out}/p.data', '--stats', f'{out}/stats.json', '-v'], capture_output=True, text=True)
         if r.returncode:
             fail(f'{variant}: ringfold exits {r.returncode}: {r.stderr.strip()[-300:]}')
             return
         open(f'{out}/stderr', 'w').write(r.stderr)
+        # While it is there, as its files are.
+        must([ringfold, 'fold', '-q', f'{out}/p.data', '-o', f'{out}/q.folded'])
         time.sleep(0.3)
         threads_left = sum('EventPipe' in t for t in threads(c.pid)) - threads_before
         files_left = sorted(set(os.listdir(f'/proc/{c.pid}/root/tmp')) - set(files_before))
@@ -325,6 +327,8 @@ def prove(variant, base):
             load.kill()
         c.close()
     stats = json.load(open(f'{out}/stats.json'))
+    recorded, folded = (collections.Counter(dict((s, int(n)) for s, n in (l.rsplit(' ', 1) for l in open(f'{out}/{f}.folded')))) for f in 'pq')
+    differ = sum((recorded - folded).values())
     count = collections.Counter()
     wrong = collections.Counter()
     for comm, t, frames in samples(f'{out}/p.data.txt'):
@@ -335,6 +339,8 @@ def prove(variant, base):
                 continue
             count['managed'] += 1
             count['unnamed'] += name in ('[unknown]', '')
+            count['precompiled'] += precompiled
+            count['precompiled_unnamed'] += precompiled and name in ('[unknown]', '')
             count['stubs'] += name == '[.NET stub]'
             if name in ('[unknown]', '') and len(wrong) < 1000:
                 wrong[('unnamed', module)] += 1
@@ -357,17 +363,63 @@ def prove(variant, base):
     asked = re.search(r'asked in (\d+) ms', r.stderr)
     print(f'{variant:18} {stats["samples"]:7} {count["managed"]:8} {named:7.2f} {count["stubs"]:6} {count["checked"]:8} '
           f'{count["contradicted"]:5} {whole:7.2f} {callers:8.2f} {stats.get("no_method_starts", -1):6} '
-          f'{asked.group(1) if asked else "-":>6} {threads_left:4} {len(files_left):5}', flush=True)
+          f'{asked.group(1) if asked else "-":>6} {threads_left:4} {len(files_left):5} {differ:5}', flush=True)
     for what, n in wrong.most_common(5):
         print(f'    {n:6} {what}')
     bar = 99.5 if diagnostics else 0
+    files = percent(count['precompiled'] - count['precompiled_unnamed'], count['precompiled'])
     for ok, what in ((count['managed'] > 200, 'too few managed frames to tell'), (named >= bar, f'{named:.2f} % of managed frames named'),
+                     (files >= 99.5, f'{files:.2f} % of precompiled frames named'),
                      (count['contradicted'] == 0, f'{count["contradicted"]} names contradicted'),
                      (whole >= (99 if diagnostics else 0), f'{whole:.2f} % of stacks whole'),
                      (project == 'Web' or not diagnostics or (callers >= 99.5 and count['spin'] > 20), f'the frameless caller in {callers:.2f} % of {count["spin"]}'),
+                     (differ == 0, f'{differ} stacks of the folded recording differ'),
                      (threads_left == 0, 'a session is left'), (not files_left, f'files are left: {files_left}')):
         if not ok:
             fail(f'{variant}: {what}')
+
+
+def cost(base):
+    """What asking costs a service of some thousand methods: CPU of its process, and the longest pause of a thread that only beats."""
+    work, out = publish('default'), f'{base}/cost'
+    os.makedirs(out)
+    # No container: this part is what a quiet machine is needed for, and nothing but the service should run.
+    c = subprocess.Popen(['dotnet', f'{work}/Service.dll', '60', 'idle'], stdout=open(f'{out}/out', 'w'))
+    try:
+        while 'ready' not in open(f'{out}/out').read():
+            time.sleep(0.1)
+        time.sleep(1)
+        cpus, pauses, rest = [], [], []
+
+        def beats(since, until):
+            found = re.findall(r'^beat (\d+) (\d+)$', open(f'{out}/out').read(), re.M)
+            return [int(us) / 1000 for t, us in found if since < int(t) <= until]
+        for _ in range(5):
+            t0, busy0 = time.monotonic_ns(), idle_cpu(c.pid)
+            time.sleep(1)
+            t1, busy1 = time.monotonic_ns(), idle_cpu(c.pid)
+            r = subprocess.run([ringfold, 'record', '-p', str(c.pid), '-F', '9', '-d', '0.3', '-o', f'{out}/p.folded'], capture_output=True, text=True)
+            time.sleep(0.3)
+            t2, busy2 = time.monotonic_ns(), idle_cpu(c.pid)
+            cpus.append((busy2 - busy1 - (busy1 - busy0) * (t2 - t1) / (t1 - t0)) / 1e6)
+            rest.append(max(beats(t0, t1), default=0))
+            pauses.append(max(beats(t1, t2), default=0))
+        methods = re.search(r'(\d+) methods', r.stderr)
+        print(f'cost: {methods.group(1) if methods else "?"} methods; CPU of the process for start and end: ' +
+              ', '.join(f'{v:.0f}' for v in cpus) + ' ms; longest pause ' + ', '.join(f'{v:.1f}' for v in pauses) +
+              ' ms, beside ' + ', '.join(f'{v:.1f}' for v in rest) + ' ms without', flush=True)
+        if sorted(cpus)[2] > 80:
+            fail(f'cost: {sorted(cpus)[2]:.0f} ms CPU')
+        if sorted(pauses)[2] > 20:
+            fail(f'cost: a pause of {sorted(pauses)[2]:.1f} ms')
+    finally:
+        c.kill()
+        c.wait()
+
+
+def idle_cpu(pid):
+    """CPU time of all threads but the one that beats, as far as they live; threads that ended are in the process's."""
+    return cpu_ns(pid) - int(open(f'/proc/{pid}/schedstat').read().split()[0])
 
 
 def main():
@@ -378,14 +430,14 @@ def main():
         raise SystemExit(f'{nettrace_list} is not built')
     os.makedirs(args.cache, exist_ok=True)
     print(f'{"variant":18} {"samples":>7} {"managed":>8} {"named%":>7} {"stubs":>6} {"checked":>8} {"wrong":>5} {"whole%":>7} '
-          f'{"callers%":>8} {"nostart":>6} {"ms":>6} {"left":>4} {"files":>5}', flush=True)
+          f'{"callers%":>8} {"nostart":>6} {"ms":>6} {"left":>4} {"files":>5} {"fold≠":>5}', flush=True)
     with tempfile.TemporaryDirectory(prefix='ringfold-dotnet-') as scratch:
         base = args.keep or scratch
         os.makedirs(base, exist_ok=True)
         os.chmod(scratch, 0o755)
-        for variant in args.only.split(',') if args.only else VARIANTS:
+        for variant in args.only.split(',') if args.only else [*VARIANTS, 'cost']:
             try:
-                prove(variant, base)
+                cost(base) if variant == 'cost' else prove(variant, base)
             except (RuntimeError, OSError, EOFError) as e:
                 fail(f'{variant}: {e}')
     print(f'nettrace: {compared["events"]} events read as TraceEvent 4.0.0 reads them, {compared["different"]} differently')

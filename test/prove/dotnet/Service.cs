@@ -1,7 +1,8 @@
 // A service with some of everything that makes managed stacks hard to name or to walk: two busy threads of work that
 // needs JSON, LINQ, async, compiled regular expressions, expression trees, generics, exceptions, P/Invoke, a collectible
 // assembly and dynamic methods, and one that spins in a leaf without a frame under a caller without one.
-// usage: Service SECONDS [no-dynamic] [no-collectible]
+// usage: Service SECONDS [no-dynamic] [no-collectible] [idle]
+// idle: it works for 4 s, and then only a thread beats that tells each 100 ms what its longest pause was.
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
@@ -190,9 +191,36 @@ public static class Program
         }
     }
 
+    // One beat each half millisecond; a line each 100 ms: when, by CLOCK_MONOTONIC in ns, and the longest pause in us.
+    static void Beat(CancellationToken stop)
+    {
+        long last = Stopwatch.GetTimestamp(), told = last, longest = 0;
+        while (!stop.IsCancellationRequested)
+        {
+            long now = Stopwatch.GetTimestamp();
+            longest = Math.Max(longest, now - last);
+            last = now;
+            if (now - told > Stopwatch.Frequency / 10)
+            {
+                Console.WriteLine($"beat {now} {longest / 1000}");
+                told = now; longest = 0; last = Stopwatch.GetTimestamp();
+            }
+        }
+    }
+
+    static int Idle(CancellationToken stop)
+    {
+        using var work = new CancellationTokenSource(TimeSpan.FromSeconds(4));
+        WorkAsync(true, false, work.Token).Wait();
+        Console.WriteLine("ready");
+        Beat(stop);
+        return 0;
+    }
+
     public static int Main(string[] args)
     {
         using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(args.Length > 0 ? double.Parse(args[0]) : 60));
+        if (args.Contains("idle")) return Idle(stop.Token);
         var hot = new Thread(() => Hot.Run(stop.Token)) { Name = "hot" };
         hot.Start();
         Console.WriteLine("ready");

@@ -22,6 +22,7 @@ app.MapPost("/sum", async (HttpRequest request) =>
 });
 app.Lifetime.ApplicationStarted.Register(() => Console.WriteLine("ready"));
 using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(args.Length > 0 ? double.Parse(args[0]) : 60));
-await app.RunAsync(stop.Token);
+stop.Token.Register(app.Lifetime.StopApplication);
+await app.RunAsync();
 
 public record Item(int Id, string Name, decimal Price);
