@@ -92,14 +92,32 @@ static int handle_events(struct recording *r, struct err *err)
 	return ret;
 }
 
+/* With what the session made of it, so that a fold of the file comes to the same stack. */
+static void save_sample(struct recording *r, const struct record *rec)
+{
+	struct session_copy copy = session_last_copy(r->session);
+	struct record told = *rec;
+
+	if (copy.cut)
+		told.sample.stack_size = told.sample.stack_bytes;
+	if (copy.continued)
+		told.sample.num_user_chain = record_user_chain(&rec->sample, &told.sample.user_chain);
+	saving_record(r->saving, &told);
+}
+
 static void take_record(void *data, const struct record *rec)
 {
 	struct recording *r = data;
+	bool sample = rec->type == RECORD_SAMPLE;
+	bool saved = r->saving && (!sample || session_wants(r->session, rec));
+	bool held = r->managed && managed_takes(r->managed, rec);
 
-	if (r->saving && (rec->type != RECORD_SAMPLE || session_wants(r->session, rec)))
-		saving_record(r->saving, rec);
-	if (!r->managed || !managed_takes(r->managed, rec))
+	if (!held)
 		session_record(r->session, rec);
+	if (saved && sample && !held)
+		save_sample(r, rec);
+	else if (saved)
+		saving_record(r->saving, rec);
 }
 
 static int drain(struct recording *r, bool all, struct err *err)

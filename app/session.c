@@ -66,7 +66,7 @@ static void keep_larger(struct session *s, struct live *live)
 {
 	struct stacks *swap = s->ended;
 
-	if (s->opts.keep_samples || live->own_frames ||
+	if (s->opts.keep_samples || live->own_frames || live->jit ||
 	    stacks_num_nodes(live->stacks) <= stacks_num_nodes(s->ended))
 		return;
 	s->ended = live->stacks;
@@ -246,10 +246,16 @@ void session_record(void *session, const struct record *rec)
 	session_record_of(session, rec, 0);
 }
 
+struct session_copy session_last_copy(const struct session *s)
+{
+	return s->last;
+}
+
 void session_record_of(struct session *s, const struct record *rec, size_t event)
 {
 	switch (rec->type) {
 	case RECORD_SAMPLE:
+		s->last = (struct session_copy){ 0 };
 		session_sample(s, rec, event);
 		break;
 	case RECORD_MMAP:

@@ -94,6 +94,12 @@ bool session_wants(struct session *s, const struct record *sample);
 
 /* One record; fits struct collector_sink. */
 void session_record(void *session, const struct record *record);
+/* What was found out of the last sample given to it, when it was unwound at once. */
+struct session_copy {
+	bool cut;       /* the copy ended before the stack did, as if it had been full */
+	bool continued; /* it was full, and the stack goes on by the kernel's chain of frame pointers */
+};
+struct session_copy session_last_copy(const struct session *s);
 /* The same, and which event a sample is of, as profile_sample.event tells it. */
 void session_record_of(struct session *s, const struct record *record, size_t event);
 

@@ -104,16 +104,36 @@ static bool ended_in_hole(struct session *s, struct live *live, const struct rec
 	struct regs regs;
 	uint64_t end;
 
-	if (!s->opts.memory || sample->stack_bytes == sample->stack_size)
-		return false;
 	arch_regs_from_perf(arch, s->regs_mask, sample->regs, num_regs, &regs);
 	end = regs.v[arch->sp] + sample->stack_bytes;
+	/* The end of the stack itself, where the vDSO lies right above it. */
+	if (addrspace_find(live->space, end))
+		return false;
 	if (live->num_touched < MAX_TOUCHED && live->hole != end) {
 		live->num_touched++;
 		if (session_touch(s, live->space, end))
 			live->hole = end;
 	}
 	return live->hole == end;
+}
+
+/*
+ * Walks a stack that its copy does not hold as if the copy were full, and so too small: to be believed where the stack
+ * does go on. False: it stays as it was.
+ */
+static bool walk_cut(struct session *s, struct live *live, const struct record_sample *sample,
+		     const struct unwind_input *in, uint32_t *frames, struct unwind_result *ret)
+{
+	struct unwind_input full = *in;
+
+	if (!s->opts.memory || in->stack_full)
+		return false;
+	full.stack_full = true;
+	unwinder_walk(s->unwinder, &full, frames, ret);
+	if ((ret->class == UNWIND_TRUNCATED || ret->spliced) && ended_in_hole(s, live, sample))
+		return true;
+	unwinder_walk(s->unwinder, in, frames, ret);
+	return false;
 }
 
 static size_t add_user_frames(struct session *s, const struct record_sample *sample,
@@ -138,6 +158,8 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
 	if (result.num_jit && !live->jit && session_jit_begins(live))
 		unwinder_walk(s->unwinder, &in, s->frames + num, &result);
+	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE)
+		s->last.cut = walk_cut(s, live, sample, &in, s->frames + num, &result);
 	s->stats.no_method_starts += dotnet_no_starts(s->dotnet) != no_starts;
 	if (s->opts.keep_addresses)
 		session_place_frames(s, live->space, s->frames + num, result.num_frames);
@@ -147,9 +169,8 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	s->stats.jit_frames += result.num_jit;
 	s->stats.unknown_frames += result.num_unknown;
 	s->stats.spliced += result.spliced;
+	s->last.continued = result.spliced;
 	live->own_frames |= result.num_jit || result.num_unknown;
-	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE && ended_in_hole(s, live, sample))
-		result.class = UNWIND_TRUNCATED;
 	switch (result.class) {
 	case UNWIND_COMPLETE:
 		s->stats.complete++;

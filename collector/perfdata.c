@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/intern.h"
+#include "collector/perfdata_chain.h"
 #include "collector/record_priv.h"
 
 void perfdata_close(struct perfdata *p)
@@ -217,7 +218,7 @@ static const struct entry *next_entry(struct perfdata *p)
 static const uint8_t *whole_record(struct perfdata *p, const struct entry *entry, size_t size)
 {
 	const uint8_t *tail = entry->bytes + entry->head_len;
-	uint64_t stack_size, used;
+	uint64_t stack_size, used, filled;
 
 	if (!entry->stack_at)
 		return entry->bytes;
@@ -225,8 +226,10 @@ static const uint8_t *whole_record(struct perfdata *p, const struct entry *entry
 	memcpy(&used, tail, sizeof(used));
 	if (used > stack_size)
 		return NULL;
+	/* What a little more it is may be a chain. */
+	filled = stack_size - used <= CHAIN_MAX_BYTES ? stack_size : used;
 	memcpy(p->whole, entry->bytes, entry->head_len);
-	if (input_read_at(&p->in, p->whole + entry->head_len, used, entry->stack_at) <= 0) {
+	if (input_read_at(&p->in, p->whole + entry->head_len, filled, entry->stack_at) <= 0) {
 		p->info.unfinished = true;
 		return NULL;
 	}
@@ -269,6 +272,8 @@ static void deliver(struct perfdata *p, const struct entry *entry, const struct 
 		p->counts.malformed++;
 		return;
 	}
+	if (record.type == RECORD_SAMPLE)
+		chain_find(&record);
 	count(p, &record, bytes, header.size);
 	if (entry->time_ns && entry->time_ns < *newest)
 		p->counts.disorder++;

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "collector/perfdata_chain.h"
 
 static const uint64_t FLUSH_NS = 1000000000;
 static const uint16_t MISC_SIZE_IS_TOLD = 1u << 15; /* PERF_RECORD_MISC_BUILD_ID_SIZE */
@@ -155,18 +156,26 @@ static size_t stack_size(const struct record_sample *s)
 	return (s->stack_bytes + 8) & ~(size_t)7;
 }
 
-static void put_stack(struct draft *d, const struct record_sample *s)
+static void put_stack(struct draft *d, const struct record *rec)
 {
-	size_t size = stack_size(s);
+	const struct record_sample *s = &rec->sample;
+	size_t size = stack_size(s), chain = chain_bytes(s);
 	size_t filled = s->stack_bytes < size ? s->stack_bytes : size;
 
 	if (!s->stack_size || !size) {
 		put_u64(d, 0);
 		return;
 	}
-	put_u64(d, size);
+	if (d->len + size + chain + 2 * sizeof(uint64_t) > WRITE_RECORD_MAX)
+		chain = 0;
+	put_u64(d, size + chain);
 	put(d, s->stack, filled);
 	put_zeros(d, size - filled);
+	if (chain) {
+		put_u64(d, chain_mark(rec->time_ns));
+		put_u64(d, s->num_user_chain);
+		put(d, s->user_chain, s->num_user_chain * sizeof(uint64_t));
+	}
 	put_u64(d, filled);
 }
 
@@ -212,7 +221,7 @@ static void put_sample(struct draft *d, const struct write_event *event, const s
 		put(d, s->regs, s->regs ? s->num_regs * sizeof(uint64_t) : 0);
 	}
 	if (type & PERF_SAMPLE_STACK_USER)
-		put_stack(d, s);
+		put_stack(d, rec);
 }
 
 static void put_mmap(struct draft *d, const struct record *rec)
@@ -299,7 +308,7 @@ static size_t room_for(const struct record *rec)
 
 	switch (rec->type) {
 	case RECORD_SAMPLE:
-		return FIXED + (s->num_chain + s->num_regs) * sizeof(uint64_t) + s->stack_bytes;
+		return FIXED + (s->num_chain + s->num_regs) * sizeof(uint64_t) + s->stack_bytes + chain_bytes(s);
 	case RECORD_MMAP:
 		return FIXED + rec->mmap.path_len;
 	case RECORD_COMM:
@@ -316,6 +325,19 @@ static size_t room_for(const struct record *rec)
 	return FIXED;
 }
 
+/* As records come in the order of time, a round may end behind any of them. */
+static void end_round(struct perfdata_writer *w)
+{
+	static const struct perf_event_header round = { .type = PERFDATA_FINISHED_ROUND,
+							.size = sizeof(round) };
+
+	if (!w->round_bytes || WRITE_BUFFER - w->len < sizeof(round))
+		return;
+	memcpy(w->buf + w->len, &round, sizeof(round));
+	w->len += sizeof(round);
+	w->round_bytes = 0;
+}
+
 /* The size of a record that fits no longer into 16 bits has no meaning: it is left out. */
 static void finish_record(struct perfdata_writer *w, struct draft *d, uint32_t type, uint16_t misc)
 {
@@ -325,7 +347,9 @@ static void finish_record(struct perfdata_writer *w, struct draft *d, uint32_t t
 		return;
 	memcpy(d->start, &header, sizeof(header));
 	w->len += d->len;
-	w->round_open = true;
+	w->round_bytes += d->len;
+	if (w->round_bytes >= WRITE_ROUND)
+		end_round(w);
 }
 
 void perfdata_write_record(struct perfdata_writer *w, const struct record *rec, size_t event)
@@ -370,14 +394,8 @@ void perfdata_write_lost(struct perfdata_writer *w, uint64_t lost, size_t event)
 
 int perfdata_write_flush(struct perfdata_writer *w, bool now, struct err *err)
 {
-	static const struct perf_event_header round = { .type = PERFDATA_FINISHED_ROUND,
-							.size = sizeof(round) };
-
-	if (!w->failure.code && w->round_open && WRITE_BUFFER - w->len >= sizeof(round)) {
-		memcpy(w->buf + w->len, &round, sizeof(round));
-		w->len += sizeof(round);
-		w->round_open = false;
-	}
+	if (!w->failure.code)
+		end_round(w);
 	if (!w->failure.code && w->len &&
 	    (now || w->len >= WRITE_MUCH || clock_monotonic_ns() - w->flushed_ns >= FLUSH_NS))
 		write_buffer(w);

@@ -11,8 +11,8 @@
  * name would hide what was saved.
  *
  * What is left out: the part of each stack dump that the kernel did not fill (it writes as much as was asked for,
- * mostly stale bytes), the user part of callchains beside a stack dump (perf would show the stack twice, so its own
- * files have none either), and fields of samples that struct record does not hold.
+ * mostly stale bytes), the user part of callchains beside a stack dump but where record_sample.user_chain names it (see
+ * perfdata_chain.h), and fields of samples that struct record does not hold.
  */
 #pragma once
 

@@ -11,6 +11,7 @@
 enum {
 	WRITE_BUFFER = 2 << 20,
 	WRITE_MUCH = 256 << 10,    /* worth a system call */
+	WRITE_ROUND = 256 << 10,   /* what a reader must hold to put it in order: two or three of these */
 	WRITE_RECORD_MAX = 65528,  /* header.size has 16 bits, and records are multiples of 8 */
 	WRITE_EVENTS_MAX = 64,
 	PERFDATA_FINISHED_ROUND = 68, /* tools/lib/perf/include/perf/event.h */
@@ -34,7 +35,7 @@ struct perfdata_writer {
 	uint64_t end;        /* of the file; more than records_at + size only within a flush */
 	uint64_t flushed_ns;
 	uint64_t first_ns, last_ns; /* of samples */
-	bool round_open;     /* records came since the last FINISHED_ROUND */
+	size_t round_bytes;  /* of records since the last FINISHED_ROUND */
 	struct strbuf build_ids;
 	struct strbuf runtimes;
 	struct err failure;

@@ -434,6 +434,10 @@ static size_t chain_part(const struct record_sample *s, uint64_t marker, const u
 
 size_t record_user_chain(const struct record_sample *s, const uint64_t **ret)
 {
+	if (s->user_chain) {
+		*ret = s->user_chain;
+		return s->num_user_chain;
+	}
 	return chain_part(s, PERF_CONTEXT_USER, ret);
 }
 

@@ -37,6 +37,8 @@ struct record_sample {
 	const uint8_t *stack;    /* dyn_size valid bytes; NULL when none was copied */
 	size_t stack_bytes;      /* dyn_size */
 	size_t stack_size;       /* size: what was asked for, or less where the record would not fit */
+	const uint64_t *user_chain; /* its user part where that is told apart (perfdata_chain.h), else NULL */
+	size_t num_user_chain;
 };
 
 struct record {

@@ -121,6 +121,7 @@ struct seen {
 	size_t event[MAX_SEEN], num, num_ids;
 	struct perfdata_counts counts;
 	bool unfinished;
+	uint64_t *keep; /* of the first sample, where it has a chain of its own */
 	int r;
 };
 
@@ -141,7 +142,9 @@ static void see(void *data, const struct record *rec, size_t event)
 	memcpy(s->chain[i], rec->sample.chain, rec->sample.num_chain * 8);
 	if (rec->sample.regs)
 		memcpy(s->regs[i], rec->sample.regs, rec->sample.num_regs * 8);
-	if (rec->sample.stack)
+	if (s->keep && rec->sample.user_chain)
+		memcpy(s->keep, rec->sample.user_chain, rec->sample.num_user_chain * 8);
+	if (rec->sample.stack && rec->sample.stack_bytes <= sizeof(s->stack[i]))
 		memcpy(s->stack[i], rec->sample.stack, rec->sample.stack_bytes);
 }
 
@@ -371,6 +374,83 @@ static void test_too_long(void)
 	close(fd);
 }
 
+/* What the session made of a sample reaches the file's reader: that the copy was cut, and how the stack goes on. */
+static void check_chain(size_t bytes, size_t num)
+{
+	static uint64_t user[300], got[300];
+	static uint8_t big[16384];
+	struct record rec = sample_at(7, sizeof(stack));
+	struct perfdata_sink sink = { .record = see, .build_id = see_id };
+	struct perfdata *p = NULL;
+	int fd = empty_file();
+	struct perfdata_writer *w = begin(fd, false);
+	struct seen *s = calloc(1, sizeof(*s));
+	const uint64_t *chain_back;
+
+	for (size_t i = 0; i < num; i++)
+		user[i] = 0x400000 + i;
+	rec.sample.stack = big;
+	rec.sample.stack_bytes = rec.sample.stack_size = bytes;
+	rec.sample.user_chain = user;
+	rec.sample.num_user_chain = num;
+	perfdata_write_record(w, &rec, 0);
+	rec.time_ns = 8;
+	rec.sample.user_chain = NULL;
+	perfdata_write_record(w, &rec, 0);
+	CHECK(perfdata_write_end(w, NULL) == 0);
+	perfdata_writer_free(w);
+	sink.data = s;
+	s->keep = got;
+	CHECK(perfdata_open(fd, &p, NULL) == 0 && perfdata_run(&p, 1, &sink, NULL) == 0);
+	CHECK_MSG(s->num == 2 && s->counts.malformed == 0, "%zu", s->num);
+	CHECK(s->rec[0].sample.num_user_chain == (num <= 254 ? num : 0) && !s->rec[1].sample.user_chain);
+	if (num <= 254)
+		CHECK(!memcmp(got, user, num * sizeof(user[0])));
+	for (size_t i = 0; i < 2; i++)
+		CHECK(s->rec[i].sample.stack_bytes == bytes && s->rec[i].sample.stack_size == bytes);
+	CHECK(record_user_chain(&s->rec[1].sample, &chain_back) == 0);
+	free(s);
+	perfdata_close(p);
+}
+
+static void test_chain(void)
+{
+	check_chain(2048, 3);    /* read as a whole */
+	check_chain(8192, 127);  /* by a dump that is read later */
+	check_chain(16384, 254); /* the longest */
+	check_chain(16384, 255);
+	check_chain(4096, 0);
+}
+
+/* A reader holds two or three rounds: they must not be as long as a second of a busy machine. */
+static void test_rounds(void)
+{
+	static uint8_t bytes[3 << 20];
+	int fd = empty_file();
+	struct perfdata_writer *w = begin(fd, false);
+	size_t since = 0, most = 0;
+	uint64_t at, size;
+
+	for (uint64_t i = 0; i < 600; i++)
+		write_sample(w, 200 + i, sizeof(stack));
+	CHECK(perfdata_write_end(w, NULL) == 0);
+	perfdata_writer_free(w);
+	CHECK(pread(fd, bytes, sizeof(bytes), 0) > 2 << 20);
+	memcpy(&at, bytes + 40, sizeof(at)); /* struct perf_file_header: where the data is */
+	memcpy(&size, bytes + 48, sizeof(size));
+	for (uint64_t end = at + size; at < end;) {
+		struct perf_event_header header;
+
+		memcpy(&header, bytes + at, sizeof(header));
+		CHECK(header.size >= sizeof(header));
+		since = header.type == 68 ? 0 : since + header.size;
+		most = since > most ? since : most;
+		at += header.size;
+	}
+	CHECK_MSG(most >= 256 << 10 && most < 300 << 10, "%zu", most);
+	close(fd);
+}
+
 /* perf opens no file with a tracepoint of which it is not told the fields. */
 static void test_tracepoint(void)
 {
@@ -407,6 +487,8 @@ int main(void)
 	test_flush();
 	test_full();
 	test_too_long();
+	test_chain();
+	test_rounds();
 	test_tracepoint();
 	return check_done();
 }

@@ -170,6 +170,23 @@ def test_frame_pointers():
     check(any(';main;' in s for s in stacks), 'main is named', str(list(stacks)[:3]))
 
 
+def test_own_recording():
+    """A fold of what ringfold recorded comes to the stacks and classes that the recording came to."""
+    for extra, command in ((['--stack-bytes', '32768'], ['victim-recurse_fp', '1', '100']),  # spliced
+                           ([], ['victim-crypto', '1', 'sha2']),                             # broken
+                           (['--stack-bytes', '4096'], ['victim-deepc', '1'])):              # truncated
+        own = f'{tmp}/own.data'
+        subprocess.run([ringfold, 'record', '-q', '-F', '499', *extra, '-o', own, '-o', f'{tmp}/own.folded', '--stats',
+                        f'{tmp}/own.json', '--', f'{victims}/{command[0]}', *command[1:]], stdout=subprocess.DEVNULL, check=True, env=ENV)
+        live = json.load(open(f'{tmp}/own.json'))
+        _, said, words = fold(own, '-o', f'{tmp}/again.folded')
+        for key in ('samples', 'complete', 'truncated', 'broken', 'spliced', 'frames', 'kernel_only'):
+            check(said[key] == live[key], f'{command}: {key}: {said[key]}, {live[key]} when it was recorded', words)
+        check(open(f'{tmp}/own.folded').read() == open(f'{tmp}/again.folded').read(), f'{command}: other stacks')
+        check(command[0] != 'victim-recurse_fp' or live['spliced'] > 50, f'{command}: {live["spliced"]} spliced')
+        os.unlink(own)
+
+
 if not PERF:
     skip('no perf to record with')
 if subprocess.run([PERF, 'record', '-q', *EVENT, '-o', f'{tmp}/probe.data', '--', 'true'], capture_output=True, env=ENV).returncode:

@@ -1,0 +1,51 @@
+/*
+ * The kernel's frame-pointer chain of user space in a perf.data that has a copy of the stack as well. perf shows both when
+ * it finds both, so the chain is not where it belongs: it lies in the dump behind what the kernel filled, which nobody
+ * looks at, as it is whatever was in the ring before. Only samples whose stack goes on by that chain have it:
+ *
+ *	u64 size | filled bytes, a multiple of 8 | u64 mark | u64 number | addresses, leaf first | u64 filled
+ *
+ * A copy that has it was full. The mark is of the sample's own time, which nobody can know who wrote into a ring before.
+ */
+#pragma once
+
+#include "collector/record.h"
+
+#include <stdbool.h>
+
+enum {
+	CHAIN_HEAD_WORDS = 2,
+	CHAIN_MAX = 254, /* twice what the kernel takes by default (kernel.perf_event_max_stack) */
+	CHAIN_MAX_BYTES = (CHAIN_HEAD_WORDS + CHAIN_MAX) * 8,
+};
+
+static inline uint64_t chain_mark(uint64_t time_ns)
+{
+	return time_ns ^ 0x6e69616863666c72; /* "rlfchain" */
+}
+
+/* Bytes that it takes behind the copy; 0 = it is not written. */
+static inline size_t chain_bytes(const struct record_sample *s)
+{
+	bool fits = s->user_chain && s->num_user_chain <= CHAIN_MAX && s->stack &&
+		    s->stack_bytes == s->stack_size && s->stack_bytes % 8 == 0;
+
+	return fits ? (CHAIN_HEAD_WORDS + s->num_user_chain) * sizeof(uint64_t) : 0;
+}
+
+/* Finds it behind the copy of a decoded sample, whose bytes are all there. */
+static inline void chain_find(struct record *rec)
+{
+	struct record_sample *s = &rec->sample;
+	size_t words = (s->stack_size - s->stack_bytes) / sizeof(uint64_t);
+	const uint64_t *at;
+
+	if (!s->stack || s->stack_bytes % 8 || words < CHAIN_HEAD_WORDS)
+		return;
+	at = (const uint64_t *)(const void *)(s->stack + s->stack_bytes);
+	if (at[0] != chain_mark(rec->time_ns) || at[1] > CHAIN_MAX || at[1] != words - CHAIN_HEAD_WORDS)
+		return;
+	s->user_chain = at + CHAIN_HEAD_WORDS;
+	s->num_user_chain = at[1];
+	s->stack_size = s->stack_bytes;
+}
