@@ -26,13 +26,13 @@
 #include <time.h>
 
 enum { TICK_NS = 500000000, DEFAULT_HZ = 49, MAX_RULES = 16 };
-static const double default_before = 10, default_after = 5, default_cooldown = 60;
+static const double default_before = 10, default_after = 5, default_cooldown = 60, default_renew = 600;
 
 struct trap_args {
 	struct record_args rec; /* first: the setters of its rows take this for it */
 	VEC(struct trap_rule) rules;
 	bool any;
-	double before, cooldown;
+	double before, cooldown, renew;
 	uint64_t max, quota;
 	const char *hook;
 };
@@ -69,6 +69,11 @@ static int set_cooldown(void *data, const char *arg, struct err *err)
 	return opts_seconds(arg, &((struct trap_args *)data)->cooldown, err);
 }
 
+static int set_renew(void *data, const char *arg, struct err *err)
+{
+	return opts_seconds(arg, &((struct trap_args *)data)->renew, err);
+}
+
 static int set_max(void *data, const char *arg, struct err *err)
 {
 	return opts_u64(arg, 1, UINT32_MAX, &((struct trap_args *)data)->max, err);
@@ -96,6 +101,7 @@ static const struct opt trap_opts[] = {
 	{ 0, "cooldown", "SEC", "least time between two captures (60)", set_cooldown },
 	{ 0, "max", "N", "end after so many captures", set_max },
 	{ 0, "quota", "BYTES", "room for captures: the oldest are removed, of earlier runs too", set_quota },
+	{ 0, "renew", "SEC", "how often what is long over is given back (600)", set_renew },
 	{ 0, "exec", "CMD", "run by sh when a capture is written, its files as $1 and on", set_hook },
 	TARGET_ROWS,
 	{ 'F', "freq", "HZ", "samples per second and CPU (49)", recording_set_freq },
@@ -424,8 +430,8 @@ static int trap_run_loop(struct trap *t, struct err *err)
 	if (!r && epoll_ctl(t->rec->events.epoll_fd, EPOLL_CTL_ADD, trap_hand_fd(t->hand), &event) < 0)
 		r = err_set(err, errno, "epoll: %s", strerror(errno));
 	if (!r)
-		r = flight_new(t->rec, to_ns(t->args->before + t->args->rec.duration) + 2 * (uint64_t)TICK_NS, &t->flight,
-			       err);
+		r = flight_new(t->rec, to_ns(t->args->before + t->args->rec.duration) + 2 * (uint64_t)TICK_NS,
+			       to_ns(t->args->renew), &t->flight, err);
 	if (!r)
 		r = wait_and_capture(t, err);
 	if (r < 0)
@@ -440,6 +446,7 @@ static int trap_run_loop(struct trap *t, struct err *err)
 		try_capture(t, clock_monotonic_ns());
 	log_status(NULL);
 	log_info("trap", "%llu capture%s", (unsigned long long)t->captures, t->captures == 1 ? "" : "s");
+	log_debug("trap", "%u times a new session took over", flight_turns(t->flight));
 	return r;
 }
 
@@ -469,7 +476,7 @@ static int check_args(struct trap_args *a, struct err *err)
 static int trap_main(int argc, char **argv)
 {
 	_cleanup_(trap_args_deinit) struct trap_args args = {
-		.before = default_before, .cooldown = default_cooldown, .rec = { .duration = default_after }
+		.before = default_before, .cooldown = default_cooldown, .renew = default_renew, .rec = { .duration = default_after }
 	};
 	_cleanup_(recording_close) struct recording rec = RECORDING_INIT;
 	_cleanup_(trap_deinit) struct trap t = { .args = &args, .rec = &rec };

@@ -10,7 +10,6 @@
 
 #include <stdlib.h>
 
-static const uint64_t turn_ns = 600 * UINT64_C(1000000000);
 enum { TURN_BYTES = 24 << 20 };
 
 struct flight {
@@ -18,11 +17,11 @@ struct flight {
 	struct session *old;       /* NULL: there is none */
 	uint64_t old_until_ns;     /* it has no samples after that */
 	uint64_t young_since_ns;
-	uint64_t keep_ns;
+	uint64_t keep_ns, turn_ns;
 	unsigned int turns;
 };
 
-int flight_new(struct recording *r, uint64_t keep_ns, struct flight **ret, struct err *err)
+int flight_new(struct recording *r, uint64_t keep_ns, uint64_t turn_ns, struct flight **ret, struct err *err)
 {
 	struct flight *f = calloc(1, sizeof(*f));
 
@@ -30,6 +29,7 @@ int flight_new(struct recording *r, uint64_t keep_ns, struct flight **ret, struc
 		return err_oom(err);
 	f->r = r;
 	f->keep_ns = keep_ns;
+	f->turn_ns = turn_ns;
 	f->young_since_ns = r->start_ns;
 	*ret = f;
 	return 0;
@@ -89,7 +89,7 @@ int flight_tick(struct flight *f, uint64_t now_ns, bool hold, struct err *err)
 	}
 	if (now_ns > f->keep_ns)
 		session_forget_samples(f->r->session, now_ns - f->keep_ns);
-	if (!f->old && (now_ns > f->young_since_ns + turn_ns || session_bytes(f->r->session) > TURN_BYTES))
+	if (!f->old && (now_ns > f->young_since_ns + f->turn_ns || session_bytes(f->r->session) > TURN_BYTES))
 		return take_turn(f, now_ns, err);
 	return 0;
 }

@@ -14,8 +14,11 @@ struct profile;
 struct record;
 struct recording;
 
-/* Of the recording's session, which it takes over; `keep_ns`: how far back a profile may begin. */
-int flight_new(struct recording *r, uint64_t keep_ns, struct flight **ret, struct err *err);
+/*
+ * Of the recording's session, which it takes over; `keep_ns`: how far back a profile may begin; `turn_ns`: when the next
+ * session takes over at the latest.
+ */
+int flight_new(struct recording *r, uint64_t keep_ns, uint64_t turn_ns, struct flight **ret, struct err *err);
 void flight_free(struct flight *f); /* NULL is fine */
 
 void flight_record(struct flight *f, const struct record *record);

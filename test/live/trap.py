@@ -172,6 +172,29 @@ def test_again_and_again():
     check("quota: said", "to stay below the quota" in t.said, True)
 
 
+def test_renewed():
+    """Sessions take turns; a capture over such a turn has both sides of it, named, and memory does not grow with turns."""
+    clean()
+    worker = Worker("turning")
+    worker.turn()
+    t = Trap("-v", "--renew", "1", "--when", f"cpu(pid={worker.pid})<1%/1s", "--before", "3", "-d", "500ms", "--max", "1", "-F", "199",
+             "-o", "cap.folded", "-o", "cap.data.txt", "--stats", "cap.json")
+    time.sleep(13)
+    stopped = time.clock_gettime(time.CLOCK_MONOTONIC)
+    worker.turn()
+    check("renewed: caught", wait_for(lambda: t.p.poll() is not None), True)
+    check("renewed: status", t.end(), 0)
+    worker.end()
+    turns = re.search(r"(\d+) times a new session took over", t.said)
+    check("renewed: turns", turns and int(turns[1]) >= 2, True)
+    seen = [x for x in times(captures("data.txt")[0], "turning") if x < stopped]
+    check("renewed: before the turn and after", len(seen) > 10 and max(b - a for a, b in zip(seen, seen[1:])) < 2, True)
+    with open(captures()[0]) as f:
+        stacks = [line for line in f if line.startswith("turning;")]
+    check("renewed: named", all("[python" in s or "Py" in s or "[truncated]" in s for s in stacks) and len(stacks) > 3, True)
+    stats(captures("json")[0])
+
+
 def test_events():
     clean()
     p = subprocess.Popen(["sleep", "60"])
