@@ -266,6 +266,21 @@ def test_outputs():
     check('perf record' in said['targets'], Result(['--version']), str(said))
 
 
+def test_pictures():
+    """Every format of one folding, and the terminal's: --flame in place of the stacks, or beside other outputs."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = [f'{folder}/x{end}' for end in ('.html', '.svg', '.pb.gz', '.speedscope.json', '.folded')]
+        result = fold('--symfs', 'root', 'plain.data', '--flame', *(arg for path in out for arg in ('-o', path)))
+        check(all(os.path.getsize(path) for path in out), result, 'every output')
+        with open(out[4]) as file:
+            check(sum(int(line.split()[-1]) for line in file) == 10, result, 'all samples')
+        with open(out[1]) as file:
+            check('100.0 %, 10 samples</title>' in file.read(), result, 'the picture')
+        check(result.out.count('|leaf') == 2 and '10 samples' in result.out, result, 'a flame graph as well')
+    alone = Result(['report', '--flame', '--symfs', 'root', 'plain.data'])
+    check(alone.status == 0 and alone.out == result.out, alone, 'a flame graph alone')
+
+
 for name, test in sorted(globals().copy().items()):
     if name.startswith('test_'):
         test()
