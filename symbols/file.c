@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/htab.h"
+#include "base/log.h"
 #include "base/strbuf.h"
 #include "base/vec.h"
 #include "symbols/elf_cfi.h"
@@ -592,6 +593,7 @@ struct file *files_get(struct files *files, const struct door_mapping *mapping,
 	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
 	struct alias_key key = { mapping->maj, mapping->min, mapping->ino, NULL };
 	enum door_refusal refusal;
+	struct err why = { 0 };
 	bool deleted = false;
 	struct entry *e;
 
@@ -609,9 +611,10 @@ struct file *files_get(struct files *files, const struct door_mapping *mapping,
 	else if (!make_room(files))
 		refusal = DOOR_FAILED;
 	else
-		refusal = door_open_mapping(files->opts.door, mapping, also_pids, num_also, &opened,
-					    NULL);
+		refusal = door_open_mapping(files->opts.door, mapping, also_pids, num_also, &opened, &why);
 	if (refusal != DOOR_OK) {
+		log_debug("symbols", "a file that process %d maps is not opened: %s: %s", mapping->pid,
+			  door_refusal_name(refusal), why.msg);
 		files->refused[refusal]++;
 		return missing(files, key.path, refusal);
 	}

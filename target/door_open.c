@@ -614,7 +614,8 @@ enum door_refusal door_open_mapping(struct door *door, const struct door_mapping
 		if (also_pids[i] == mapping->pid)
 			continue;
 		also = open_through(door, also_pids[i], mapping, ret, &other);
-		if (also == DOOR_OK || refusal == DOOR_GONE) {
+		/* That another process may not be looked into tells nothing of this one's file. */
+		if (also == DOOR_OK || (refusal == DOOR_GONE && also != DOOR_DENIED)) {
 			refusal = also;
 			first = other;
 		}
