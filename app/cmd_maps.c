@@ -2,6 +2,7 @@
 #include "app/command.h"
 
 #include "app/jit_runtimes.h"
+#include "app/maps_switch.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -365,6 +366,38 @@ static int maps_export(struct maps_args *a, struct err *err)
 	return r;
 }
 
+/* ---- enable, disable ---- */
+
+static int switch_all(struct maps_args *a, bool on, struct err *err)
+{
+	int r = broker_start(NULL, 0, &a->door, err);
+
+	/* What a target answers is parsed here. */
+	if (!r)
+		r = jail_enter(0, err);
+	for (size_t i = 0; !r && i < a->pids.len; i++) {
+		pid_t pid = a->pids.data[i];
+
+		r = maps_switch(a->door, pid, on, err);
+		if (!r && on)
+			log_info(NULL, "process %d writes a perf map from now on, until `ringfold maps disable -p %d`", (int)pid,
+				 (int)pid);
+		else if (!r)
+			log_info(NULL, "process %d writes no perf map any more; what it wrote is still there", (int)pid);
+	}
+	return r;
+}
+
+static int maps_enable(struct maps_args *a, struct err *err)
+{
+	return switch_all(a, true, err);
+}
+
+static int maps_disable(struct maps_args *a, struct err *err)
+{
+	return switch_all(a, false, err);
+}
+
 /* ---- the command ---- */
 
 /* To add one: a row here, and its options. */
@@ -377,6 +410,8 @@ static const struct maps_command {
 	{ "list", "what names of JIT code there are, from where, and for how much of it", list_opts, maps_list },
 	{ "export", "copy the maps out of a container, as perf-PID.map with the pid of the host", export_opts,
 	  maps_export },
+	{ "enable", "have a running .NET process (8 or later) write a perf map; record needs none", list_opts, maps_enable },
+	{ "disable", "end that; what was on from its start stays on", list_opts, maps_disable },
 };
 
 enum { NUM_COMMANDS = sizeof(maps_commands) / sizeof(maps_commands[0]) };
@@ -414,20 +449,21 @@ static int maps_run(int argc, char **argv)
 			return run_one(&maps_commands[i], argc - 1, argv + 1);
 	}
 	if (argc < 2)
-		err_set(&err, EINVAL, "maps of what kind? list or export");
+		err_set(&err, EINVAL, "maps of what kind? list, export, enable or disable");
 	else
 		err_set(&err, EINVAL, "maps has no command \"%s\"", argv[1]);
 	return command_usage("maps", &err);
 }
 
-static const char *const maps_words[] = { "list", "export", NULL };
+static const char *const maps_words[] = { "list", "export", "enable", "disable", NULL };
 
 const struct command command_maps = {
 	.name = "maps",
-	.summary = "JIT symbols of a running process: list, export",
-	.usage = "list|export -p PID [options]",
+	.summary = "JIT symbols of a running process: list, export, enable, disable",
+	.usage = "list|export|enable|disable -p PID [options]",
 	.about = "list says what names of JIT code there are, from where, and for how much of it; export copies the maps out of a\n"
-		 "container, as perf-PID.map with the pid of the host.",
+		 "container, as perf-PID.map with the pid of the host; enable and disable turn the perf map of a running .NET\n"
+		 "process on and off, for tools that want the file.",
 	.examples = "ringfold maps list -p 1234              what names of JIT code there are, and from where\n"
 		    "ringfold maps export -p 1234 -o maps    copies with the host's pid, out of a container\n",
 	.opts = export_opts,

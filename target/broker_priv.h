@@ -24,6 +24,7 @@ enum broker_op {
 	BROKER_MEMORY,     /* a descriptor of /proc/PID/mem, and a number: when the process started */
 	BROKER_POPULATED,  /* of the cgroup whose directory comes along */
 	BROKER_DIAGNOSTICS,   /* a connected socket: see target/diagnostics.h, as the next two */
+	BROKER_MAP_OPEN,      /* a number: 1 where the process writes a perf map */
 	BROKER_SESSION_BEGAN, /* text: its number, hexadecimal; its stream comes along */
 	BROKER_SESSION_ENDED, /* text: its number */
 	BROKER_EVENT,      /* a descriptor: `want` and value (the CPU) as door_open_event has them; a cgroup comes along */

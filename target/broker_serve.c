@@ -266,6 +266,9 @@ static int answer(struct server *s, struct broker_ask *ask, int with, struct bro
 	case BROKER_POPULATED:
 		ret->value = door_cgroup_populated(s->door, with);
 		return -1;
+	case BROKER_MAP_OPEN:
+		ret->value = door_perf_map_is_open(s->door, ask->pid);
+		return -1;
 	case BROKER_SESSION_BEGAN:
 		diagnostics_began(&s->sessions, ask->pid, strtoull(ask->text, NULL, 16), dup_cloexec(with));
 		return -1;

@@ -1,5 +1,6 @@
 #include "target/diagnostics.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -196,6 +197,45 @@ int door_open_diagnostics(struct door *door, pid_t pid, struct err *err)
 	if (path_fd < 0)
 		return err_set(err, -path_fd, "the runtime's socket: %s", strerror(-path_fd));
 	return connect_checked(process, path_fd, pid, &who, err);
+}
+
+static bool leads_to(int fds, const char *number, const char *name)
+{
+	char link[PATH_MAX];
+	ssize_t len = readlinkat(fds, number, link, sizeof(link) - 1);
+	const char *base;
+
+	if (len <= 0)
+		return false;
+	link[len] = '\0';
+	base = strrchr(link, '/');
+	return base && !strcmp(base + 1, name);
+}
+
+bool door_perf_map_is_open(struct door *door, pid_t pid)
+{
+	_cleanup_close_ int process = -1, fds = -1;
+	struct identity who;
+	char name[32];
+	uint64_t open = 0;
+	bool found = false;
+	DIR *dir;
+
+	if (door->broker)
+		return broker_number(door->broker, BROKER_MAP_OPEN, pid, "", -1, &open, NULL) == 0 && open;
+	process = door_process(door, pid);
+	if (process < 0 || read_identity(process, &who) < 0)
+		return false;
+	fds = openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = fds < 0 ? NULL : fdopendir(fds);
+	if (!dir)
+		return false;
+	snprintf(name, sizeof(name), "perf-%d.map", who.nspid);
+	for (struct dirent *entry; !found && (entry = readdir(dir));)
+		found = leads_to(dirfd(dir), entry->d_name, name);
+	fds = -1; /* the directory's now */
+	closedir(dir);
+	return found;
 }
 
 /* ---- sessions that must not outlive us ---- */

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,6 +19,9 @@ struct err;
  * sent. One request a connection.
  */
 int door_open_diagnostics(struct door *door, pid_t pid, struct err *err);
+
+/* Whether the process has a file open that is called as its perf map: the runtime writes one. */
+bool door_perf_map_is_open(struct door *door, pid_t pid);
 
 /*
  * An event session was opened in that process, and `stream` is its connection. The runtime keeps a session, and a thread

@@ -379,6 +379,63 @@ def prove(variant, base):
             fail(f'{variant}: {what}')
 
 
+def tree(pid):
+    """The process and all below it."""
+    found = [pid]
+    for stat in glob.glob('/proc/[0-9]*/stat'):
+        try:
+            text = open(stat).read()
+        except OSError:
+            continue
+        if int(text.rsplit(')', 1)[1].split()[1]) == pid:
+            found += tree(int(text.split()[0]))
+    return found
+
+
+def ways_out(base):
+    """Ctrl-C, and each of our processes killed in turn: no session is left in the target, and none of us."""
+    work, out = publish('default'), f'{base}/ways'
+    os.makedirs(out)
+    c = Container(out, work, ['/usr/bin/dotnet', '/work/Service.dll', '120'], {})
+    try:
+        c.wait_for('ready')
+        time.sleep(1)
+        before = sum('EventPipe' in t for t in threads(c.pid))
+        which = -1
+        while True:
+            r = subprocess.Popen([ringfold, 'record', '-q', '-p', str(c.pid), '-d', '6', '-o', f'{out}/p.folded'], stderr=subprocess.DEVNULL)
+            end = time.time() + 8
+            while sum('EventPipe' in t for t in threads(c.pid)) <= before and time.time() < end:
+                time.sleep(0.05)
+            time.sleep(0.8)
+            ours = tree(r.pid)
+            during = sum('EventPipe' in t for t in threads(c.pid)) - before
+            if which >= len(ours):
+                r.kill()
+                break
+            who = 'Ctrl-C' if which < 0 else f'kill -9 {open(f"/proc/{ours[which]}/comm").read().strip()} ({which})'
+            os.kill(ours[max(which, 0)], signal.SIGINT if which < 0 else signal.SIGKILL)
+            r.wait()
+            end = time.time() + 6
+            while time.time() < end and (sum('EventPipe' in t for t in threads(c.pid)) > before or any(map(alive, ours))):
+                time.sleep(0.05)
+            left, of_us = sum('EventPipe' in t for t in threads(c.pid)) - before, sum(map(alive, ours))
+            print(f'way out: {who:32} sessions {during} before, {left} after; {of_us} of our {len(ours)} processes left', flush=True)
+            if left or of_us or not during:
+                fail(f'{who}: {left} sessions, {of_us} processes are left')
+            which += 1
+        r.wait()
+    finally:
+        c.close()
+
+
+def alive(pid):
+    try:
+        return open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
 def cost(base):
     """What asking costs a service of some thousand methods: CPU of its process, and the longest pause of a thread that only beats."""
     work, out = publish('default'), f'{base}/cost'
@@ -435,9 +492,9 @@ def main():
         base = args.keep or scratch
         os.makedirs(base, exist_ok=True)
         os.chmod(scratch, 0o755)
-        for variant in args.only.split(',') if args.only else [*VARIANTS, 'cost']:
+        for variant in args.only.split(',') if args.only else [*VARIANTS, 'ways-out', 'cost']:
             try:
-                cost(base) if variant == 'cost' else prove(variant, base)
+                {'cost': cost, 'ways-out': ways_out}.get(variant, lambda base: prove(variant, base))(base)
             except (RuntimeError, OSError, EOFError) as e:
                 fail(f'{variant}: {e}')
     print(f'nettrace: {compared["events"]} events read as TraceEvent 4.0.0 reads them, {compared["different"]} differently')
