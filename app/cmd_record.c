@@ -20,17 +20,33 @@
 
 enum { TICK_NS = 1000000000 };
 
+static int set_symbols(void *data, const char *arg, struct err *err)
+{
+	((struct record_args *)data)->symbols = true;
+	return 0;
+}
+
+#define RECORD_ROWS \
+	TARGET_ROWS, \
+	{ 'F', "freq", "HZ", "samples per second and CPU (99)", recording_set_freq }, \
+	{ 'd', "duration", "SEC", "stop after 5, 0.5, 2m; else at Ctrl-C or when the targets end", \
+	  recording_set_duration }, \
+	EVENT_ROWS, \
+	OUTPUT_ROWS, \
+	COPY_ROWS, \
+	{ 0, "no-dotnet", NULL, "do not ask .NET runtimes for their methods", recording_set_no_dotnet }, \
+	STACK_ROWS, \
+	WORD_ROWS
+
+static const struct opt bundle_opts[] = {
+	{ 0, "symbols", NULL, "the programs and debug files of sampled code too, by build-id, as\n"
+	  "PPROF_BINARY_PATH finds them", set_symbols },
+	RECORD_ROWS,
+	{ 0 },
+};
+
 static const struct opt record_opts[] = {
-	TARGET_ROWS,
-	{ 'F', "freq", "HZ", "samples per second and CPU (99)", recording_set_freq },
-	{ 'd', "duration", "SEC", "stop after 5, 0.5, 2m; else at Ctrl-C or when the targets end",
-	  recording_set_duration },
-	EVENT_ROWS,
-	OUTPUT_ROWS,
-	COPY_ROWS,
-	{ 0, "no-dotnet", NULL, "do not ask .NET runtimes for their methods", recording_set_no_dotnet },
-	STACK_ROWS,
-	WORD_ROWS,
+	RECORD_ROWS,
 	{ 0 },
 };
 
@@ -219,7 +235,7 @@ static int run_command(int argc, char **argv, const struct command *command, boo
 	int first;
 
 	args.out.may_save = true;
-	first = opts_parse(record_opts, argc, argv, &args, &err);
+	first = opts_parse(command->opts, argc, argv, &args, &err);
 	if (first == -ECANCELED)
 		return command_help(command);
 	if (first >= 0 && bundle && first == argc)
@@ -271,9 +287,9 @@ const struct command command_bundle = {
 		 "names of JIT code that were used, the quality of the profile, and a manifest of machine, options and what was\n"
 		 "missing. Names are resolved; no memory of any program is in it. The whole machine, unless a target is named.",
 	.examples = "ringfold bundle slow -d 30                      the whole machine: slow.trace.zip\n"
-		    "ringfold bundle case-17 --container 3f2a -d 60\n"
+		    "ringfold bundle case-17 --container 3f2a -d 60 --symbols\n"
 		    "ringfold report slow.trace.zip                  its report, without unpacking it\n",
-	.opts = record_opts,
+	.opts = bundle_opts,
 	.run = bundle_run,
 };
 

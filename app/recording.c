@@ -467,6 +467,7 @@ static void choose_session(struct recording *r, const struct collector_opts *col
 	session->worker = r->parser;
 	session->regs_mask = collect->user_regs;
 	session->keep_build_ids = outputs_want_saving(&a->out);
+	session->keep_files = a->symbols;
 	if (collector_info(r->collector)->filtered) {
 		session->pids = collect->pids;
 		session->num_pids = collect->num_pids;

@@ -48,6 +48,7 @@ struct record_args {
 	uint64_t ring_bytes;
 	bool no_dotnet; /* .NET runtimes are not asked */
 	char *map_dir; /* absolute; NULL = none */
+	bool symbols;   /* bundle: the files of sampled code go in */
 	char **command; /* after "--"; NULL = none */
 };
 

@@ -47,6 +47,7 @@ struct session_opts {
 	bool keep_places;           /* profile_sample.place; needs `containers` */
 	uint32_t first_space;       /* numbers of address spaces are above it: two sessions with one `memory` differ */
 	bool keep_addresses;        /* profile_frame.addr */
+	bool keep_files;            /* profile->files */
 	bool keep_build_ids;        /* for session_each_build_id: also those of files that are gone */
 	bool dotnet_tiers;          /* names of .NET methods end in "[Tier]" */
 	struct offline *offline;    /* borrowed: the records are a recording's; NULL = of this machine, now */

@@ -9,6 +9,7 @@
 #include "base/intern.h"
 #include "output/stacks.h"
 #include "symbols/addrspace.h"
+#include "symbols/elf_file.h"
 #include "symbols/file.h"
 #include "symbols/symbols.h"
 #include "target/containers.h"
@@ -456,6 +457,34 @@ static bool note_denied(struct build *b)
 	return true;
 }
 
+/* Each file with a build-id that a frame lies in, open. */
+static bool keep_files(struct build *b)
+{
+	struct profile *p = b->profile;
+
+	for (size_t i = 1; i < p->frames.len && i < b->files.len; i++) {
+		const struct profile_frame *frame = &p->frames.data[i];
+		const struct file *file = b->files.data[i];
+		struct profile_file kept = { .path = frame->path, .build_id = frame->build_id, .fd = -1, .debug_fd = -1 };
+		bool known = false;
+
+		if (!file || !file->elf || !frame->path || !frame->build_id)
+			continue;
+		for (size_t k = 0; k < p->files.len && !known; k++)
+			known = !strcmp(p->files.data[k].build_id, frame->build_id);
+		if (known)
+			continue;
+		kept.fd = elf_file_dup_fd(file->elf, false);
+		kept.debug_fd = elf_file_dup_fd(file->elf, true);
+		if (!vec_push(&p->files, kept)) {
+			closep(&kept.fd);
+			closep(&kept.debug_fd);
+			return false;
+		}
+	}
+	return true;
+}
+
 static int build_profile(struct build *b, struct err *err)
 {
 	struct session *s = b->s;
@@ -465,6 +494,8 @@ static int build_profile(struct build *b, struct err *err)
 		return err_oom(err);
 	p->stats = s->stats;
 	p->stats.distinct_stacks = stacks_distinct(p->stacks);
+	if (s->opts.keep_files && !keep_files(b))
+		return err_oom(err);
 	fill_counts(s, &p->stats);
 	if (count_jit_named(p) < 0 || !session_tell_jit(s, p) || !note_kernel(b) || !note_denied(b))
 		return err_oom(err);

@@ -35,6 +35,7 @@ struct bundle {
 	const struct profile *profile;
 	const struct profile_view *view;
 	struct zip_out *zip;
+	uint64_t symbol_bytes;
 };
 
 typedef int (*write_fn)(struct bundle *b, const void *data, FILE *out, struct err *err);
@@ -310,6 +311,69 @@ static int put_log(struct bundle *b, struct err *err)
 	return put(b, FOLDER "ringfold.log", as_text, &text, err);
 }
 
+/* --- the files themselves: symbols/BUILD-ID/NAME and symbols/xx/yy.debug --- */
+
+enum { COPY_BYTES = 1 << 16 };
+static const uint64_t most_file_bytes = 2ull << 30, most_symbol_bytes = 4ull << 30;
+
+static int as_copy(struct bundle *b, const void *data, FILE *out, struct err *err)
+{
+	int fd = *(const int *)data, r = 0;
+	_cleanup_free_ char *buf = malloc(COPY_BYTES);
+	uint64_t at = 0;
+
+	if (!buf)
+		return err_oom(err);
+	while (!r && at < most_file_bytes) {
+		ssize_t len = pread(fd, buf, COPY_BYTES, (off_t)at);
+
+		if (len < 0)
+			return err_set(err, errno, "reading a program for the bundle: %s", strerror(errno));
+		if (!len)
+			break;
+		r = write_bytes(out, buf, (size_t)len, err);
+		at += (uint64_t)len;
+	}
+	b->symbol_bytes += at;
+	return r < 0 ? r : write_end(out, err);
+}
+
+/* The last part of a path that a target has chosen, as a name in a zip. */
+static void add_file_name(struct strbuf *out, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	for (const char *at = slash ? slash + 1 : path; *at && at - path < 4096; at++)
+		strbuf_char(out, *at > ' ' && *at < 0x7f && !strchr("/\\:*?\"<>|", *at) ? *at : '_');
+}
+
+static int put_file(struct bundle *b, const struct profile_file *file, struct err *err)
+{
+	_cleanup_(strbuf_deinit) struct strbuf name = { 0 };
+	int r = 0;
+
+	if (file->fd >= 0) {
+		strbuf_printf(&name, FOLDER "symbols/%s/", file->build_id);
+		add_file_name(&name, file->path);
+		r = name.failed ? err_oom(err) : put(b, name.data, as_copy, &file->fd, err);
+	}
+	if (!r && file->debug_fd >= 0 && strlen(file->build_id) > 2) {
+		strbuf_clear(&name);
+		strbuf_printf(&name, FOLDER "symbols/%.2s/%s.debug", file->build_id, file->build_id + 2);
+		r = name.failed ? err_oom(err) : put(b, name.data, as_copy, &file->debug_fd, err);
+	}
+	return r;
+}
+
+static int put_files(struct bundle *b, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < b->profile->files.len && !r && b->symbol_bytes < most_symbol_bytes; i++)
+		r = put_file(b, &b->profile->files.data[i], err);
+	return r;
+}
+
 static int put_all(struct bundle *b, struct err *err)
 {
 	static const struct {
@@ -330,6 +394,8 @@ static int put_all(struct bundle *b, struct err *err)
 	}
 	if (!r)
 		r = put_maps(b, err);
+	if (!r)
+		r = put_files(b, err);
 	if (!r)
 		r = put(b, FOLDER "stats.json", as_stats, NULL, err);
 	if (!r)

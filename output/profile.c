@@ -37,6 +37,11 @@ void profile_free(struct profile *profile)
 	vec_deinit(&profile->comms);
 	vec_deinit(&profile->events);
 	vec_deinit(&profile->places);
+	for (size_t i = 0; i < profile->files.len; i++) {
+		closep(&profile->files.data[i].fd);
+		closep(&profile->files.data[i].debug_fd);
+	}
+	vec_deinit(&profile->files);
 	free(profile);
 }
 

@@ -88,6 +88,13 @@ struct profile_stats {
 	const char *notes[16];   /* what is missing and why, a sentence each; NULL ends */
 };
 
+/* A file that frames lie in, where files were asked for; its bytes are read with pread. */
+struct profile_file {
+	const char *path;
+	const char *build_id;    /* in hexadecimal */
+	int fd, debug_fd;        /* the profile's; -1 = none */
+};
+
 struct profile {
 	struct stacks *stacks;   /* node frames are indices into `frames`; labels first below the root */
 	VEC(struct profile_frame) frames; /* frames.data[0] is unused */
@@ -95,6 +102,7 @@ struct profile {
 	VEC(struct profile_sample) samples; /* in time order; empty unless asked for (struct format) */
 	VEC(const char *) comms;
 	VEC(const char *) events;           /* names, of all that were recorded; may be empty: then stats.event */
+	VEC(struct profile_file) files;     /* with a build-id, each once; empty unless asked for */
 	VEC(const char *) places;           /* containers as target/containers.h calls them, "[host]" among them */
 	struct intern *strings;  /* owns every name */
 };

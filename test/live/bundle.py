@@ -120,6 +120,21 @@ def test_bundle():
     check("report", (r.returncode, r.stdout), (0, parts["report.txt"].decode()))
 
 
+def test_symbols():
+    """The very files, below their build-ids."""
+    r = subprocess.run([RINGFOLD, "bundle", "with", "-q", "-F", "499", "--symbols", "--", sys.executable, "-S", "-c",
+                        "sum(range(40000000))"], capture_output=True, text=True, timeout=120)
+    check("symbols: status", (r.returncode, r.stderr), (0, ""))
+    python = os.path.realpath(sys.executable)
+    with zipfile.ZipFile("with.trace.zip") as z:
+        names = [n for n in z.namelist() if "/symbols/" in n]
+        check("symbols: build-ids", all(re.match(r"ringfold.trace/symbols/[0-9a-f]{2,}/[^/]+$", n) for n in names), True)
+        own = [n for n in names if n.endswith("/" + os.path.basename(python))]
+        check("symbols: the program", len(own), 1)
+        with open(python, "rb") as f:
+            check("symbols: its bytes", z.read(own[0]) == f.read(), True)
+
+
 def test_hostile():
     """A zip of somebody else: no terminal sequence of his."""
     with zipfile.ZipFile("bad.trace.zip", "w") as z:
