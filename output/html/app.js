@@ -160,11 +160,25 @@ class App {
     if (this.profile.diff)
       this.colours.paintChanges();
     this.graph.refresh();
-    this.tables.refresh();
+    this.refreshTables();
     this.legend();
     this.showPath();
     this.showMatched();
     this.describe(this.graph.selected);
+  }
+
+  /* Tables of many functions wait until the range stays where it is for a moment. */
+  refreshTables() {
+    clearTimeout(this.later);
+    this.later = 0;
+    if (this.profile.num < 20000) {
+      this.tables.refresh();
+      return;
+    }
+    this.later = setTimeout(() => {
+      this.later = 0;
+      this.tables.refresh();
+    }, 100);
   }
 
   pick(frame) {

@@ -7,6 +7,8 @@ class Strip {
     this.changed = changed;
     this.canvas = document.getElementById('time');
     this.drag = null;
+    this.range = null; /* as it is seen; profile.range is what is counted */
+    this.pending = 0;
     this.sumBins();
     document.getElementById('strip').hidden = false;
     document.getElementById('whole').addEventListener('click', () => this.set(null));
@@ -37,7 +39,7 @@ class Strip {
   press(event) {
     if (event.button)
       return;
-    const at = this.bin(event), range = this.profile.range, near = this.profile.time.bins * 6 / this.canvas.clientWidth;
+    const at = this.bin(event), range = this.range, near = this.profile.time.bins * 6 / this.canvas.clientWidth;
     this.canvas.setPointerCapture(event.pointerId);
     if (range && Math.abs(at - range[0]) <= near)
       this.drag = { anchor: range[1] };
@@ -70,19 +72,19 @@ class Strip {
   release() {
     const drag = this.drag;
     this.drag = null;
-    if (drag && !drag.moved && drag.grab === undefined && this.profile.range)
+    if (drag && !drag.moved && drag.grab === undefined && this.range)
       this.set(null);
   }
 
   key(event) {
     const bins = this.profile.time.bins, step = Math.max(1, Math.round(bins / 50));
-    let [from, to] = this.profile.range || [0, bins];
+    let [from, to] = this.range || [0, bins];
     const right = event.key === 'ArrowRight' ? step : event.key === 'ArrowLeft' ? -step : 0;
-    if (event.key === 'Escape' && this.profile.range) {
+    if (event.key === 'Escape' && this.range) {
       this.set(null);
     } else if (!right) {
       return;
-    } else if (!this.profile.range) {
+    } else if (!this.range) {
       this.set(right > 0 ? [0, Math.max(1, Math.round(bins / 10))] : [bins - Math.max(1, Math.round(bins / 10)), bins]);
     } else if (event.shiftKey) {
       to = Math.max(from + 1, Math.min(bins, to + right));
@@ -95,24 +97,30 @@ class Strip {
     event.stopPropagation();
   }
 
+  /* The strip follows at once, what is counted with the next frame: the mouse may move often meanwhile. */
   set(range) {
-    const bins = this.profile.time.bins, old = this.profile.range;
+    const bins = this.profile.time.bins, old = this.range;
     if (range && range[0] <= 0 && range[1] >= bins && !this.drag)
       range = null;
     if (range === old || (range && old && range[0] === old[0] && range[1] === old[1]))
       return;
-    this.profile.setRange(range);
+    this.range = range;
     this.draw();
-    this.changed();
+    this.pending = this.pending || requestAnimationFrame(() => {
+      this.pending = 0;
+      this.profile.setRange(this.range);
+      this.draw();
+      this.changed();
+    });
   }
 
   describe() {
     const p = this.profile, bin = p.time.binNs / 1e9;
-    document.getElementById('whole').hidden = !p.range;
-    this.canvas.setAttribute('aria-valuenow', String(Math.round((p.range ? p.range[0] : 0) / p.time.bins * 100)));
-    if (!p.range)
+    document.getElementById('whole').hidden = !this.range;
+    this.canvas.setAttribute('aria-valuenow', String(Math.round((this.range ? this.range[0] : 0) / p.time.bins * 100)));
+    if (!this.range)
       return `${duration(p.time.seconds)} – drag to pick a range`;
-    return `${(p.range[0] * bin).toFixed(3)} – ${(p.range[1] * bin).toFixed(3)} s · ${plural(p.sum, 'sample')} (${percent(p.sum, p.data.total)})`;
+    return `${(this.range[0] * bin).toFixed(3)} – ${(this.range[1] * bin).toFixed(3)} s · ${plural(p.sum, 'sample')} (${percent(p.sum, p.data.total)})`;
   }
 
   draw() {
@@ -126,8 +134,8 @@ class Strip {
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.drawBars(c, width, height - 15);
     this.drawAxis(c, width, height);
-    if (p.range) {
-      const from = p.range[0] / p.time.bins * width, to = p.range[1] / p.time.bins * width;
+    if (this.range) {
+      const from = this.range[0] / p.time.bins * width, to = this.range[1] / p.time.bins * width;
       c.fillStyle = this.colours.dark ? 'rgba(18,21,27,.68)' : 'rgba(255,255,255,.72)';
       c.fillRect(0, 0, from, height - 15);
       c.fillRect(to, 0, width - to, height - 15);

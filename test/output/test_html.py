@@ -35,7 +35,7 @@ def page(folder, fixture, name):
 
 def settle(browser):
     """Until nothing moves any more."""
-    browser.wait('!ringfold.graph.pending && !ringfold.graph.animation')
+    browser.wait('!ringfold.graph.pending && !ringfold.graph.animation && !ringfold.later && !(ringfold.strip && ringfold.strip.pending)')
 
 
 def node(browser, *names):
@@ -172,6 +172,7 @@ def test_range(browser, folder):
     settle(browser)
     check([row[2] for row in rows(browser, '#functions')], ['b', 'k'], 'the range moved to the end by keys')
     browser.key('Escape')
+    settle(browser)
     check(browser.js('ringfold.profile.sum'), 1000, 'all samples again')
     check(browser.complaints(), [], 'the page complains')
 
@@ -243,7 +244,7 @@ def big_fixture(path, want):
                     seen.add(stack)
                     num += 1
             stacks.append(stack)
-            print(f'stack\t{int(random.paretovariate(1.1))}\t{" ".join(map(str, stack))}', file=out)
+            print(f'sample\t{10**9 + len(stacks) * 1000000}\t1\t0\t7\t7\t0\tbig\t{" ".join(map(str, stack))}', file=out)
     return num
 
 
@@ -285,6 +286,21 @@ def test_fluid(browser, folder):
             break
     print(f'100,000 frames: {best[0]:.0f} ms from frame to frame (median), {best[1]:.0f} ms to draw (95 of 100), page of {os.path.getsize(path) >> 10} KiB')
     check(best[0] < 100 and best[1] < 100, True, 'a frame takes 100 ms')
+    drag = '''new Promise(done => {
+      const bins = ringfold.profile.time.bins;
+      let n = 0, start = performance.now();
+      const step = () => {
+        ringfold.strip.set([n * 5, Math.floor(bins / 2) + n * 5]);
+        if (++n < 30) requestAnimationFrame(step);
+        else done((performance.now() - start) / 30);
+      };
+      step();
+    })'''
+    steps = []
+    while not steps or (steps[-1] > 50 and len(steps) < 3):
+        steps.append(browser.js(drag))
+    print(f'dragging a range over them: {min(steps):.0f} ms a step')
+    check(min(steps) < 100, True, 'a step takes 100 ms')
     check(browser.complaints(), [], 'the page complains')
 
 
