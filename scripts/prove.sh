@@ -11,11 +11,8 @@
 #   scripts/prove.sh scale        what folding costs with more samples, binaries, processes
 #   scripts/prove.sh dotnet       .NET services in containers with no switch: names by their time, whole stacks, nothing left
 #   scripts/prove.sh r2r          precompiled .NET code: names against the runtime's own, frames against the machine code
-<<<<<<< Updated upstream
 #   scripts/prove.sh runtimes     Node, Java, Python, .NET with their maps on: names, whole stacks, beside perf (PERF7 as above)
-=======
 #   scripts/prove.sh formats      every format of one recording, opened by go tool pprof, speedscope, PerfView's parser
->>>>>>> Stashed changes
 #   scripts/prove.sh mutate       10,000 mutated recordings folded under the sanitizers: no crash, 5 s, 512 MiB
 #   scripts/prove.sh trap         what waiting costs, and pulses for 10 minutes against quota and cooldown
 #   scripts/prove.sh containers   real containers (runc, crun, unshare) from the host and from one with hostPID
@@ -26,11 +23,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build/release}
 proof=${1:-}
 case $proof in
-<<<<<<< Updated upstream
-programs | oracle | churn | accounting | crash | agree | dotnet | r2r | inline | runtimes | scale | mutate | trap | containers) shift ;;
-=======
-programs | oracle | churn | accounting | crash | agree | dotnet | r2r | inline | scale | mutate | trap | containers | formats) shift ;;
->>>>>>> Stashed changes
+programs | oracle | churn | accounting | crash | agree | dotnet | r2r | inline | runtimes | scale | mutate | trap | containers | formats) shift ;;
 *)
 	sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
 	exit 2
