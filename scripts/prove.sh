@@ -14,6 +14,7 @@
 #   scripts/prove.sh runtimes     Node, Java, Python, .NET with their maps on: names, whole stacks, beside perf (PERF7 as above)
 #   scripts/prove.sh formats      every format of one recording, opened by go tool pprof, speedscope, PerfView's parser
 #   scripts/prove.sh mutate       10,000 mutated recordings folded under the sanitizers: no crash, 5 s, 512 MiB
+#   scripts/prove.sh elf          5,000 mutated ELF files run in while recording, 1,000 cut short while they are read
 #   scripts/prove.sh trap         what waiting costs, and pulses for 10 minutes against quota and cooldown
 #   scripts/prove.sh containers   real containers (runc, crun, unshare) from the host and from one with hostPID
 #
@@ -23,7 +24,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build/release}
 proof=${1:-}
 case $proof in
-programs | oracle | churn | accounting | crash | agree | dotnet | r2r | inline | runtimes | scale | mutate | trap | containers | formats) shift ;;
+programs | oracle | churn | accounting | crash | agree | dotnet | r2r | inline | runtimes | scale | mutate | trap | containers | formats | elf) shift ;;
 *)
 	sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
 	exit 2

@@ -5,6 +5,7 @@
  *	hostile jit                 from code without a file, at a known address that maps of it can name
  *	hostile file FD OFFSET      from a mapped file, by a function(char *page, long num) there
  *	hostile churn FD OFFSET     from children that map it and end
+ *	hostile mapper              from each file it is told, "PATH OFFSET" a line; answers "ok"; keeps the last 64 mapped
  *	hostile reuse NAME TEXT     as jit, as pid 2 of a namespace where another pid 2 has just written such a map
  *	hostile blocked DIR         with a page on its stack that FUSE never fills
  *
@@ -15,6 +16,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -102,6 +104,33 @@ static _Noreturn void churn(int fd, size_t offset)
 		waitpid(pid, NULL, 0);
 		rest();
 	}
+}
+
+/* For as long as it takes to be sampled and looked into. */
+enum { KEPT = 64 };
+
+static _Noreturn void mapper(void)
+{
+	static struct {
+		void *at;
+		size_t size;
+	} kept[KEPT];
+	char line[4096], path[4096];
+	unsigned long offset;
+
+	for (size_t i = 0; fgets(line, sizeof(line), stdin) && sscanf(line, "%4095s %lu", path, &offset) == 2; i++) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		must(fd >= 0, path);
+		if (kept[i % KEPT].at)
+			munmap(kept[i % KEPT].at, kept[i % KEPT].size);
+		kept[i % KEPT].size = (size_t)lseek(fd, 0, SEEK_END);
+		kept[i % KEPT].at = (void *)(uintptr_t)map_file(fd);
+		close(fd);
+		touch_some((const uint8_t *)kept[i % KEPT].at + offset);
+		must(puts("ok") >= 0 && fflush(stdout) == 0, "stdout");
+	}
+	exit(0);
 }
 
 static void put(const char *path, const char *text)
@@ -198,6 +227,8 @@ int main(int argc, char **argv)
 		jit();
 	if (at + 3 == argc && !strcmp(argv[at], "file"))
 		touch_from(map_file(atoi(argv[at + 1])) + strtoul(argv[at + 2], NULL, 0));
+	if (at + 1 == argc && !strcmp(argv[at], "mapper"))
+		mapper();
 	if (at + 3 == argc && !strcmp(argv[at], "churn"))
 		churn(atoi(argv[at + 1]), strtoul(argv[at + 2], NULL, 0));
 	if (at + 3 == argc && !strcmp(argv[at], "reuse"))
