@@ -35,7 +35,12 @@ class Recording:
     def __init__(self, *args, **more):
         self.p = subprocess.Popen([RINGFOLD, "record", "-o", "r.folded", "--stats", "r.json", *args],
                                   stderr=subprocess.PIPE, text=True, **more)
-        self.said = self.p.stderr.readline()
+        self.said = ""
+        while "Ctrl-C stops" not in self.said: # before it there may be words about runtimes
+            line = self.p.stderr.readline()
+            self.said += line
+            if not line:
+                break
 
     def end(self):
         try:
@@ -295,6 +300,7 @@ def main():
     if os.geteuid():
         print("needs root")
         sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL) # nohup may have started us
     with tempfile.TemporaryDirectory() as where:
         os.chdir(where)
         for name, test in list(globals().items()):

@@ -41,6 +41,8 @@ def stolen_s():
 def record(tmp, stops):
     command = [args.ringfold, 'record', '-q', '-a', '-C', ','.join(map(str, CPUS)), '-e', 'cpu-clock', '-F', str(args.freq),
                '-d', str(args.seconds), '-o', f'{tmp}/out.folded', '-o', f'{tmp}/out.data', '--stats', f'{tmp}/out.json']
+    if stops: # rings of the usual size hold half a second of short stacks
+        command += ['--ring-bytes', '2M']
     stolen = stolen_s()
     rec = subprocess.Popen(command)
     for _ in range(stops):
