@@ -12,7 +12,7 @@
  * those of the program say how it runs, not what it does.
  */
 static const char *const runtimes[] = {
-	"libcoreclr.so*",    "libclrjit.so*",   "libclrgc*.so*", "libSystem.*Native.so*", "libhostfxr.so*",
+	"libcoreclr.so*",    "libclr*.so*",     "libSystem.*Native.so*", "libhostfxr.so*",
 	"libhostpolicy.so*", "dotnet",          "libmono*.so*",  "libjvm.so*",            "libjli.so*",
 	"java",              "node",            "nodejs",        "libnode.so*",           "libv8*.so*",
 	"python[0-9]*",      "libpython*.so*",  "ruby[0-9.]*",   "libruby*.so*",          "php*",

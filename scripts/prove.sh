@@ -12,7 +12,8 @@
 #   scripts/prove.sh dotnet       .NET services in containers with no switch: names by their time, whole stacks, nothing left
 #   scripts/prove.sh r2r          precompiled .NET code: names against the runtime's own, frames against the machine code
 #   scripts/prove.sh runtimes     Node, Java, Python, .NET with their maps on: names, whole stacks, beside perf (PERF7 as above)
-#   scripts/prove.sh formats      every format of one recording, opened by go tool pprof, speedscope, PerfView's parser
+#   scripts/prove.sh formats      every format of one recording, opened by go tool pprof, speedscope (SPEEDSCOPE=npm or DIR),
+#                                 PerfView's parser (TRACEVIEW=CMD), chromium
 #   scripts/prove.sh mutate       10,000 mutated recordings folded under the sanitizers: no crash, 5 s, 512 MiB
 #   scripts/prove.sh elf          5,000 mutated ELF files run in while recording, 1,000 cut short while they are read
 #   scripts/prove.sh trap         what waiting costs, and pulses for 10 minutes against quota and cooldown

@@ -3,6 +3,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,8 @@ class Chrome:
 
     def receive(self):
         while b'\0' not in self.rest:
+            if not select.select([self.pipe_out], [], [], 90)[0]:
+                raise TimeoutError('the browser says nothing')
             data = os.read(self.pipe_out, 1 << 20)
             if not data:
                 raise EOFError('the browser has gone')

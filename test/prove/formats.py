@@ -4,12 +4,13 @@
 One recording of the machine into every format at once, each opened by what it is for: the same samples everywhere.
 
   go tool pprof            where go is installed
-  speedscope               SPEEDSCOPE=DIR, a release as npm has it (dist/release); else `npm pack speedscope`
+  speedscope               SPEEDSCOPE=DIR, a release as npm has it (dist/release); SPEEDSCOPE=npm fetches one
   PerfView's own parser    TRACEVIEW=COMMAND, which shows as JSON what TraceEvent's LinuxPerfScriptStackSource sees
   the page itself          where chromium is installed
 
 What is not there is skipped aloud. Bars: totals and the ten hottest functions equal to the sample; PerfView leaves out
-the last sample of each CPU, which has no successor to tell its time, and its CPU time is right to 2 %.
+the last sample of each CPU, which has no successor to tell its time, and the processes' shares of its CPU time are right to 2 % (it takes the time
+from one sample of a CPU to the next, so the idle task is recorded too).
 """
 import base64
 import collections
@@ -119,13 +120,13 @@ def speedscope_app(path, threads, active, folder):
     if not chrome.find():
         return skip('speedscope', 'no chromium to open it with')
     release = os.environ.get('SPEEDSCOPE')
-    if not release and shutil.which('npm'):
+    if release == 'npm' and shutil.which('npm'):
         subprocess.run(['npm', 'pack', 'speedscope'], cwd=folder, capture_output=True)
         for packed in glob.glob(f'{folder}/speedscope-*.tgz'):
             shutil.unpack_archive(packed, folder, 'gztar', filter='data')
             release = f'{folder}/package/dist/release'
     if not release or not os.path.exists(f'{release}/index.html'):
-        return skip('speedscope', 'SPEEDSCOPE is not set, and npm did not bring it')
+        return skip('speedscope', 'SPEEDSCOPE is not set, or npm did not bring it')
     with open(path, 'rb') as file, open(f'{folder}/load.js', 'w') as out:
         out.write(f'speedscope.loadFileFromBase64("x.speedscope.json", "{base64.b64encode(file.read()).decode()}")')
     browser = chrome.Chrome(1400, 3000)
@@ -149,7 +150,7 @@ def perfview(path, total, threads):
     command = os.environ.get('TRACEVIEW')
     if not command:
         return skip("PerfView's parser", 'TRACEVIEW is not set')
-    seen = json.loads(subprocess.run([command, path], capture_output=True, text=True, check=True).stdout)
+    seen = json.loads(subprocess.run([command, path], capture_output=True, text=True, check=True, timeout=120).stdout)
     cpus = os.cpu_count()
     row("PerfView's parser: samples", total - cpus <= seen['samples'] <= total, True, f'{seen["samples"]} of {total}', exact=False)
     row("PerfView's parser: broken stacks", seen['broken'], 0)
@@ -157,8 +158,9 @@ def perfview(path, total, threads):
     for name, ms in seen['process'].items():
         weights[re.search(r'\((\d+)\)$', name).group(1)] += ms
     big = [pid for pid, count in threads.items() if count >= 500]
-    far = max([abs(weights[pid] * FREQ / 1000 / threads[pid] - 1) for pid in big], default=0)
-    row(f"PerfView's parser: time of {len(big)} processes", far <= .02, True, f'right to {far * 100:.2f} %', exact=False)
+    whole = seen['weight_ms'] / seen['samples']  # of one sample: a busy machine takes some of them late
+    far = max([abs(weights[pid] / whole / threads[pid] - 1) for pid in big], default=0)
+    row(f"PerfView's parser: share of {len(big)} processes", far <= .02, True, f'right to {far * 100:.2f} %', exact=False)
 
 
 def page(path, total):
@@ -177,12 +179,12 @@ def main():
         out = f'{folder}/x'
         ends = ['.folded', '.html', '.svg', '.pb.gz', '.speedscope.json', '.data.txt']
         spinners = [subprocess.Popen([sys.executable, '-c', SPIN % (float(seconds) + 2)]) for _ in range(2)]
-        subprocess.run([ringfold, 'record', '-q', '-a', '-F', str(FREQ), '-d', seconds, '--stats', out + '.json', *(arg for end in ends for arg in ('-o', out + end))], check=True)
+        subprocess.run([ringfold, 'record', '-q', '-a', '--include-idle', '-F', str(FREQ), '-d', seconds, '--stats', out + '.json', *(arg for end in ends for arg in ('-o', out + end))], check=True)
         for one in spinners:
             one.wait()
         with open(out + '.json') as file:
             stats = json.load(file)
-        total = stats['samples'] - stats['idle']
+        total = stats['samples']
         print(f'{total} samples of the machine, {stats["wall_s"]:.1f} s, in one recording:')
         for end in ends:
             print(f'        {end:18} {os.path.getsize(out + end) >> 10:6} KiB')
