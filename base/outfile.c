@@ -9,12 +9,15 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 
+enum { MAX_NAMES = 16 };
+
 struct outfile {
 	FILE *stream; /* cookie stream that writes to fd */
 	int fd;
 	int write_errno; /* of the first write that failed; 0 = none */
 	char *path;      /* for messages and, unless `direct`, where to rename to */
 	char *tmp;       /* NULL when nothing is to be renamed or removed */
+	bool nameless;   /* the file has no name yet: nothing is left of it however we end */
 	bool borrowed;   /* fd is stdout */
 	const struct outfile_opener *opener; /* who renames; NULL: we */
 	int64_t handle;  /* of it; -1: it is done with */
@@ -111,10 +114,36 @@ static char *temporary_name(const char *path)
 	return ret;
 }
 
+static char *directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+}
+
+/* False where the file system or the kernel cannot, or /proc is missing, by which it gets its name later. */
+static bool open_nameless(struct outfile *f)
+{
+	_cleanup_free_ char *dir = directory_of(f->path);
+	char link[32];
+
+	if (!dir)
+		return false;
+	f->fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", f->fd);
+	f->nameless = f->fd >= 0 && access(link, F_OK) == 0;
+	if (f->fd >= 0 && !f->nameless)
+		close(steal_fd(&f->fd));
+	return f->nameless;
+}
+
 static int open_temporary(struct outfile *f, struct err *err)
 {
-	_cleanup_free_ char *tmp = temporary_name(f->path);
+	_cleanup_free_ char *tmp = NULL;
 
+	if (open_nameless(f))
+		return 0;
+	tmp = temporary_name(f->path);
 	if (!tmp)
 		return err_oom(err);
 	f->fd = mkostemp(tmp, O_CLOEXEC);
@@ -278,8 +307,7 @@ static mode_t wanted_mode(void)
 /* Makes the rename itself durable. Not every file system can; the file is whole either way. */
 static void sync_directory(const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	_cleanup_free_ char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	_cleanup_free_ char *dir = directory_of(path);
 	_cleanup_close_ int fd = -1;
 
 	if (!dir)
@@ -289,16 +317,48 @@ static void sync_directory(const char *path)
 		(void)fsync(fd);
 }
 
+/*
+ * A name for a file that has none: its own where that is free, else one to rename from, as only rename replaces a file.
+ * Without privileges the kernel takes this way alone (open(2), O_TMPFILE).
+ */
+static int give_name(struct outfile *f, struct err *err)
+{
+	char link[32];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", f->fd);
+	if (linkat(AT_FDCWD, link, AT_FDCWD, f->path, AT_SYMLINK_FOLLOW) == 0)
+		return 0;
+	for (int i = 0; errno == EEXIST && i < MAX_NAMES; i++) {
+		_cleanup_free_ char *tmp = temporary_name(f->path);
+
+		/* mkstemp finds a name by making a file; so it is free again only for a moment. */
+		if (!tmp)
+			return err_oom(err);
+		closep(&(int){ mkostemp(tmp, O_CLOEXEC) });
+		unlink(tmp);
+		if (linkat(AT_FDCWD, link, AT_FDCWD, tmp, AT_SYMLINK_FOLLOW) == 0) {
+			f->tmp = steal_ptr(tmp);
+			return 0;
+		}
+	}
+	return fail(err, errno, f->path, "cannot create");
+}
+
 static int finish_temporary(struct outfile *f, struct err *err)
 {
+	int r;
+
 	if (fchmod(f->fd, wanted_mode()) < 0)
 		return fail(err, errno, f->path, "cannot set the mode of");
 	/* Some network and FUSE file systems know no fsync. */
 	if (fsync(f->fd) < 0 && errno != EINVAL && errno != ENOSYS)
 		return fail(err, errno, f->path, "cannot write");
+	r = f->nameless ? give_name(f, err) : 0;
+	if (r < 0)
+		return r;
 	if (close(steal_fd(&f->fd)) < 0 && errno != EINTR)
 		return fail(err, errno, f->path, "cannot write");
-	if (rename(f->tmp, f->path) < 0)
+	if (f->tmp && rename(f->tmp, f->path) < 0)
 		return fail(err, errno, f->path, "cannot replace");
 	free(f->tmp);
 	f->tmp = NULL;
@@ -320,7 +380,7 @@ int outfile_commit(struct outfile *f, struct err *err)
 
 	if (fflush(f->stream) || ferror(f->stream) || f->write_errno)
 		r = fail(err, f->write_errno ? f->write_errno : EIO, f->path, "cannot write");
-	else if (f->tmp)
+	else if (f->tmp || f->nameless)
 		r = finish_temporary(f, err);
 	else if (f->opener)
 		r = finish_by_opener(f, err);

@@ -1,6 +1,7 @@
 /*
- * An output that appears whole or not at all: written under a temporary name in the same directory
- * (O_EXCL, 0600 less umask widened to 0666 & ~umask at commit), flushed, fsynced, renamed.
+ * An output that appears whole or not at all: written without a name (O_TMPFILE; where the file system cannot, under a
+ * temporary one in the same directory: O_EXCL), 0600 widened to 0666 & ~umask at commit, flushed, fsynced, named or
+ * renamed. Nothing is left of it when its writer is killed, except under a temporary name.
  * "-" is stdout and is flushed and checked at commit. Devices, pipes and sockets are written in place;
  * a symbolic link stays and what it leads to is replaced.
  */

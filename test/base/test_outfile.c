@@ -68,14 +68,18 @@ static int write_all(const char *path, const char *text, struct err *err)
 
 static void test_commit(void)
 {
+	int probe = open(".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	bool nameless = probe >= 0; /* a file system that can */
 	struct outfile *f;
 	struct err err = { 0 };
 
+	if (nameless)
+		close(probe);
 	umask(027);
 	CHECK(outfile_open("new", &f, &err) == 0);
 	fputs("first\n", outfile_stream(f));
 	fflush(outfile_stream(f));
-	CHECK(access("new", F_OK) < 0 && entries(".") == 1); /* nothing to see before commit */
+	CHECK(access("new", F_OK) < 0 && entries(".") == (nameless ? 0 : 1)); /* nothing to see before commit */
 	CHECK(outfile_commit(f, &err) == 0);
 	CHECK_STR(contents("new"), "first\n");
 	CHECK(mode_of("new") == 0640 && entries(".") == 1);
@@ -120,8 +124,8 @@ static void test_directory(void)
 	CHECK(outfile_open("dir/y", &f, &err) == 0);
 	rename("dir", "moved");
 	CHECK(outfile_commit(f, &err) == -ENOENT);
-	CHECK_STR(err.msg, "cannot replace dir/y: No such file or directory");
-	CHECK(entries("moved") == 2); /* the temporary file moved along: nothing can be done */
+	CHECK(strstr(err.msg, " dir/y: No such file or directory"));
+	CHECK(entries("moved") <= 2); /* a temporary file moved along: nothing can be done */
 	CHECK(!system("rm -r moved"));
 }
 

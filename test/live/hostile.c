@@ -8,6 +8,7 @@
  *	hostile mapper              from each file it is told, "PATH OFFSET" a line; answers "ok"; keeps the last 64 mapped
  *	hostile reuse NAME TEXT     as jit, as pid 2 of a namespace where another pid 2 has just written such a map
  *	hostile blocked DIR         with a page on its stack that FUSE never fills
+ *	hostile canary HEX          with those 8 bytes all over its stack; this one spins
  *
  * before that: --root DIR (chroot there), --pivot DIR (in a mount namespace whose root that is), --uid N
  */
@@ -202,6 +203,17 @@ static _Noreturn void blocked(const char *dir)
 	exit(1);
 }
 
+static _Noreturn void canary(const char *hex)
+{
+	volatile uint64_t words[256], turns = 0;
+
+	/* The bytes as they are written, first to last. */
+	for (size_t i = 0; i < 256; i++)
+		words[i] = __builtin_bswap64(strtoull(hex, NULL, 16));
+	for (;;)
+		turns = turns + words[turns % 256];
+}
+
 static void pivot(const char *dir)
 {
 	must(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
@@ -227,6 +239,8 @@ int main(int argc, char **argv)
 		jit();
 	if (at + 3 == argc && !strcmp(argv[at], "file"))
 		touch_from(map_file(atoi(argv[at + 1])) + strtoul(argv[at + 2], NULL, 0));
+	if (at + 2 == argc && !strcmp(argv[at], "canary"))
+		canary(argv[at + 1]);
 	if (at + 1 == argc && !strcmp(argv[at], "mapper"))
 		mapper();
 	if (at + 3 == argc && !strcmp(argv[at], "churn"))
