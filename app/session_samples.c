@@ -170,6 +170,7 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	s->stats.unknown_frames += result.num_unknown;
 	s->stats.spliced += result.spliced;
 	s->last.continued = result.spliced;
+	s->stats.switched += result.switched;
 	live->own_frames |= result.num_jit || result.num_unknown;
 	switch (result.class) {
 	case UNWIND_COMPLETE:

@@ -71,6 +71,7 @@ struct profile_runtime {
 struct profile_stats {
 	uint64_t samples, idle, kernel_only, complete, truncated, broken;
 	uint64_t lost, throttled, spliced, no_method_starts;
+	uint64_t switched;       /* of the complete: they go on on another stack, to which nothing leads */
 	uint64_t user_stacks, frames, unknown_frames, jit_frames, jit_named, kernel_frames;
 	uint64_t distinct_stacks, unwind_ns, symbolize_ns, peak_rss_kib;
 	uint64_t side_lost, malformed;

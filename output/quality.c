@@ -203,6 +203,8 @@ void quality_lines(const struct profile_stats *s, struct strbuf *ret)
 	broken_line(s, ret);
 	plain_line(ret, "spliced", s->spliced, "stack", s->user_stacks,
 		   " continued by the kernel's frame-pointer chain");
+	plain_line(ret, "switched", s->switched, "stack", s->user_stacks,
+		   " of Go's own code that go on on a goroutine's stack, to which nothing leads");
 	frame_lines(s, ret);
 	plain_line(ret, "method starts", s->no_method_starts, "sample", 0,
 		   " through managed code whose start is not known, by frame pointer");

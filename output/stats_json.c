@@ -23,7 +23,7 @@ struct key {
 
 static const struct key counts[] = {
 	KEY(samples),        KEY(idle),            KEY(kernel_only),   KEY(complete),
-	KEY(truncated),      KEY(lost),            KEY(throttled),     KEY(spliced),
+	KEY(truncated),      KEY(lost),            KEY(throttled),     KEY(spliced), KEY(switched),
 	KEY(user_stacks),    KEY(frames),          KEY(unknown_frames), KEY(jit_frames),
 	KEY(jit_named),      KEY(kernel_frames),   KEY(distinct_stacks), KEY(no_method_starts),
 	KEY(unwind_ns),      KEY(symbolize_ns),    KEY(peak_rss_kib),  KEY(side_lost),

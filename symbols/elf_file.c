@@ -682,16 +682,26 @@ static uint64_t find_entry_end(struct elf_file *f)
 
 bool elf_file_is_root(struct elf_file *f, uint64_t vaddr)
 {
+	uint64_t start;
+	enum elf_root root = elf_file_root(f, vaddr, &start);
+
+	return root > ELF_ROOT_NONE && root < ELF_ROOT_MARK;
+}
+
+enum elf_root elf_file_root(struct elf_file *f, uint64_t vaddr, uint64_t *start)
+{
 	need_head(f);
 	if (vaddr >= f->entry && vaddr - f->entry < ELF_ENTRY_MAX) {
 		if (!f->entry_tried) {
 			f->entry_tried = true;
 			f->entry_end = find_entry_end(f);
 		}
-		if (vaddr < f->entry_end)
-			return true;
+		if (vaddr < f->entry_end) {
+			*start = f->entry;
+			return ELF_ROOT_FIRST;
+		}
 	}
-	return elf_file_is_go(f) && elf_go_is_root(f, vaddr);
+	return elf_file_is_go(f) ? elf_go_root(f, vaddr, start) : ELF_ROOT_NONE;
 }
 
 /* --- Separate debug files --- */

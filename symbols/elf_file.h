@@ -57,9 +57,23 @@ Dwarf_CFI *elf_file_debug_frame(struct elf_file *f);
 /*
  * True when vaddr lies in a function that is the first of a process or thread by its nature: the
  * ELF entry point (to its symbol's end, at most 64 bytes without one), and in Go programs
- * runtime.goexit, mstart, rt0_go, mcall, systemstack, morestack (found by symbol or .gopclntab).
+ * runtime.goexit, clone, mstart, rt0_go, mcall, systemstack, asmcgocall, morestack (found by symbol or .gopclntab).
  */
 bool elf_file_is_root(struct elf_file *f, uint64_t vaddr);
+/* What comes behind such a function, by the nature of it. */
+enum elf_root {
+	ELF_ROOT_NONE,   /* it is none */
+	ELF_ROOT_FIRST,  /* nothing */
+	ELF_ROOT_THREAD, /* Go's mstart: the code of the thread, in C or not, that started it */
+	ELF_ROOT_SWITCH, /* another stack, where the frame pointer leads: Go's systemstack, asmcgocall */
+	ELF_ROOT_CUT,    /* another stack, to which nothing leads: Go's morestack */
+	/* None, but a name for where a goroutine's stack goes on: systemstack_switch. Its first byte is put there as if it
+	 * were a return address (golang src/runtime/asm_amd64.s, gosave_systemstack_switch, cgocallback). */
+	ELF_ROOT_MARK,
+	ELF_ROOT_CALLBACK, /* None either: cgocallback, which changes stacks and keeps its frame. */
+};
+/* *start: of the function; untouched for ELF_ROOT_NONE. */
+enum elf_root elf_file_root(struct elf_file *f, uint64_t vaddr, uint64_t *start);
 /* Built by Go: frame pointers are kept everywhere, prefer them to missing CFI. */
 bool elf_file_is_go(struct elf_file *f);
 

@@ -46,6 +46,7 @@ struct elf_cfi {
 /* A function that begins the stack of a goroutine or of one of Go's threads; vaddrs. */
 struct elf_go_root {
 	uint64_t start, end;
+	uint8_t kind; /* enum elf_root */
 };
 
 /* Where the parts of .gopclntab are. Offsets are from its header. */
@@ -241,6 +242,6 @@ bool elf_plt_add_resolver(struct elf_plt *p, uint64_t resolver, const char *name
 bool elf_plt_offer(struct elf_plt *p, struct symtab *t);
 
 /* elf_go.c */
-bool elf_go_is_root(struct elf_file *f, uint64_t vaddr);
+enum elf_root elf_go_root(struct elf_file *f, uint64_t vaddr, uint64_t *start);
 /* Offers the functions of .gopclntab. */
 void elf_go_offer_functions(struct elf_file *f, struct symtab *t);

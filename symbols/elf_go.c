@@ -8,27 +8,39 @@
 #include <string.h>
 
 /*
- * Functions that no Go function calls on the same stack (golang src/runtime/asm_amd64.s). The
- * assembler's symbols end in ".abi0" in .symtab since Go 1.17, and not in .gopclntab.
+ * Functions that no Go function calls on the same stack (golang src/runtime/asm_amd64.s,
+ * sys_linux_amd64.s). The assembler's symbols end in ".abi0" in .symtab since Go 1.17, and not in
+ * .gopclntab.
  */
-static bool is_root_name(const char *name, size_t name_len)
+static enum elf_root root_of_name(const char *name, size_t name_len)
 {
-	static const char *const roots[] = {
-		"runtime.goexit", "runtime.mstart",      "runtime.mcall",
-		"runtime.rt0_go", "runtime.systemstack", "runtime.morestack",
+	static const struct {
+		const char *name;
+		enum elf_root kind;
+	} roots[] = {
+		{ "runtime.goexit", ELF_ROOT_FIRST },
+		{ "runtime.clone", ELF_ROOT_FIRST },
+		{ "runtime.rt0_go", ELF_ROOT_FIRST },
+		{ "runtime.mcall", ELF_ROOT_FIRST },
+		{ "runtime.mstart", ELF_ROOT_THREAD },
+		{ "runtime.systemstack", ELF_ROOT_SWITCH },
+		{ "runtime.asmcgocall", ELF_ROOT_SWITCH },
+		{ "runtime.morestack", ELF_ROOT_CUT },
+		{ "runtime.systemstack_switch", ELF_ROOT_MARK },
+		{ "runtime.cgocallback", ELF_ROOT_CALLBACK },
 	};
 
 	if (name_len >= 5 && !memcmp(name, "_rt0_", 5))
-		return true;
+		return ELF_ROOT_FIRST;
 	for (size_t i = 0; i < sizeof(roots) / sizeof(roots[0]); i++) {
-		size_t len = strlen(roots[i]);
+		size_t len = strlen(roots[i].name);
 
-		if (name_len < len || memcmp(name, roots[i], len))
+		if (name_len < len || memcmp(name, roots[i].name, len))
 			continue;
 		if (name_len == len || (name_len == len + 5 && !memcmp(name + len, ".abi0", 5)))
-			return true;
+			return roots[i].kind;
 	}
-	return false;
+	return ELF_ROOT_NONE;
 }
 
 enum {
@@ -305,7 +317,7 @@ bool elf_go_frame(struct elf_file *f, uint64_t vaddr, struct elf_sp_frame *ret)
 	struct row row;
 	size_t head, len;
 	uint32_t pcsp;
-	uint64_t at;
+	uint64_t at, start;
 
 	if (!elf_file_is_go(f) || !find_pclntab(f, &t) || !search_row(&t, vaddr, &row))
 		return false;
@@ -316,7 +328,7 @@ bool elf_go_frame(struct elf_file *f, uint64_t vaddr, struct elf_sp_frame *ret)
 		return false;
 	r = reader_init(func + head + 12, 4);
 	pcsp = reader_u32(&r);
-	if (func[head + 33] & GO_SP_WRITE || !pcsp || pcsp >= t.size - t.pctab)
+	if ((func[head + 33] & GO_SP_WRITE && elf_go_root(f, vaddr, &start) != ELF_ROOT_CALLBACK) || !pcsp || pcsp >= t.size - t.pctab)
 		return false;
 	at = t.pctab + pcsp;
 	len = t.size - at < sizeof(bytes) ? (size_t)(t.size - at) : sizeof(bytes);
@@ -327,11 +339,11 @@ bool elf_go_frame(struct elf_file *f, uint64_t vaddr, struct elf_sp_frame *ret)
 
 /* --- Roots --- */
 
-static void add_root(struct elf_file *f, uint64_t start, uint64_t end)
+static void add_root(struct elf_file *f, const char *name, size_t name_len, uint64_t start, uint64_t end)
 {
-	struct elf_go_root root = { start, end };
+	struct elf_go_root root = { start, end, (uint8_t)root_of_name(name, name_len) };
 
-	if (end <= start || f->go_roots.len >= GO_MAX_ROOTS)
+	if (root.kind == ELF_ROOT_NONE || end <= start || f->go_roots.len >= GO_MAX_ROOTS)
 		return;
 	/* Without memory some stack is not seen to be whole. */
 	if (!vec_push(&f->go_roots, root))
@@ -356,8 +368,8 @@ static void roots_from_symtab(struct elf_file *f, const struct elf_section *tabl
 		    sym.size > UINT64_MAX - sym.value)
 			continue;
 		name = elf_name_get(&names, sym.name, &len);
-		if (name && is_root_name(name, len))
-			add_root(f, sym.value, sym.value + sym.size);
+		if (name)
+			add_root(f, name, len, sym.value, sym.value + sym.size);
 	}
 }
 
@@ -375,8 +387,8 @@ static void roots_from_pclntab(struct elf_file *f)
 		size_t len;
 		const char *name = go_name(&names, row.func, &len);
 
-		if (name && is_root_name(name, len))
-			add_root(f, row.start, next.start);
+		if (name)
+			add_root(f, name, len, row.start, next.start);
 	}
 }
 
@@ -392,15 +404,19 @@ static void find_roots(struct elf_file *f)
 		f->go_roots.len = 0;
 }
 
-bool elf_go_is_root(struct elf_file *f, uint64_t vaddr)
+enum elf_root elf_go_root(struct elf_file *f, uint64_t vaddr, uint64_t *start)
 {
 	if (!f->go_roots_tried) {
 		f->go_roots_tried = true;
 		find_roots(f);
 	}
 	for (size_t i = 0; i < f->go_roots.len; i++) {
-		if (vaddr >= f->go_roots.data[i].start && vaddr < f->go_roots.data[i].end)
-			return true;
+		const struct elf_go_root *root = &f->go_roots.data[i];
+
+		if (vaddr >= root->start && vaddr < root->end) {
+			*start = root->start;
+			return (enum elf_root)root->kind;
+		}
 	}
-	return false;
+	return ELF_ROOT_NONE;
 }

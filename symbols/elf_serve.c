@@ -318,6 +318,8 @@ static void answer_loads(struct worker_call *call, const struct elf_file *f, str
 
 static void answer_roots(struct worker_call *call, struct elf_file *f, struct record *rec)
 {
+	uint64_t start;
+
 	add_u8(rec, ELF_PART_BASICS);
 	add_u8(rec, elf_file_is_go(f));
 	add_u64(rec, f->entry);
@@ -325,11 +327,12 @@ static void answer_roots(struct worker_call *call, struct elf_file *f, struct re
 	add_u64(rec, f->entry_end);
 	answer(call, rec);
 	if (elf_file_is_go(f))
-		elf_go_is_root(f, 0);
+		elf_go_root(f, 0, &start);
 	for (size_t i = 0; i < f->go_roots.len; i++) {
 		add_u8(rec, ELF_PART_GO_ROOT);
 		add_u64(rec, f->go_roots.data[i].start);
 		add_u64(rec, f->go_roots.data[i].end);
+		add_u8(rec, f->go_roots.data[i].kind);
 		answer(call, rec);
 	}
 }

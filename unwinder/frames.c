@@ -200,7 +200,7 @@ void frames_set_rule(struct frames *f, const struct arch *arch, struct frame_ent
 	int ra_off8 = rule.cfa_off8 - rule.slot[0];
 
 	e->rule = rule;
-	hot->kind = rule.kind == RULE_END || rule.kind == RULE_ROOT ? HOT_END : HOT_NOT;
+	hot->kind = rule.kind == RULE_END || (rule.kind == RULE_ROOT && !rule.ext) ? HOT_END : HOT_NOT;
 	if (rule.kind != RULE_CFA || rule.flags || rule.slot[0] == SLOT_SAME ||
 	    rule.slot[0] == SLOT_UNDEFINED || rule.slot[1] == SLOT_UNDEFINED || ra_off8 < INT16_MIN)
 		return;

@@ -17,9 +17,9 @@ enum rule_kind {
 	RULE_EXT,        /* the index of a side record is in `ext` */
 	RULE_FP,         /* no CFI here: step by the frame pointer, all guards */
 	RULE_END,        /* return address undefined: the stack ends here */
-	RULE_ROOT,       /* the known first frame of a thread or process */
+	RULE_ROOT,       /* the known first frame of a thread or process; `ext` = enum elf_root, 0 = nothing behind it */
 	RULE_BAD,        /* CFI is there but cannot be used (`ext` = enum unwind_reason) */
-	RULE_NEXT,       /* as RULE_FP, but for callers the stack ends in the function that follows */
+	RULE_NEXT,       /* as RULE_FP, but for callers the stack ends in the function that follows; `ext` 1: it goes on */
 };
 
 enum {
@@ -41,7 +41,7 @@ struct rule {
 	int16_t cfa_off8;  /* in words of 8 bytes */
 	union {
 		uint8_t slot[ARCH_MAX_TRACKED];
-		uint32_t ext; /* RULE_EXT: index of the side record; RULE_BAD: enum unwind_reason */
+		uint32_t ext; /* RULE_EXT: index of the side record; RULE_BAD: enum unwind_reason; or as above */
 	};
 };
 _Static_assert(sizeof(struct rule) == 16, "a rule is 16 bytes");

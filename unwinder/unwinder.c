@@ -191,9 +191,13 @@ static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t
 	const struct rule *known;
 	struct rule_ext ext;
 	struct rule rule;
+	enum elf_root root;
 
-	if (elf_file_is_root(elf, vaddr))
-		return (struct rule){ .kind = RULE_ROOT };
+	if (elf_file_root(elf, vaddr + 1, &start) == ELF_ROOT_MARK && start == vaddr + 1)
+		return (struct rule){ .kind = RULE_NEXT, .ext = 1 };
+	root = elf_file_root(elf, vaddr, &start);
+	if (root > ELF_ROOT_NONE && root < ELF_ROOT_MARK)
+		return (struct rule){ .kind = RULE_ROOT, .ext = root == ELF_ROOT_FIRST ? 0 : root };
 	known = rows_find(u->rows, m->file->id, vaddr);
 	if (known)
 		return *known;
@@ -237,6 +241,8 @@ bool unwinder_ends_at(struct unwinder *u, const struct addrspace *space, uint64_
 	if (!m)
 		return false;
 	rule = unwinder_native_rule_in(u, m, *pc);
+	if (rule.kind == RULE_NEXT && rule.ext)
+		return false;
 	if (rule.kind == RULE_NEXT && !exact)
 		++*pc;
 	return rule.kind == RULE_END || rule.kind == RULE_ROOT || (rule.kind == RULE_NEXT && !exact);

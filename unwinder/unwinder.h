@@ -80,6 +80,7 @@ struct unwind_result {
 	size_t num_jit;        /* of them in code without a file */
 	size_t num_unknown;    /* of them in no mapping at all */
 	bool spliced;          /* the kernel's chain supplied the outer part */
+	bool switched;         /* it goes on on another stack, to which nothing leads: ends where that was left */
 };
 
 /* `frames` has room for max_frames. */

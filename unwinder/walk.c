@@ -1,4 +1,5 @@
 /* The walk: one sample's registers and stack bytes to frames, by remembered rules. */
+#include "symbols/elf_file.h"
 #include "symbols/file.h"
 #include "unwinder/unwinder_priv.h"
 
@@ -34,6 +35,8 @@ struct walk {
 	uint64_t likely;
 	bool activation; /* the pc is exact: the sampled frame, or one a signal interrupted */
 	bool first;      /* the sampled frame */
+	uint64_t sampled_fp; /* 0 = not known */
+	size_t root_at;      /* so many frames in, the stack could as well have ended; 0 = nowhere */
 	bool altstack;   /* a signal frame led to a stack that is not in the copy */
 	uint32_t *frames;
 	struct unwind_result *ret;
@@ -564,7 +567,7 @@ static bool step_fp(struct walk *w, const struct mapping *m)
 }
 
 /* RULE_NEXT: the return address stands for the function that it is the first byte of. */
-static bool step_next(struct walk *w, const struct mapping *m)
+static bool step_next(struct walk *w, const struct mapping *m, bool goes_on)
 {
 	const struct frame_entry *e;
 
@@ -573,6 +576,129 @@ static bool step_next(struct walk *w, const struct mapping *m)
 	e = entry_at(w, m, w->regs.pc);
 	if (e)
 		w->frames[w->ret->num_frames - 1] = e->id;
+	if (!goes_on)
+		return complete(w);
+	return step_from_entry(w, w->arch->callee_saved) || stop(w, REASON_NO_CFI);
+}
+
+/* ---- behind what the runtime calls the first frame ---- */
+
+/*
+ * Go keeps frame pointers, and leaves them alone when it changes stacks: so the kernel, which followed them when it took
+ * the sample, came to the goroutine's stack, of which the copy holds nothing. Its entry k is the word at fp[k - 1] + 8,
+ * fp[0] = sampled frame pointer, fp[k] = word at fp[k - 1]. Returns the first that lies on the other stack: the one after
+ * the return address into the function that changed stacks, or the very first when no frame up to there touched the frame
+ * pointer (C code without one, called through asmcgocall). 0 = that is not proved.
+ */
+static size_t chain_behind_switch(const struct walk *w)
+{
+	const struct unwind_input *in = w->in;
+	const struct arch *arch = w->arch;
+	uint64_t fp = w->sampled_fp;
+
+	for (size_t k = 1; k + 1 < in->num_chain; k++) {
+		if (fp + 8 == w->ra_at)
+			return (in->chain[k] & arch->ra_mask) == w->regs.pc ? k + 1 : 0;
+		if (!word_at(w, fp, &fp))
+			break;
+	}
+	fp = w->sampled_fp;
+	if (in->num_chain < 2 || !fp || !(w->regs.valid >> arch->fp & 1) || w->regs.v[arch->fp] != fp ||
+	    fp - w->base < w->stack_bytes)
+		return 0;
+	return 1;
+}
+
+/*
+ * Who changed stacks has no frame record of its own, so the function that called it is not in the chain. It is known where
+ * its own caller called it by name.
+ */
+static void note_called(struct walk *w, uint64_t ra)
+{
+	const struct mapping *m = map_at(w, ra - 1);
+	uint8_t call[5];
+	int32_t distance;
+	uint64_t target;
+	const struct frame_entry *e;
+
+	if (!m || !m->file || m->file->kind != FILE_ELF || w->arch != &arch_x86_64 ||
+	    !elf_file_read_vaddr(m->file->elf, ra - mapping_bias(m) - sizeof(call), call, sizeof(call)) ||
+	    call[0] != 0xe8) /* call rel32 */
+		return;
+	memcpy(&distance, call + 1, sizeof(distance));
+	target = ra + (uint64_t)(int64_t)distance;
+	m = map_at(w, target);
+	e = m && m->file ? entry_at(w, m, target) : NULL;
+	if (e && w->ret->num_frames < w->u->max_frames)
+		w->frames[w->ret->num_frames++] = e->id;
+}
+
+static bool complete_switched(struct walk *w)
+{
+	w->ret->switched = true;
+	return complete(w);
+}
+
+/* A return address in the same program; goroutines begin as if goexit had called them. */
+static bool is_caller(struct walk *w, const struct mapping *m, uint64_t ra)
+{
+	const struct mapping *caller = map_at(w, ra - 1);
+	bool root;
+
+	return caller && caller->file == m->file &&
+	       (unwinder_is_entered_from(w->u, caller, ra, &root) ||
+		elf_file_is_root(caller->file->elf, ra - 1 - mapping_bias(caller)));
+}
+
+static bool step_switch(struct walk *w, const struct mapping *m)
+{
+	struct unwind_result *ret = w->ret;
+	size_t num = ret->num_frames, first = w->activation ? 0 : chain_behind_switch(w);
+	uint64_t ra = first ? w->in->chain[first] & w->arch->ra_mask : 0;
+
+	if (!ra || !is_caller(w, m, ra))
+		return complete_switched(w);
+	note_called(w, ra);
+	chain_append(w->u, w->in, first, w->frames, ret);
+	if (ret->class == UNWIND_BROKEN) {
+		ret->num_frames = num;
+		return complete_switched(w);
+	}
+	ret->spliced = true;
+	return false;
+}
+
+/* mstart was called by clone, or by C code that made the thread; if the walk cannot follow that, it has come far enough. */
+static bool step_thread(struct walk *w)
+{
+	const struct mapping *m;
+	bool root = false;
+	uint64_t ra;
+
+	if (w->activation || !w->arch->call_pushes_ra || !word_at(w, w->sp, &ra) || !(m = map_at(w, ra - 1)) ||
+	    !unwinder_is_entered_from(w->u, m, ra, &root))
+		return complete(w);
+	w->root_at = w->ret->num_frames;
+	w->regs.valid = 0;
+	enter_caller(w, ra, w->sp + 8, w->sp, false);
+	return true;
+}
+
+static bool step_root(struct walk *w, const struct mapping *m, uint32_t kind)
+{
+	switch ((enum elf_root)kind) {
+	case ELF_ROOT_THREAD:
+		return step_thread(w);
+	case ELF_ROOT_SWITCH:
+		return step_switch(w, m);
+	case ELF_ROOT_CUT:
+		return complete_switched(w);
+	case ELF_ROOT_NONE:
+	case ELF_ROOT_FIRST:
+	case ELF_ROOT_MARK:
+	case ELF_ROOT_CALLBACK:
+		break;
+	}
 	return complete(w);
 }
 
@@ -586,10 +712,11 @@ static bool step_by_rule(struct walk *w, const struct mapping *m, const struct r
 	case RULE_FP:
 		return step_fp(w, m);
 	case RULE_NEXT:
-		return step_next(w, m);
+		return step_next(w, m, rule->ext);
 	case RULE_END:
-	case RULE_ROOT:
 		return complete(w);
+	case RULE_ROOT:
+		return step_root(w, m, rule->ext);
 	case RULE_BAD:
 		return stop(w, (enum unwind_reason)rule->ext);
 	case RULE_UNSET:
@@ -608,8 +735,9 @@ static bool rule_is_sane(const struct arch *arch, const struct rule *rule)
 		return rule->cfa_reg < arch->num_regs && rule->slot[0] != SLOT_UNDEFINED;
 	case RULE_FP:
 	case RULE_END:
-	case RULE_ROOT:
 		return true;
+	case RULE_ROOT:
+		return !rule->ext;
 	case RULE_BAD:
 		return rule->ext > REASON_NONE && rule->ext < REASON_NUM;
 	case RULE_UNSET:
@@ -978,7 +1106,7 @@ static bool walk_frame(struct walk *w)
 	note_frame(w, e->id);
 	w->ret->num_jit += !m->file;
 	rule = e->rule;
-	if (rule.kind == RULE_END || rule.kind == RULE_ROOT)
+	if (rule.kind == RULE_END || (rule.kind == RULE_ROOT && !rule.ext))
 		return complete(w); /* mostly right behind plain frames, whose registers nobody wants then */
 	load_stale(w);
 	if (__builtin_expect(rule.kind == RULE_CFA, 1))
@@ -1042,9 +1170,14 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	}
 	w.likely = w.regs.valid & ~arch->callee_saved;
 	w.base = w.sp = w.regs.v[arch->sp];
-	fp = w.regs.valid >> arch->fp & 1 ? w.regs.v[arch->fp] : 0;
+	fp = w.sampled_fp = w.regs.valid >> arch->fp & 1 ? w.regs.v[arch->fp] : 0;
+	w.root_at = 0;
 	while (walk_plain(&w) && walk_frame(&w))
 		;
+	if (w.root_at && ret->class != UNWIND_COMPLETE) {
+		ret->num_frames = w.root_at;
+		complete(&w);
+	}
 	if (ret->class == UNWIND_TRUNCATED)
 		splice(&w, fp);
 }

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""usage: go_stacks.py RINGFOLD SOURCE-DIRECTORY
+
+Go changes stacks for its own work (systemstack), for C (asmcgocall) and back (cgocallback): stacks go on where the goroutine
+called, by the frame pointers that the kernel followed, in stripped programs too, and behind mstart to who made the thread.
+"""
+import collections
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ringfold, source = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+tmp = tempfile.mkdtemp(prefix='ringfold-go-')
+failures = 0
+
+
+def skip(why):
+    print('SKIP:', why)
+    shutil.rmtree(tmp)
+    sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
+
+
+def check(ok, what, *more):
+    global failures
+    if not ok:
+        failures += 1
+        print('FAILED:', what, *more, sep='\n  ', file=sys.stderr)
+
+
+def build(name, path, *flags):
+    env = dict(os.environ, GOCACHE=f'{tmp}/cache', GO111MODULE='off', CGO_ENABLED='1')
+    done = subprocess.run(['go', 'build', '-o', f'{tmp}/{name}', *flags, path], env=env, cwd=tmp, capture_output=True, text=True)
+    check(done.returncode == 0, f'building {path}', done.stderr)
+    return f'{tmp}/{name}'
+
+
+def record(*command):
+    """(stacks, statistics)"""
+    out, stats = f'{tmp}/out.folded', f'{tmp}/stats.json'
+    done = subprocess.run([ringfold, 'record', '-q', '-F', '997', '-o', out, '--stats', stats, '--', *command],
+                          capture_output=True, text=True, timeout=120)
+    if 'error' in done.stderr and 'permitted' in done.stderr:
+        skip(done.stderr)
+    stacks = collections.Counter()
+    for line in open(out):
+        stack, _, count = line.rpartition(' ')
+        stacks[stack.replace('.abi0', '')] += int(count)
+    return stacks, json.load(open(stats))
+
+
+def share(stacks, of, have):
+    all_of = sum(count for stack, count in stacks.items() if re.search(of, stack))
+    found = sum(count for stack, count in stacks.items() if re.search(of, stack) and re.search(have, stack))
+    return (100 * found / all_of if all_of else 0), all_of
+
+
+if not shutil.which('go') or not shutil.which('cc'):
+    skip('go or cc not installed')
+for flags in ([], ['-ldflags=-s -w']):
+    stacks, said = record(build('cgo', f'{source}/test/live/cgo.go', *flags))
+    whole = 100 * said['complete'] / max(said['user_stacks'], 1)
+    check(whole >= 99, f'cgo {flags}: {whole:.1f} % of the stacks whole', said['broken'])
+    part, num = share(stacks, r';runtime\.asmcgocall;', r';runtime\.goexit;runtime\.main;main\.main;main\.outer;main\.inner;'
+                                                         r'[^;]*;runtime\.cgocall;runtime\.asmcgocall;')
+    check(num >= 100 and part >= 99, f'cgo {flags}: {part:.1f} % of {num} samples in C have their callers')
+    part, num = share(stacks, r';main\.spin', r';runtime\.goexit;runtime\.main;main\.main;main\.outer;.*;runtime\.cgocallback;.*;main\.spin')
+    check(num >= 100 and part >= 99, f'cgo {flags}: {part:.1f} % of {num} samples that C called have their callers')
+    part, num = share(stacks, r';runtime\.mstart;', r'^cgo;(_start|__?clone3?|clone3?|runtime\.|\[)')
+    check(part >= 99, f'cgo {flags}: {part:.1f} % of {num} stacks from mstart on')
+stacks, said = record(build('load', f'{source}/test/prove/load.go'), '4')
+whole = 100 * said['complete'] / max(said['user_stacks'], 1)
+check(whole >= 98.5, f'load: {whole:.1f} % of the stacks whole', said['broken'])
+part, num = share(stacks, r';runtime\.systemstack;', r'^load;runtime\.(goexit|rt0_go);')
+check(num >= 20 and part >= 90, f'load: {part:.1f} % of {num} stacks through systemstack begin with their goroutine')
+check(said['switched'] <= said['user_stacks'] // 20, f'load: {said["switched"]} stacks not followed')
+shutil.rmtree(tmp)
+sys.exit(1 if failures else 0)
