@@ -162,12 +162,13 @@ struct live *session_live(struct session *s, struct addrspace *space)
 	live->session = s;
 	live->space = space;
 	live->owner = NO_OWNER;
-	live->jit = dotnet_process_find(s->dotnet, space->pid) != NULL; /* of a recording */
 	live->next = s->live;
 	if (s->live)
 		s->live->prev = live;
 	s->live = live;
 	space->user = live;
+	if (s->opts.offline && dotnet_process_find(s->dotnet, space->pid))
+		session_jit_begins(live); /* what the recording tells takes effect from now on */
 	return live;
 }
 

@@ -8,6 +8,7 @@
 #include "base/intern.h"
 #include "base/strbuf.h"
 #include "output/stacks.h"
+#include "runtimes/dotnet_name.h"
 #include "runtimes/python.h"
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
@@ -19,10 +20,36 @@
 
 enum { MAX_PROCESSES = 4096, MAX_SENTENCES = 8 };
 
+/* A perf map or jitdump of .NET spells methods in another way than the runtime's events do: one way for all. */
+static void spell_dotnet(struct session *s, struct profile_frame *frame)
+{
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+	enum dotnet_tier tier;
+	const char *module;
+	size_t len;
+
+	if (!dotnet_name_from_map(&text, frame->name, strlen(frame->name), &module, &len, &tier) || text.failed)
+		return;
+	if (s->opts.dotnet_tiers && tier != DOTNET_TIER_UNKNOWN)
+		dotnet_name_tier(&text, tier);
+	if (len)
+		frame->module = intern_mem(s->strings, module, len);
+	frame->name = intern_str(s->strings, text.data);
+}
+
+static bool is_dotnet(struct live *live)
+{
+	if (!live->looked) {
+		live->looked = true;
+		live->dotnet = !strcmp(jit_runtime_of_space(live->space)->name, "dotnet");
+	}
+	return live->dotnet;
+}
+
 struct profile_frame session_space_frame(struct session *s, struct addrspace *space, uint32_t id)
 {
 	const struct unwind_frame place = unwinder_frame(s->unwinder, id);
-	const struct live *live = space->user;
+	struct live *live = space->user;
 	const struct retired_slot *retired = live ? retired_tab_find(&live->retired, id) : NULL;
 	struct profile_frame frame = { .kind = FRAME_UNKNOWN };
 	struct symbol symbol = { 0 };
@@ -40,6 +67,8 @@ struct profile_frame session_space_frame(struct session *s, struct addrspace *sp
 	frame.name = symbol.name;
 	if (symbol.module)
 		frame.module = symbol.module;
+	else if (frame.name && live && is_dotnet(live))
+		spell_dotnet(s, &frame);
 	if (s->opts.keep_addresses)
 		frame.offset = symbol.offset;
 	return frame;

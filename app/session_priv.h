@@ -46,7 +46,8 @@ struct live {
 	struct addrspace *space;
 	struct stacks *stacks;
 	struct live *prev, *next;
-	bool jit;                /* a frame in code without a file was sampled */
+	bool jit;                /* a frame in code without a file was sampled, or a runtime tells of such */
+	bool looked, dotnet;     /* whether that is .NET's, by the files it maps */
 	struct retired_tab retired; /* by frame id */
 	uint32_t comm;           /* what the process is called; interned; 0 = not known yet */
 	uint64_t polled_ns;      /* when it was last looked for what the process has published */

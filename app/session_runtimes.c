@@ -93,7 +93,7 @@ void session_runtime_begins(struct session *s, pid_t pid)
 		return;
 	}
 	add_giver(s);
-	live->jit = true;
+	session_jit_begins(live);
 	space->names_next_ns = 0;
 }
 
