@@ -1,7 +1,7 @@
 /*
  * The data of the page: JSON whose long lists are packed (packed_priv.h). Read by html/model.js.
  *
- *	title, quality [line], grade, freq, total, names [text], modules [text], frames [[module, kind]], count,
+ *	title, quality [line], grade, freq, total, start_ms (since 1970), command, names [text], modules [text], frames [[module, kind]], count,
  *	nodes    for each: how far its parent is behind it, its frame, the samples that end in it;
  *	         of a comparison also those before, and whether it changed by more than chance
  *	time     bins, bin_ns, samples: for each bin the number of pairs, then node (less the one before), samples
@@ -198,6 +198,12 @@ static bool add_head(struct writer *w, const char *title)
 	strbuf_printf(&w->text, "],\n\"grade\":\"%s\",\"freq\":%u,\"total\":%" PRIu64,
 		      page->notes ? "good" : quality_grade(page->stats), page->notes ? 0 : page->stats->freq,
 		      page->before ? total - page->before->total : total);
+	if (page->stats->start_ns)
+		strbuf_printf(&w->text, ",\"start_ms\":%" PRIu64, page->stats->start_ns / 1000000);
+	if (page->stats->command) {
+		strbuf_str(&w->text, ",\"command\":");
+		add_string(w, page->stats->command);
+	}
 	return !lines.failed;
 }
 

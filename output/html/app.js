@@ -36,7 +36,8 @@ class App {
     document.title = title + ' – ringfold';
     document.getElementById('summary').textContent = quality[0];
     document.getElementById('grade').className = grade;
-    notes.append(...quality.map(line => element('li', {}, line)));
+    const made = [this.data.start_ms && `recorded: ${new Date(this.data.start_ms).toLocaleString()}`, this.data.command && `command: ${this.data.command}`];
+    notes.append(...[...quality, ...made.filter(Boolean)].map(line => element('li', {}, line)));
     button.addEventListener('click', () => {
       notes.hidden = !notes.hidden;
       button.setAttribute('aria-expanded', String(!notes.hidden));

@@ -182,7 +182,7 @@ def test_hostile(browser, folder):
     evil = ['<script>window.evil=1</script>', '</script><img src=x onerror=window.evil=1>', '"\'`${evil}\\', 'two\\x0alines', '&lt;b&gt;', '\\xff\\xfe<!--', '__proto__', '<svg onload=evil=1>']
     fixture = os.path.join(folder, 'evil.profile')
     with open(fixture, 'w') as out:
-        print('stat\ttargets\tcommand </title><script>window.evil=1</script>\nstat\tevent\t"</script>\nnote\t</script><img src=x onerror=evil=1>', file=out)
+        print('stat\tstart_ns\t1700000000000000000\nstat\ttargets\tcommand </title><script>window.evil=1</script>\nstat\tevent\t"</script>\nnote\t</script><img src=x onerror=evil=1>', file=out)
         for name in evil:
             print(f'frame\tnative\t{name}\t{name}', file=out)
         for i in range(len(evil)):
@@ -194,6 +194,7 @@ def test_hostile(browser, folder):
         check(browser.js('document.querySelectorAll("img, svg, script:not([type]) ~ script").length'), 0, 'something became an element')
         check(len(browser.requests()), 1, 'something was asked for')
     browser.open(page(folder, fixture, 'evil'))
+    check('recorded: ' in text(browser, '#notes') and '2023' in text(browser, '#notes'), True, 'when it was recorded')
     check(text(browser, '#title'), 'command </title><script>window.evil=1</script>: "</script>', 'title')
     names = [row[2] for row in rows(browser, '#functions')]
     check(names, ['<script>window.evil=1</script>', '</script><img src=x onerror=window.evil=1>', '"\'`${evil}\\', 'two?lines', '&lt;b&gt;', '??<!--', '__proto__', '<svg onload=evil=1>'], 'names')
