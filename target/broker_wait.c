@@ -335,13 +335,13 @@ static void wait_and_obey(struct waiter *w)
 /* It sees that the program has ended, ends what that has begun in targets (target/diagnostics.h), and itself. */
 static void end_opener(struct waiter *w)
 {
-	const struct timespec ms = { .tv_nsec = 1000000 };
+	uint64_t give_up_ns = clock_monotonic_ns() + OPENER_END_MS * UINT64_C(1000000);
 
 	close(w->opts->sock); /* the last one but its own */
-	for (int i = 0; w->pid[OPENER] > 0 && i < OPENER_END_MS; i++) {
+	while (w->pid[OPENER] > 0 && clock_monotonic_ns() < give_up_ns) {
 		if (reap(w, OPENER, WNOHANG))
 			return;
-		nanosleep(&ms, NULL);
+		wait_ended(w->pid[OPENER], OPENER_END_MS);
 	}
 	if (w->pid[OPENER] > 0)
 		kill(w->pid[OPENER], SIGKILL);
