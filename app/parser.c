@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/worker.h"
+#include "perfmap/published.h"
 #include "symbols/elf_serve.h"
 #include "target/broker.h"
 #include "target/jail.h"
@@ -23,6 +24,7 @@ void parser_run(int sock)
 		const struct worker_services services[] = {
 			{ elf_services, files },
 			{ rules_services, files },
+			{ published_services, NULL },
 			{ 0 },
 		};
 		const struct worker_server server = {

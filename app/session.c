@@ -341,7 +341,7 @@ static int open_parts(struct session *s, struct err *err)
 	if (!r)
 		r = s->opts.offline ? perfmap_recorded_source_new(s->opts.offline, s->strings,
 								  &perfmaps, err)
-				    : perfmap_source_new(s->opts.door, s->opts.map_dir, s->strings,
+				    : perfmap_source_new(s->opts.door, s->opts.worker, s->opts.map_dir, s->strings,
 							 &perfmaps, err);
 	if (!r) {
 		r = symbols_add_source(s->symbols, &perfmaps, err);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/reader.h"
-#include "perfmap/perfmap.h"
+#include "perfmap/published.h"
 
 bool jitdump_is_path(const char *path, size_t len, pid_t *ret)
 {
@@ -45,10 +45,8 @@ static const uint32_t magic = 0x4a695444; /* "JiTD" */
 static const uint32_t max_record = 256u << 20;
 
 struct jitdump {
+	struct jitdump_state state;
 	size_t count;
-	bool begun;
-	bool foreign_clock;
-	bool failed;
 };
 
 struct jitdump *jitdump_new(void)
@@ -68,16 +66,26 @@ size_t jitdump_count(const struct jitdump *j)
 
 bool jitdump_failed(const struct jitdump *j)
 {
-	return j->failed;
+	return j->state.failed;
 }
 
-static uint64_t fail(struct jitdump *j)
+struct jitdump_state *jitdump_state_of(struct jitdump *j)
+{
+	return &j->state;
+}
+
+void jitdump_counted(struct jitdump *j, size_t num)
+{
+	j->count += num;
+}
+
+static uint64_t fail(struct jitdump_state *j)
 {
 	j->failed = true;
 	return 0;
 }
 
-static uint64_t take_header(struct jitdump *j, const uint8_t *bytes, size_t len, uint64_t left)
+static uint64_t take_header(struct jitdump_state *j, const uint8_t *bytes, size_t len, uint64_t left)
 {
 	struct reader r = reader_init(bytes, len);
 	uint32_t version, size;
@@ -100,7 +108,7 @@ static uint64_t take_header(struct jitdump *j, const uint8_t *bytes, size_t len,
 	return size;
 }
 
-static void take_load(struct jitdump *j, struct reader *r, struct perfmap *map, uint64_t time_ns)
+static void take_load(struct reader *r, const struct perfmap_sink *sink, uint64_t time_ns)
 {
 	const char *name, *nul;
 	uint64_t start, size, end;
@@ -119,10 +127,11 @@ static void take_load(struct jitdump *j, struct reader *r, struct perfmap *map, 
 		len = (size_t)(nul - name);
 	else if (len > MAX_NAME)
 		len = MAX_NAME;
-	j->count += len && perfmap_add(map, PERFMAP_DUMP, time_ns, start, end, name, len);
+	if (len)
+		sink->add(sink->data, PERFMAP_DUMP, time_ns, start, end, name, len);
 }
 
-static void take_move(struct reader *r, struct perfmap *map, uint64_t time_ns)
+static void take_move(struct reader *r, const struct perfmap_sink *sink, uint64_t time_ns)
 {
 	uint64_t from, to, size;
 
@@ -131,20 +140,20 @@ static void take_move(struct reader *r, struct perfmap *map, uint64_t time_ns)
 	to = reader_u64(r);
 	size = reader_u64(r);
 	if (!r->failed)
-		perfmap_move(map, PERFMAP_DUMP, time_ns, from, to, size);
+		sink->move(sink->data, PERFMAP_DUMP, time_ns, from, to, size);
 }
 
 /* One whole record, or as much of it as says anything. */
-static void take_record(struct jitdump *j, uint32_t id, struct reader *r, struct perfmap *map, uint64_t time_ns)
+static void take_record(uint32_t id, struct reader *r, const struct perfmap_sink *sink, uint64_t time_ns)
 {
 	if (id == CODE_LOAD)
-		take_load(j, r, map, time_ns);
+		take_load(r, sink, time_ns);
 	else if (id == CODE_MOVE)
-		take_move(r, map, time_ns);
+		take_move(r, sink, time_ns);
 }
 
-uint64_t jitdump_append(struct jitdump *j, const uint8_t *bytes, size_t len, uint64_t left, struct perfmap *map,
-			uint64_t stamp_ns)
+uint64_t jitdump_take(struct jitdump_state *j, const uint8_t *bytes, size_t len, uint64_t left, uint64_t stamp_ns,
+		      const struct perfmap_sink *sink)
 {
 	uint64_t used = 0;
 
@@ -168,8 +177,38 @@ uint64_t jitdump_append(struct jitdump *j, const uint8_t *bytes, size_t len, uin
 		if (want > len - used)
 			break;
 		r = reader_init(bytes + used + RECORD_BYTES, (size_t)want - RECORD_BYTES);
-		take_record(j, id, &r, map, j->foreign_clock ? stamp_ns : time_ns);
+		take_record(id, &r, sink, j->foreign_clock ? stamp_ns : time_ns);
 		used += size;
 	}
+	return used;
+}
+
+/* The sink of a jitdump that counts what its map took. */
+struct counting {
+	struct perfmap *map;
+	size_t count;
+};
+
+static void count_add(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
+		      const char *name, size_t name_len)
+{
+	struct counting *c = data;
+
+	c->count += perfmap_add(c->map, lane, time_ns, start, end, name, name_len);
+}
+
+static void count_move(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t from, uint64_t to, uint64_t size)
+{
+	perfmap_move(((struct counting *)data)->map, lane, time_ns, from, to, size);
+}
+
+uint64_t jitdump_append(struct jitdump *j, const uint8_t *bytes, size_t len, uint64_t left, struct perfmap *map,
+			uint64_t stamp_ns)
+{
+	struct counting counting = { .map = map };
+	const struct perfmap_sink sink = { count_add, count_move, &counting };
+	uint64_t used = jitdump_take(&j->state, bytes, len, left, stamp_ns, &sink);
+
+	jitdump_counted(j, counting.count);
 	return used;
 }

@@ -9,14 +9,14 @@
 #include "base/clock.h"
 #include "base/intern.h"
 #include "perfmap/jitdump.h"
-#include "perfmap/perfmap.h"
+#include "perfmap/published.h"
 #include "symbols/addrspace.h"
 #include "symbols/file.h"
 
 static const uint64_t max_text_bytes = 256u << 20; /* of one process in all: the door's cap on one file */
 static const uint64_t max_dump_bytes = 4ull << 30; /* mostly code, which is passed over */
 
-struct names *names_new(void)
+struct names *names_new(struct worker *worker)
 {
 	struct names *n = calloc(1, sizeof(*n));
 
@@ -24,6 +24,7 @@ struct names *names_new(void)
 		return NULL;
 	n->text.fd = n->place.dir_fd = -1;
 	n->refused = DOOR_GONE;
+	n->worker = worker;
 	n->map = perfmap_new(NULL);
 	if (n->map)
 		return n;
@@ -117,14 +118,49 @@ static void keep_tail(struct names *n, const char *chunk, size_t used)
 	memcpy(n->tail, chunk + used - n->tail_len, n->tail_len);
 }
 
+/* It ended two parsers in a row. */
+static void set_aside(struct names *n)
+{
+	n->aside = true;
+	n->refused = DOOR_FAILED;
+}
+
+static size_t take_text(struct names *n, const char *chunk, size_t len, uint64_t stamp_ns)
+{
+	bool aside = false;
+	size_t used;
+
+	if (!n->worker)
+		return perfmap_append_at(n->map, chunk, len, stamp_ns);
+	used = published_text(n->worker, n->map, chunk, len, stamp_ns, &aside);
+	if (aside)
+		set_aside(n);
+	return used;
+}
+
+static uint64_t take_dump(struct names *n, struct jitdump *j, const char *chunk, size_t len, uint64_t left,
+			  uint64_t stamp_ns)
+{
+	const uint8_t *bytes = (const uint8_t *)chunk;
+	bool aside = false;
+	uint64_t used;
+
+	if (!n->worker)
+		return jitdump_append(j, bytes, len, left, n->map, stamp_ns);
+	used = published_dump(n->worker, j, bytes, len, left, n->map, stamp_ns, &aside);
+	if (aside)
+		set_aside(n);
+	return used;
+}
+
 bool names_read_text(struct names *n, char *chunk, uint64_t budget, bool recorded)
 {
 	struct growing *g = &n->text;
 	uint64_t start_ns;
 
-	if (!growing_look(g))
+	if (!n->aside && !growing_look(g))
 		return false;
-	if (g->offset == g->size || g->stalled || g->total >= max_text_bytes || perfmap_failed(n->map))
+	if (n->aside || g->offset == g->size || g->stalled || g->total >= max_text_bytes || perfmap_failed(n->map))
 		return true;
 	if (!tail_is_there(n))
 		return false;
@@ -135,7 +171,7 @@ bool names_read_text(struct names *n, char *chunk, uint64_t budget, bool recorde
 
 		if (door_pread(g->fd, chunk, want, g->offset) < 0)
 			break;
-		used = perfmap_append_at(n->map, chunk, want, recorded ? 0 : g->stamp_ns);
+		used = take_text(n, chunk, want, recorded ? 0 : g->stamp_ns);
 		g->stalled = !used;
 		if (!used)
 			break;
@@ -201,7 +237,7 @@ static void read_dump(struct names *n, struct names_dump *dump, char *chunk, uin
 	struct growing *g = &dump->file;
 	uint64_t start_ns;
 
-	if (!growing_look(g) || g->offset >= g->size || g->stalled || g->total >= max_dump_bytes || perfmap_failed(n->map))
+	if (n->aside || !growing_look(g) || g->offset >= g->size || g->stalled || g->total >= max_dump_bytes || perfmap_failed(n->map))
 		return;
 	start_ns = clock_monotonic_ns();
 	while (g->offset < g->size && g->total < max_dump_bytes) {
@@ -210,7 +246,7 @@ static void read_dump(struct names *n, struct names_dump *dump, char *chunk, uin
 
 		if (door_pread(g->fd, chunk, want, g->offset) < 0)
 			break;
-		used = jitdump_append(dump->parser, (const uint8_t *)chunk, want, left, n->map, g->stamp_ns);
+		used = take_dump(n, dump->parser, chunk, want, left, g->stamp_ns);
 		g->stalled = !used;
 		if (!used)
 			break;

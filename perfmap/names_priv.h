@@ -12,6 +12,7 @@ struct addrspace;
 struct intern;
 struct jitdump;
 struct perfmap;
+struct worker;
 
 enum {
 	NAMES_MAX_DUMPS = 4,
@@ -38,6 +39,8 @@ struct names_dump {
 
 /* In addrspace.names. */
 struct names {
+	struct worker *worker;
+	bool aside;                     /* what it says ended the parser: nothing more of it is read */
 	struct perfmap *map;
 	struct growing text;
 	bool inside;                    /* text.offset lies inside a line that is too long */
@@ -54,7 +57,8 @@ struct names {
 	uint64_t reads, read_ns;
 };
 
-struct names *names_new(void); /* NULL when out of memory */
+/* `worker` (borrowed) takes the bytes apart; NULL = that is done here. NULL when out of memory. */
+struct names *names_new(struct worker *worker);
 void names_free(struct names *n);
 
 /* There is a map: it is read from its start. Takes the descriptor. */

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/strbuf.h"
 #include "base/vec.h"
+#include "perfmap/published.h"
 #include "symbols/symbols.h"
 
 enum {
@@ -20,7 +21,6 @@ enum {
 };
 
 static const size_t default_max_entries = 4000000;
-static const size_t default_max_line = 16384;
 static const size_t max_names_bytes = 512u << 20;
 static const uint64_t kernel_half = UINT64_C(1) << 63;
 
@@ -56,8 +56,8 @@ struct perfmap {
 	struct ranges base, recent, pending;
 	struct queue queues[PERFMAP_NUM_LANES];
 	struct strbuf names; /* NUL after each */
-	size_t count, bad_lines;
-	bool skipping; /* inside a line that is too long */
+	size_t count;
+	struct perfmap_lines lines; /* where the text stands */
 	bool failed;
 };
 
@@ -71,8 +71,7 @@ struct perfmap *perfmap_new(const struct perfmap_limits *limits)
 		m->limits = *limits;
 	if (!m->limits.max_entries)
 		m->limits.max_entries = default_max_entries;
-	if (!m->limits.max_line)
-		m->limits.max_line = default_max_line;
+	m->lines.max_line = m->limits.max_line ? m->limits.max_line : PERFMAP_MAX_LINE;
 	return m;
 }
 
@@ -87,62 +86,6 @@ void perfmap_free(struct perfmap *m)
 		vec_deinit(&m->queues[lane].v);
 	strbuf_deinit(&m->names);
 	free(m);
-}
-
-/* --- One line --- */
-
-static int hex_digit(unsigned char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* A hex number, with or without 0x, and the blanks behind it. NULL when there is none. */
-static const char *parse_hex(const char *pos, const char *end, uint64_t *ret)
-{
-	const char *digits;
-	uint64_t value = 0;
-	int digit;
-
-	if (end - pos > 2 && pos[0] == '0' && (pos[1] | 0x20) == 'x')
-		pos += 2;
-	digits = pos;
-	while (pos < end && (digit = hex_digit((unsigned char)*pos)) >= 0) {
-		if (value >> 60)
-			return NULL;
-		value = value << 4 | (unsigned int)digit;
-		pos++;
-	}
-	if (pos == digits || pos == end || (*pos != ' ' && *pos != '\t'))
-		return NULL;
-	while (pos < end && (*pos == ' ' || *pos == '\t'))
-		pos++;
-	*ret = value;
-	return pos;
-}
-
-static bool parse_line(const char *pos, const char *end, struct range *ret, const char **ret_name,
-		       size_t *ret_len)
-{
-	const char *nul;
-	uint64_t size;
-
-	pos = parse_hex(pos, end, &ret->start);
-	if (!pos)
-		return false;
-	pos = parse_hex(pos, end, &size);
-	if (!pos)
-		return false;
-	nul = memchr(pos, '\0', (size_t)(end - pos));
-	end = nul ? nul : end;
-	while (end > pos && end[-1] == '\r')
-		end--;
-	*ret_name = pos;
-	*ret_len = (size_t)(end - pos);
-	return size && !__builtin_add_overflow(ret->start, size, &ret->end) &&
-	       ret->end <= kernel_half && *ret_len;
 }
 
 /* --- Ranges without overlap --- */
@@ -554,38 +497,33 @@ void perfmap_apply(struct perfmap *m, uint64_t time_ns)
 
 /* --- Lines --- */
 
-static void add_line(struct perfmap *m, const char *line, size_t len, uint64_t time_ns)
+/* struct perfmap_sink */
+static void sink_add(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
+		     const char *name, size_t name_len)
 {
-	struct range range = { 0 };
-	const char *name;
-	size_t name_len;
+	perfmap_add(data, lane, time_ns, start, end, name, name_len);
+}
 
-	if (len > m->limits.max_line || !parse_line(line, line + len, &range, &name, &name_len))
-		m->bad_lines++;
-	else
-		perfmap_add(m, PERFMAP_TEXT, time_ns, range.start, range.end, name, name_len);
+static void sink_move(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t from, uint64_t to, uint64_t size)
+{
+	perfmap_move(data, lane, time_ns, from, to, size);
+}
+
+struct perfmap_sink perfmap_sink(struct perfmap *m)
+{
+	return (struct perfmap_sink){ sink_add, sink_move, m };
+}
+
+struct perfmap_lines *perfmap_lines_of(struct perfmap *m)
+{
+	return &m->lines;
 }
 
 size_t perfmap_append_at(struct perfmap *m, const char *text, size_t len, uint64_t time_ns)
 {
-	const char *pos = text, *end = text + len, *eol;
+	const struct perfmap_sink sink = perfmap_sink(m);
 
-	while (pos < end && (eol = memchr(pos, '\n', (size_t)(end - pos)))) {
-		if (m->skipping)
-			m->skipping = false;
-		else if (!m->failed)
-			add_line(m, pos, (size_t)(eol - pos), time_ns);
-		pos = eol + 1;
-	}
-	/* What is too long already need not be kept until its end comes. */
-	if (m->skipping)
-		return len;
-	if ((size_t)(end - pos) > m->limits.max_line) {
-		m->skipping = true;
-		m->bad_lines++;
-		return len;
-	}
-	return (size_t)(pos - text);
+	return perfmap_lines_take(&m->lines, text, len, time_ns, &sink);
 }
 
 size_t perfmap_append(struct perfmap *m, const char *text, size_t len)
@@ -637,7 +575,7 @@ size_t perfmap_count(const struct perfmap *m)
 
 size_t perfmap_bad_lines(const struct perfmap *m)
 {
-	return m->bad_lines;
+	return m->lines.bad;
 }
 
 bool perfmap_failed(const struct perfmap *m)

@@ -11,6 +11,7 @@ struct door;
 struct err;
 struct intern;
 struct symbol_source;
+struct worker;
 
 /*
  * Names of one process's code as time goes by. What was published comes with a time and waits; it counts from that
@@ -66,10 +67,11 @@ bool perfmap_failed(const struct perfmap *m);
 /*
  * Names from each process's own map, opened through the door when its first JIT frame is seen, held open,
  * read on when it has grown; shared by no two generations. In `map_dir` (absolute; NULL = none) lie maps and jitdumps
- * that somebody copied, by the pids that we see; what the process itself publishes is newer.
+ * that somebody copied, by the pids that we see; what the process itself publishes is newer. `worker` (borrowed) takes
+ * the bytes apart (published.h); NULL = that is done here.
  */
-int perfmap_source_new(struct door *door, const char *map_dir, struct intern *strings, struct symbol_source *ret,
-		       struct err *err);
+int perfmap_source_new(struct door *door, struct worker *worker, const char *map_dir, struct intern *strings,
+		       struct symbol_source *ret, struct err *err);
 
 /* The same after the fact, for the processes of a recording: which maps are believed, target/offline.h tells. */
 struct offline;

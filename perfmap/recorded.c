@@ -50,7 +50,7 @@ static void source_first_seen(void *data, struct addrspace *space)
 		return;
 	if (!source->chunk)
 		source->chunk = malloc(NAMES_CHUNK_BYTES);
-	space->names = source->chunk ? names_new() : NULL;
+	space->names = source->chunk ? names_new(NULL) : NULL;
 	if (space->names && offline_open_given_dump(source->offline, space->pid, &file) == DOOR_OK)
 		names_add_dump(space->names, 0, file.fd);
 	source_poll(source, space, false);

@@ -25,6 +25,7 @@ static const uint64_t mtime_grain_ns = 20 * 1000 * 1000;
 
 struct source {
 	struct door *door;
+	struct worker *worker; /* borrowed; NULL = bytes are taken apart here */
 	const char *map_dir; /* borrowed; NULL = none */
 	struct intern *strings;
 	char *chunk; /* NAMES_CHUNK_BYTES, made at first use */
@@ -164,7 +165,7 @@ static void source_first_seen(void *data, struct addrspace *space)
 		return;
 	if (!source->chunk)
 		source->chunk = malloc(NAMES_CHUNK_BYTES);
-	space->names = source->chunk ? names_new() : NULL;
+	space->names = source->chunk ? names_new(source->worker) : NULL;
 	if (space->names && source->map_dir)
 		read_given(source, space->names, space->pid);
 	source_poll(source, space, false);
@@ -200,14 +201,15 @@ static void source_free(void *data)
 	free(source);
 }
 
-int perfmap_source_new(struct door *door, const char *map_dir, struct intern *strings, struct symbol_source *ret,
-		       struct err *err)
+int perfmap_source_new(struct door *door, struct worker *worker, const char *map_dir, struct intern *strings,
+		       struct symbol_source *ret, struct err *err)
 {
 	struct source *source = calloc(1, sizeof(*source));
 
 	if (!source)
 		return err_oom(err);
 	source->door = door;
+	source->worker = worker;
 	source->map_dir = map_dir;
 	source->strings = strings;
 	*ret = (struct symbol_source){

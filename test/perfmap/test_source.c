@@ -27,7 +27,7 @@ static void world_init(struct world *w)
 	memset(w, 0, sizeof(*w));
 	w->strings = intern_new();
 	if (!w->strings || door_new(&w->door, NULL) < 0 ||
-	    perfmap_source_new(w->door, NULL, w->strings, &w->source, NULL) < 0)
+	    perfmap_source_new(w->door, NULL, NULL, w->strings, &w->source, NULL) < 0)
 		abort();
 	w->space.pid = getpid();
 	snprintf(w->path, sizeof(w->path), "/tmp/perf-%d.map", (int)getpid());
