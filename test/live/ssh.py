@@ -119,9 +119,15 @@ def test_result(server, root):
     check("left", left(root), ([], []))
 
 
+def wait_begun(p):
+    while "Ctrl-C stops" not in (line := p.stderr.readline()) and line:
+        pass
+    time.sleep(1.5)
+
+
 def test_interrupt(server, root):
     p = server.start("-a")
-    time.sleep(3)
+    wait_begun(p)
     os.killpg(p.pid, signal.SIGINT) # as a terminal does: all of the foreground gets it
     out, err = p.communicate(timeout=60)
     check("Ctrl-C", (p.returncode, total(out) > 10), (0, True))
@@ -130,7 +136,7 @@ def test_interrupt(server, root):
 
 def test_broken_link(server, root):
     p = server.start("-a")
-    time.sleep(3)
+    wait_begun(p)
     os.killpg(p.pid, signal.SIGKILL)
     p.communicate(timeout=60)
     check("broken link: left", left(root), ([], []))
