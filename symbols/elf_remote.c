@@ -328,7 +328,8 @@ static bool take_go_root(struct elf_file *f, struct reader *r)
 	root.start = reader_u64(r);
 	root.end = reader_u64(r);
 	root.kind = reader_u8(r);
-	return root.end > root.start && root.kind > ELF_ROOT_NONE && root.kind <= ELF_ROOT_CALLBACK && f->go_roots.len < MAX_GO_ROOTS && vec_push(&f->go_roots, root);
+	return root.end > root.start && root.kind > ELF_ROOT_NONE && root.kind <= ELF_ROOT_CALLBACK &&
+	       f->go_roots.len < MAX_GO_ROOTS && vec_push(&f->go_roots, root);
 }
 
 bool elf_remote_take_head(void *data, struct reader *r)

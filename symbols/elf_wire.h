@@ -41,7 +41,7 @@ enum elf_head_part {
 	ELF_PART_LOAD,      /* u64 offset, vaddr, filesz, memsz, u8 executable */
 	ELF_PART_BUILD_ID,  /* text */
 	ELF_PART_DEBUGLINK, /* u32 crc, text */
-	ELF_PART_GO_ROOT,   /* u64 start, end */
+	ELF_PART_GO_ROOT,   /* u64 start, end; u8 enum elf_root */
 };
 
 enum {

@@ -410,7 +410,8 @@ static void test_head_lies(void)
 		put(&b, ELF_PART_GO_ROOT, 1);
 		put(&b, 0x1000, 8);
 		put(&b, 0x1000 + i, 8);
-		CHECK(head_takes(&b) == (i > 0));
+		put(&b, ELF_ROOT_NONE + i, 1);
+		CHECK(head_takes(&b) == (i > 0 && ELF_ROOT_NONE + i <= ELF_ROOT_CALLBACK));
 	}
 }
 
