@@ -1,6 +1,7 @@
 /*
  * A flame graph as a picture that any browser shows: no script, tooltips by <title>, light or dark as the viewer is.
- * Frames narrower than a fifth of a pixel are left out.
+ * Frames narrower than half a pixel are left out: browsers
+ * are slow with tens of thousands of them.
  */
 #include "output/format.h"
 
@@ -22,7 +23,7 @@
 
 /* Pixels, but for MAX_ROWS. A character of the 11 px monospaced font is 6.6 wide. */
 enum { WIDTH = 1200, MARGIN = 10, ROW = 17, HEAD = 52, FOOT = 34, MAX_ROWS = 1000, MIN_CUT = 5, FLUSH_BYTES = 65536 };
-static const double CHAR_WIDTH = 6.65, MIN_WIDTH = 0.2;
+static const double CHAR_WIDTH = 6.65, MIN_WIDTH = 0.5;
 
 struct svg {
 	struct tree tree;
@@ -90,7 +91,7 @@ static void add_style(struct svg *svg)
 			       "text{font:11px ui-monospace,\"DejaVu Sans Mono\",Menlo,Consolas,monospace;fill:#131924}\n"
 			       ".title{font:600 15px system-ui,\"DejaVu Sans\",sans-serif}\n"
 			       ".soft{font:12px system-ui,\"DejaVu Sans\",sans-serif;fill:#5d6778}\n"
-			       ".ground{fill:#fff}\n"
+			       ".ground{fill:#fff}g rect{rx:1.5px}\n"
 			       "g text{pointer-events:none}\n"
 			       "g:hover rect{stroke:#131924;stroke-width:.7}\n");
 	add_rules(svg, false);
@@ -159,7 +160,7 @@ static void add_box(struct svg *svg, uint32_t node, const char *name, enum flame
 	add_pixels(&svg->text, x);
 	strbuf_printf(&svg->text, "\" y=\"%u\" width=\"", y);
 	add_pixels(&svg->text, width > 2 ? width - 0.5 : width);
-	strbuf_printf(&svg->text, "\" height=\"%d\" rx=\"1.5\" class=\"k%d s%u\"/>", ROW - 1, (int)kind, shade);
+	strbuf_printf(&svg->text, "\" height=\"%d\" class=\"k%d s%u\"/>", ROW - 1, (int)kind, shade);
 	if (chars < 2 || (chars < MIN_CUT && text_columns(name) > chars))
 		return;
 	strbuf_str(&svg->text, "<text x=\"");
