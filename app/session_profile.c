@@ -437,17 +437,34 @@ static bool note_kernel(struct build *b)
 	return !note || p->stats.notes[0];
 }
 
+static uint64_t num_refused(const struct profile *p, const char *name)
+{
+	for (size_t i = 0; i < sizeof(p->stats.refused_by) / sizeof(p->stats.refused_by[0]); i++) {
+		if (p->stats.refused_by[i].name && !strcmp(p->stats.refused_by[i].name, name))
+			return p->stats.refused_by[i].count;
+	}
+	return 0;
+}
+
+/* Refused for want of a capability: which. */
 static bool note_denied(struct build *b)
 {
 	struct profile *p = b->profile;
-	char note[160];
+	uint64_t files = num_refused(p, door_refusal_name(DOOR_DENIED));
+	const char *missing = b->s->opts.door ? door_missing_rights(b->s->opts.door) : "";
+	char note[200];
 
-	if (!b->s->num_denied)
+	if (b->s->num_denied)
+		snprintf(note, sizeof(note),
+			 "%" PRIu64 " process%s may not be looked into, so nothing in them has a name: run as root or with "
+			 "CAP_SYS_PTRACE",
+			 b->s->num_denied, b->s->num_denied == 1 ? "" : "es");
+	else if (files && *missing && !b->s->opts.offline)
+		snprintf(note, sizeof(note),
+			 "%" PRIu64 " file%s of other programs may not be opened, so nothing in them has a name: run as root "
+			 "or with %s", files, files == 1 ? "" : "s", missing);
+	else
 		return true;
-	snprintf(note, sizeof(note),
-		 "%" PRIu64 " process%s may not be looked into, so nothing in them has a name: run as root or with "
-		 "CAP_SYS_PTRACE",
-		 b->s->num_denied, b->s->num_denied == 1 ? "" : "es");
 	for (const char **slot = p->stats.notes; slot < p->stats.notes + 2; slot++) {
 		if (*slot)
 			continue;

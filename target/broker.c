@@ -53,6 +53,7 @@ int broker_start_with_parser(const char *const *outputs, size_t num_outputs, voi
 		return err_oom(err);
 	}
 	door->proc_fd = door->root_fd = -1;
+	door_note_rights(door);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0 ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0) {
 		free(door);

@@ -74,6 +74,7 @@ int door_new(struct door **ret, struct err *err)
 
 	if (!door)
 		return err_oom(err);
+	door_note_rights(door);
 	door->root_fd = -1;
 	door->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (door->proc_fd < 0)

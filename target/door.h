@@ -53,6 +53,12 @@ const char *door_refusal_name(enum door_refusal refusal); /* "gone", "denied", .
  */
 const uint64_t *door_refused(struct door *door);
 
+/*
+ * The capabilities for want of which files of other programs may be refused, as a person writes them ("CAP_SYS_PTRACE
+ * and CAP_DAC_READ_SEARCH"); "" when there are all.
+ */
+const char *door_missing_rights(const struct door *door);
+
 /* An opened file. The descriptor is the receiver's to close. */
 struct door_file {
 	int fd;

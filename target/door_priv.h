@@ -18,6 +18,7 @@ struct door {
 	int proc_fd;       /* O_PATH of /proc */
 	int root_fd;       /* O_PATH of our own root: the host's for an agent on the host */
 	struct door_refused *refused; /* NULL = nothing yet */
+	char missing_rights[80]; /* see door_missing_rights */
 	bool have_openat2; /* Linux 5.6; also false where a seccomp filter forbids it */
 };
 
@@ -45,6 +46,8 @@ int door_read_at(int dir, const char *name, size_t cap, struct strbuf *ret, bool
 
 /* A door whose own root is a directory that a person named. */
 int door_new_below(const char *dir, struct door **ret, struct err *err);
+
+void door_note_rights(struct door *door); /* while this process still has its privileges */
 
 /* Counts it once for this process and file (see door_refused), and hands it on. */
 enum door_refusal door_note_refusal(struct door *door, pid_t pid, const char *what, enum door_refusal refusal);
