@@ -348,7 +348,7 @@ static int open_parts(struct session *s, struct err *err)
 		if (r < 0)
 			perfmaps.free(perfmaps.data);
 	}
-	return r;
+	return r < 0 ? r : session_name_copies(s, err);
 }
 
 static int add_wanted(struct session *s, struct err *err)

@@ -10,6 +10,7 @@
 #include "output/stacks.h"
 #include "runtimes/dotnet_name.h"
 #include "runtimes/python.h"
+#include "runtimes/r2r_files.h"
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
 
@@ -74,6 +75,19 @@ struct profile_frame session_space_frame(struct session *s, struct addrspace *sp
 	return frame;
 }
 
+/* True when somebody knows more of the process's code from now on. */
+static bool copies_begin(struct live *live)
+{
+	struct session *s = live->session;
+	struct unwind_giver giver = r2r_copies_giver(s->r2r_files);
+
+	if (!r2r_copies_begin(s->r2r_files, live->space))
+		return false;
+	if (!s->r2r_copies_give)
+		s->r2r_copies_give = !unwinder_add_giver(s->unwinder, &giver, NULL);
+	return s->r2r_copies_give;
+}
+
 bool session_jit_begins(struct live *live)
 {
 	struct session *s = live->session;
@@ -84,6 +98,8 @@ bool session_jit_begins(struct live *live)
 		live->comm = addrspaces_comm(s->spaces, live->space->pid, live->space->pid);
 	symbols_jit_first_seen(s->symbols, live->space);
 	/* Only where there is such a process: a giver is asked for much code that is not its own. */
+	if (copies_begin(live))
+		return true;
 	if (s->python_gives || (s->opts.arch ? s->opts.arch : arch_host()) != &arch_x86_64 ||
 	    !python_is_mapped(live->space))
 		return false;

@@ -178,6 +178,7 @@ struct session {
 	bool dotnet_gives;           /* it is among the unwinder's givers */
 	VEC(pid_t) runtimes_seen;    /* processes with JIT code that nobody has told of yet */
 	struct r2r_files *r2r_files; /* precompiled .NET code */
+	bool r2r_copies_give;        /* who knows copies of it is among the unwinder's givers */
 	struct stacks *ended;        /* stacks of ended generations */
 	struct live *live;           /* list of the others */
 	struct label_tab label_tab;
@@ -254,6 +255,8 @@ void session_keep_build_id(struct session *s, const struct file *file);
 int session_open_dotnet(struct session *s, struct err *err);
 /* Who steps through precompiled .NET code in files, and names it. */
 int session_open_r2r(struct session *s, struct err *err);
+/* Names of copies of it in memory without a file: last, as they are only known by unpacking a program. */
+int session_name_copies(struct session *s, struct err *err);
 
 /* session.c: what was seen of the process, made when there is nothing yet; NULL when out of memory. */
 struct live *session_live(struct session *s, struct addrspace *space);

@@ -63,6 +63,13 @@ int session_open_r2r(struct session *s, struct err *err)
 	return r < 0 ? r : symbols_add_file_source(s->symbols, &source, err);
 }
 
+int session_name_copies(struct session *s, struct err *err)
+{
+	const struct symbol_source source = r2r_copies_source(s->r2r_files);
+
+	return symbols_add_source(s->symbols, &source, err);
+}
+
 /* Only where there is such a process: a giver is asked for much code that is not its own. */
 static void add_giver(struct session *s)
 {

@@ -117,6 +117,22 @@ bool pe_image_open(const struct pe_bytes *bytes, uint64_t base, struct pe_image 
 	return true;
 }
 
+bool pe_image_open_loaded(const struct pe_bytes *bytes, uint64_t base, struct pe_image *ret)
+{
+	if (!pe_image_open(bytes, base, ret))
+		return false;
+	for (uint32_t i = 0; i < ret->num_sections; i++) {
+		struct pe_section *s = &ret->sections[i];
+
+		s->offset = s->rva;
+		if (s->size < s->virtual_size)
+			s->size = s->virtual_size;
+		if (s->size > UINT32_MAX - s->rva)
+			return false;
+	}
+	return true;
+}
+
 bool pe_image_rva(const struct pe_image *pe, uint64_t file_offset, uint32_t *ret)
 {
 	uint64_t at = file_offset - pe->base;

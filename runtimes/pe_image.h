@@ -48,6 +48,8 @@ struct pe_image {
 
 /* False: no PE32+ image begins at `base`, or it is malformed. */
 bool pe_image_open(const struct pe_bytes *bytes, uint64_t base, struct pe_image *ret);
+/* The same of one that was loaded: its sections are where their RVAs say. */
+bool pe_image_open_loaded(const struct pe_bytes *bytes, uint64_t base, struct pe_image *ret);
 /* The RVA of a byte of the file; false when no section holds it. */
 bool pe_image_rva(const struct pe_image *pe, uint64_t file_offset, uint32_t *ret);
 /* The section that holds an RVA's bytes in the file; NULL when none does. */

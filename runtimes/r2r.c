@@ -141,14 +141,14 @@ static int read_index(struct r2r *r)
 	return 0;
 }
 
-int r2r_open(const struct pe_bytes *bytes, uint64_t base, struct r2r **ret)
+static int open_image(const struct pe_bytes *bytes, uint64_t base, bool loaded, struct r2r **ret)
 {
 	_cleanup_(r2r_freep) struct r2r *r = calloc(1, sizeof(*r));
 	int err;
 
 	if (!r)
 		return -ENOMEM;
-	if (!pe_image_open(bytes, base, &r->pe))
+	if (!(loaded ? pe_image_open_loaded : pe_image_open)(bytes, base, &r->pe))
 		return -ENOEXEC;
 	err = read_header(r);
 	if (err == 0)
@@ -157,6 +157,16 @@ int r2r_open(const struct pe_bytes *bytes, uint64_t base, struct r2r **ret)
 		return err;
 	*ret = steal_ptr(r);
 	return 0;
+}
+
+int r2r_open(const struct pe_bytes *bytes, uint64_t base, struct r2r **ret)
+{
+	return open_image(bytes, base, false, ret);
+}
+
+int r2r_open_loaded(const struct pe_bytes *bytes, uint64_t base, struct r2r **ret)
+{
+	return open_image(bytes, base, true, ret);
 }
 
 static void take_function(const struct r2r *r, const uint8_t *entry, struct r2r_function *ret)

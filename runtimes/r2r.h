@@ -23,6 +23,8 @@ struct rule;
  * everything else is read when it is asked for.
  */
 int r2r_open(const struct pe_bytes *bytes, uint64_t base, struct r2r **ret);
+/* The same of an image that was loaded: see pe_image_open_loaded. */
+int r2r_open_loaded(const struct pe_bytes *bytes, uint64_t base, struct r2r **ret);
 void r2r_free(struct r2r *r); /* NULL is fine */
 const struct pe_image *r2r_pe(const struct r2r *r); /* borrowed */
 

@@ -3,15 +3,12 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/hash.h"
-#include "base/htab.h"
 #include "base/intern.h"
 #include "base/strbuf.h"
-#include "base/vec.h"
 #include "runtimes/bundle.h"
 #include "runtimes/clr_metadata.h"
 #include "runtimes/dotnet_name.h"
-#include "runtimes/r2r.h"
+#include "runtimes/r2r_files_priv.h"
 #include "symbols/addrspace.h"
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
@@ -20,41 +17,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum {
 	MAX_FOLDERS = 8,       /* in which an assembly is looked for */
 	MAX_ASSEMBLY = 256,    /* bytes of its name */
 	MAX_ASSEMBLIES = 512,  /* that places in one file lead to */
 	COR_BYTES = 72,
-};
-
-/* A precompiled image in a file: the file itself, or one of those in a bundle. */
-struct image {
-	uint64_t base;
-	struct r2r *r2r; /* owned; NULL = it is none */
-};
-
-/* What was found in a file. */
-struct known {
-	struct file *file;   /* borrowed until r2r_files_gone */
-	int fd;              /* -1 = it could not be had */
-	bool own_fd;
-	struct stat at_open;
-	struct bundle *bundle;    /* owned; NULL = it is none */
-	VEC(struct image) images; /* by base */
-};
-
-struct known_slot {
-	uint32_t id;
-	struct known *known; /* owned */
-};
-HTAB(known_tab, struct known_slot, uint32_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
-
-struct r2r_files {
-	struct r2r_files_opts opts;
-	struct known_tab known;
-	struct r2r_files_counts counts;
 };
 
 /* ---- files ---- */
@@ -79,7 +47,7 @@ static int read_file(void *data, void *buf, size_t size, uint64_t offset)
 	return door_pread(*fd, buf, size, offset);
 }
 
-static struct pe_bytes bytes_of(struct known *k)
+struct pe_bytes r2r_known_bytes(struct known *k)
 {
 	return (struct pe_bytes){ read_file, &k->fd, (uint64_t)k->at_open.st_size };
 }
@@ -87,7 +55,7 @@ static struct pe_bytes bytes_of(struct known *k)
 /* The image that begins at `base`; NULL when there is none or memory is out. */
 static struct r2r *image_at_base(struct r2r_files *f, struct known *k, uint64_t base)
 {
-	struct pe_bytes bytes = bytes_of(k);
+	struct pe_bytes bytes = r2r_known_bytes(k);
 	struct image image = { .base = base };
 
 	for (size_t i = 0; i < k->images.len; i++) {
@@ -106,7 +74,7 @@ static struct r2r *image_at_base(struct r2r_files *f, struct known *k, uint64_t 
 /* The marker is in the program's data. */
 static void open_bundle(struct known *k)
 {
-	struct pe_bytes bytes = bytes_of(k);
+	struct pe_bytes bytes = r2r_known_bytes(k);
 	const struct elf_load *loads;
 	size_t num = elf_file_loads(k->file->elf, &loads);
 
@@ -128,8 +96,7 @@ static void open_file(struct known *k)
 		open_bundle(k);
 }
 
-/* NULL when memory is out. */
-static struct known *know(struct r2r_files *f, struct file *file)
+struct known *r2r_know(struct r2r_files *f, struct file *file)
 {
 	struct known_slot *slot = known_tab_find(&f->known, file->id);
 	struct known *k;
@@ -157,6 +124,7 @@ void r2r_files_gone(struct r2r_files *f, uint32_t file_id)
 
 	if (!slot)
 		return;
+	r2r_copies_file_gone(f, slot->known);
 	known_free(slot->known);
 	known_tab_remove(&f->known, file_id);
 }
@@ -179,7 +147,7 @@ static struct r2r *image_of(struct r2r_files *f, struct file *file, uint64_t off
 
 	if (is_native(file, offset))
 		return NULL;
-	k = know(f, file);
+	k = r2r_know(f, file);
 	if (!k || (file->kind == FILE_ELF && !k->bundle))
 		return NULL;
 	part = k->bundle ? bundle_at(k->bundle, offset) : NULL;
@@ -189,8 +157,7 @@ static struct r2r *image_of(struct r2r_files *f, struct file *file, uint64_t off
 	return r && pe_image_rva(r2r_pe(r), offset, ret_rva) ? r : NULL;
 }
 
-/* Written over since it was opened: nothing read later is believed. */
-static bool changed(const struct known *k)
+bool r2r_known_changed(const struct known *k)
 {
 	struct stat now;
 
@@ -237,15 +204,14 @@ struct assembly {
 	struct clr_metadata md;
 };
 
-/* One file's places are being named. */
+/* Places of one image are being named. */
 struct batch {
 	struct r2r_files *files;
 	struct known *at;
-	VEC(struct assembly *) assemblies; /* owned */
-	/* Of the image that is asked now: */
+	const char *own;
 	const uint32_t *rvas;
-	const size_t *places; /* their indexes in what follows */
 	struct symbol *symbols;
+	VEC(struct assembly *) assemblies; /* owned */
 	struct strbuf text;
 	bool failed; /* out of memory */
 };
@@ -281,7 +247,7 @@ static void *load_metadata(const struct pe_bytes *bytes, uint64_t base, struct c
 static void *load_from_bundle(struct known *k, const char *name, struct clr_metadata *ret)
 {
 	const struct bundle_file *part = k->bundle ? bundle_find(k->bundle, name) : NULL;
-	struct pe_bytes bytes = bytes_of(k), unpacked;
+	struct pe_bytes bytes = r2r_known_bytes(k), unpacked;
 	_cleanup_free_ void *whole = NULL;
 
 	if (!part)
@@ -401,21 +367,12 @@ static const struct clr_metadata *find_assembly(void *data, const char *name)
 
 /* ---- names ---- */
 
-static const char *own_assembly(struct batch *b)
-{
-	const char *path = b->at->file->path;
-	size_t len;
-
-	path = dotnet_assembly(path, strlen(path), &len);
-	return intern_mem(b->files->opts.strings, path, len);
-}
-
 /* r2r_names: each */
 static void take_name(void *data, size_t i, const struct r2r_name *name)
 {
 	struct batch *b = data;
 	struct intern *strings = b->files->opts.strings;
-	struct symbol *symbol = &b->symbols[b->places[i]];
+	struct symbol *symbol = &b->symbols[i];
 
 	strbuf_clear(&b->text);
 	if (name)
@@ -427,58 +384,103 @@ static void take_name(void *data, size_t i, const struct r2r_name *name)
 	if (!b->text.failed)
 		symbol->name = intern_mem(strings, b->text.data, b->text.len);
 	symbol->offset = name ? b->rvas[i] - name->begin : 0;
-	symbol->module = name && name->assembly ? intern_str(strings, name->assembly) : own_assembly(b);
+	symbol->module = name && name->assembly ? intern_str(strings, name->assembly) : b->own;
 	b->failed |= !symbol->name || !symbol->module;
 	b->files->counts.named++;
 }
 
-/* Those from `first` on that are in the same image; where the next begin. */
-static size_t name_image(struct batch *b, const uint64_t *offsets, size_t first, size_t num, uint32_t *rvas,
-			 size_t *places)
+bool r2r_name_places(struct r2r_files *f, struct known *at, const struct r2r *r, const char *own, const uint32_t *rvas,
+		     size_t num, struct symbol *ret)
 {
-	const struct r2r_assemblies others = { find_assembly, b };
+	_cleanup_(batch_deinit) struct batch b = { .files = f, .at = at, .own = own, .rvas = rvas, .symbols = ret };
+	const struct r2r_assemblies others = { find_assembly, &b };
+
+	return r2r_names(r, rvas, num, &others, take_name, &b) && !b.failed;
+}
+
+/* The assembly that a place's file is, or in a bundle the part of it; NULL when out of memory. */
+static const char *assembly_at(struct r2r_files *f, struct known *k, uint64_t offset)
+{
+	const struct bundle_file *part = k->bundle ? bundle_at(k->bundle, offset) : NULL;
+	const char *path = part ? part->name : k->file->path;
+	size_t len;
+
+	path = dotnet_assembly(path, strlen(path), &len);
+	return intern_mem(f->opts.strings, path, len);
+}
+
+/* What one call of names() works with: as many of each as there are places. */
+struct places {
+	uint32_t *rvas;
+	size_t *indexes;
+	struct symbol *symbols;
+};
+
+static void places_deinit(struct places *p)
+{
+	free(p->rvas);
+	free(p->indexes);
+	free(p->symbols);
+}
+
+static bool places_init(struct places *p, size_t num)
+{
+	p->rvas = calloc(num, sizeof(*p->rvas));
+	p->indexes = calloc(num, sizeof(*p->indexes));
+	p->symbols = calloc(num, sizeof(*p->symbols));
+	return p->rvas && p->indexes && p->symbols;
+}
+
+/* Those from `first` on that are in the same image; *ret_end: where the next begin. False when out of memory. */
+static bool name_image(struct r2r_files *f, struct known *k, const uint64_t *offsets, size_t first, size_t num,
+		       struct places *p, struct symbol *ret, size_t *ret_end)
+{
+	const char *own = assembly_at(f, k, offsets[first]);
 	struct r2r *r = NULL;
 	size_t end, found = 0;
 
 	for (end = first; end < num; end++) {
 		uint32_t rva;
-		struct r2r *here = image_of(b->files, b->at->file, offsets[end], &rva);
+		struct r2r *here = image_of(f, k->file, offsets[end], &rva);
 
-		if (here && r && here != r)
+		if (end > first && here != r)
 			break;
-		if (!here)
-			continue;
 		r = here;
-		rvas[found] = rva;
-		places[found++] = end;
+		p->rvas[found] = rva;
+		p->indexes[found++] = end;
 	}
-	b->rvas = rvas;
-	b->places = places;
-	if (r && !r2r_names(r, rvas, found, &others, take_name, b))
-		b->failed = true;
-	return end;
+	*ret_end = end;
+	if (!r)
+		return true;
+	memset(p->symbols, 0, found * sizeof(p->symbols[0]));
+	if (!own || !r2r_name_places(f, k, r, own, p->rvas, found, p->symbols))
+		return false;
+	for (size_t i = 0; i < found; i++)
+		ret[p->indexes[i]] = p->symbols[i];
+	return true;
 }
 
 static bool names(void *data, struct file *file, const uint64_t *offsets, size_t num, struct symbol *ret)
 {
+	_cleanup_(places_deinit) struct places places = { 0 };
 	struct r2r_files *f = data;
-	_cleanup_(batch_deinit) struct batch b = { .files = f, .symbols = ret };
-	_cleanup_free_ uint32_t *rvas = calloc(num, sizeof(*rvas));
-	_cleanup_free_ size_t *places = calloc(num, sizeof(*places));
 	uint64_t start = clock_monotonic_ns();
+	struct known *k;
 
-	if (file->kind == FILE_MISSING)
+	if (file->kind == FILE_MISSING || !num)
 		return true;
-	b.at = know(f, file);
-	if (!b.at || !rvas || !places)
+	k = r2r_know(f, file);
+	if (!k || !places_init(&places, num))
 		return false;
-	if (b.at->fd < 0 || changed(b.at))
+	if (k->fd < 0 || r2r_known_changed(k))
 		return true;
-	for (size_t i = 0; i < num && !b.failed;)
-		i = name_image(&b, offsets, i, num, rvas, places);
+	for (size_t i = 0; i < num;) {
+		if (!name_image(f, k, offsets, i, num, &places, ret, &i))
+			return false;
+	}
 	f->counts.places += num;
 	f->counts.name_ns += clock_monotonic_ns() - start;
-	return !b.failed;
+	return true;
 }
 
 struct file_source r2r_files_source(struct r2r_files *f)
@@ -513,6 +515,7 @@ void r2r_files_free(struct r2r_files *f)
 		return;
 	while ((slot = known_tab_next(&f->known, &cursor)))
 		known_free(slot->known);
+	r2r_copies_free(f->copies);
 	known_tab_deinit(&f->known);
 	free(f);
 }

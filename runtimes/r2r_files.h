@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct addrspace;
 struct arch;
 struct err;
 struct files;
@@ -30,6 +31,14 @@ void r2r_files_free(struct r2r_files *f); /* NULL is fine */
 /* Both borrow `f`. */
 struct unwind_giver r2r_files_giver(struct r2r_files *f);
 struct file_source r2r_files_source(struct r2r_files *f);
+
+/*
+ * Compressed single-file programs have copies of it in memory without a file (r2r_copies.c). Code without a file was
+ * sampled in that process for the first time: true when it is such a program, and the giver is needed. Both borrow `f`.
+ */
+bool r2r_copies_begin(struct r2r_files *f, const struct addrspace *space);
+struct unwind_giver r2r_copies_giver(struct r2r_files *f);
+struct symbol_source r2r_copies_source(struct r2r_files *f);
 
 /* The file is about to leave the table (struct files_opts, evict). */
 void r2r_files_gone(struct r2r_files *f, uint32_t file_id);

@@ -150,6 +150,16 @@ static const struct clr_metadata *module_at(const struct names *n, uint32_t inde
 	return other(n, clr_metadata_assembly_ref(&n->manifest, index));
 }
 
+/* Who defines the types that signatures have a byte for. */
+static const struct clr_metadata *core_library(const struct names *n)
+{
+	static const char name[] = "System.Private.CoreLib";
+	const struct clr_metadata *own = n->composite ? NULL : component_metadata(n, 0);
+	const char *assembly = own ? clr_metadata_assembly(own) : NULL;
+
+	return assembly && !strcmp(assembly, name) ? own : other(n, name);
+}
+
 /* Who defines a type: for references the module that they refer to. */
 static const struct clr_metadata *home_of(const struct names *n, const struct type_head *head)
 {
@@ -389,6 +399,8 @@ static bool put_type(struct sig *s, const struct clr_metadata *md, unsigned int 
 	if (s->r.failed)
 		return false;
 	s->pieces--;
+	if (simple && head && s->out)
+		*head = (struct type_head){ core_library(s->n), 0 };
 	if (simple)
 		put(s, simple);
 	else

@@ -1,4 +1,5 @@
-/* PE images of .NET, their metadata and precompiled code. */
+/* PE images of .NET, their metadata and precompiled code, and bundles of them. */
+#include "runtimes/bundle.h"
 #include "runtimes/clr_metadata.h"
 #include "runtimes/r2r.h"
 #include "unwinder/arch.h"
@@ -47,6 +48,25 @@ static int compare(const void *left, const void *right)
 	return *a < *b ? -1 : *a > *b;
 }
 
+static void ask_bundle(const struct pe_bytes *bytes)
+{
+	const struct bundle_file *files;
+	struct bundle *b;
+	size_t num;
+
+	if (bundle_open(bytes, 0, bytes->size, &b) < 0)
+		return;
+	num = bundle_files(b, &files);
+	bundle_find(b, "Shop");
+	for (size_t i = 0; i < num && i < 4; i++) {
+		if (strlen(files[i].name) > 1024 ||
+		    ((files[i].packed_size || files[i].size) && !bundle_at(b, files[i].offset)))
+			abort();
+		free(bundle_load(bytes, &files[i], 1 << 16));
+	}
+	bundle_free(b);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct pe_bytes bytes = pe_bytes_of_memory(data, size);
@@ -63,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		clr_metadata_method(&self.md, 1, &method);
 		clr_metadata_mvid(&self.md);
 	}
+	ask_bundle(&bytes);
 	if (r2r_open(&bytes, 0, &r) < 0)
 		return 0;
 	/* Loaded as its own neighbour. */

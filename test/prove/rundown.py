@@ -43,15 +43,21 @@ def recv_all(s, size):
     return out
 
 
+def open_session(path, keyword):
+    """The newest command the runtime knows: .NET 9's with a keyword for the rundown, or .NET Core 3's."""
+    provider = struct.pack('<QI', 0, 0) + text16('Microsoft-Windows-DotNETRuntimeRundown') + struct.pack('<I', 0)
+    for command, fields in (5, struct.pack('<IIQB', 256, 1, keyword, 0)), (2, struct.pack('<II', 256, 1)):
+        s = connect(path)
+        s.sendall(message(command, fields + struct.pack('<I', 1) + provider))
+        head = recv_all(s, 20)
+        if head[16] == 0xff and head[17] == 0:
+            return s, recv_all(s, 8)
+    raise RuntimeError('the runtime refused the session')
+
+
 def rundown(path, keyword=0x38):
     """The bytes of a nettrace stream with the rundown of every method."""
-    provider = struct.pack('<QI', 0, 0) + text16('Microsoft-Windows-DotNETRuntimeRundown') + struct.pack('<I', 0)
-    s = connect(path)
-    s.sendall(message(5, struct.pack('<IIQB', 256, 1, keyword, 0) + struct.pack('<I', 1) + provider))
-    head = recv_all(s, 20)
-    if head[16] != 0xff or head[17] != 0:
-        raise SystemExit('the runtime refused the session')
-    session = recv_all(s, 8)
+    s, session = open_session(path, keyword)
     chunks = []
 
     def drain():
