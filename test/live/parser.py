@@ -165,7 +165,8 @@ def test_aside(what):
     """One of two programs has a file that nobody can parse."""
     other = os.path.join(os.path.dirname(VICTIM), "victim-alpha")
     bad, good = subprocess.Popen([VICTIM, "20"]), subprocess.Popen([other, "20"])
-    p = record("-F", "99", "-d", "7", "-p", f"{bad.pid},{good.pid}", env={"RINGFOLD_TEST_PARSER": f"{what}:{build_id(VICTIM)}"})
+    # Twice its time nobody drains: the rings hold that, here.
+    p = record("-F", "99", "-d", "7", "--ring-bytes", "64M", "-p", f"{bad.pid},{good.pid}", env={"RINGFOLD_TEST_PARSER": f"{what}:{build_id(VICTIM)}"})
     said, stats, lines = result(p)
     for load in bad, good:
         load.kill()
