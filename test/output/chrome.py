@@ -81,7 +81,8 @@ class Chrome:
     def open(self, path):
         self.said.clear()
         self.send('Page.navigate', url='file://' + os.path.abspath(path))
-        self.wait('document.readyState === "complete" && location.protocol === "file:"')
+        while not any(message.get('method') == 'Page.loadEventFired' for message in self.said):
+            self.said.append(self.receive())  # asking meanwhile would have it draw what there is each time
 
     def wait(self, expression, seconds=30):
         end = time.monotonic() + seconds
