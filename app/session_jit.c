@@ -260,7 +260,21 @@ static void sentence(struct session *s, const struct jit_count *c, struct strbuf
 			      share > 99.9 && c->named < c->frames ? 99.9 : share, c->frames,
 			      c->origin.from ? c->origin.from : "runtime");
 	if (c->origin.refused)
-		strbuf_printf(ret, "; a perf map there was not used (%s)", c->origin.refused);
+		strbuf_printf(ret, c->origin.from ? "; not all that was published is used (%s)"
+						  : "; a perf map that was there is not used (%s)",
+			      c->origin.refused);
+}
+
+/* Beside the files that were refused, which are counted where that is done. */
+static void tell_refused(struct profile_stats *stats, const char *why)
+{
+	size_t i = 0;
+
+	while (i + 1 < sizeof(stats->refused_by) / sizeof(stats->refused_by[0]) && stats->refused_by[i].name &&
+	       strcmp(stats->refused_by[i].name, why))
+		i++;
+	stats->refused_by[i].name = why;
+	stats->refused_by[i].count++;
 }
 
 static bool tell(struct session *s, struct jit_counts *all, struct profile *profile)
@@ -281,6 +295,10 @@ static bool tell(struct session *s, struct jit_counts *all, struct profile *prof
 	}
 	if (all->processes.len)
 		qsort(all->processes.data, all->processes.len, sizeof(all->processes.data[0]), compare_frames);
+	for (size_t i = 0; i < all->processes.len; i++) {
+		if (all->processes.data[i].origin.refused && all->processes.data[i].origin.from)
+			tell_refused(stats, all->processes.data[i].origin.refused);
+	}
 	for (size_t i = 0; i < all->processes.len && i < MAX_SENTENCES && ok; i++) {
 		sentence(s, &all->processes.data[i], &text);
 		stats->jit[i] = text.failed ? NULL : intern_str(profile->strings, text.data);

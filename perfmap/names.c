@@ -16,6 +16,9 @@
 static const uint64_t max_text_bytes = 256u << 20; /* of one process in all: the door's cap on one file */
 static const uint64_t max_dump_bytes = 4ull << 30; /* mostly code, which is passed over */
 
+/* Of one process: about 60 MiB while they are put in order. The largest maps that were seen hold 100,000 lines. */
+static const struct perfmap_limits limits = { .max_entries = 300000, .max_names = 24u << 20 };
+
 struct names *names_new(struct worker *worker)
 {
 	struct names *n = calloc(1, sizeof(*n));
@@ -25,7 +28,7 @@ struct names *names_new(struct worker *worker)
 	n->text.fd = n->place.dir_fd = -1;
 	n->refused = DOOR_GONE;
 	n->worker = worker;
-	n->map = perfmap_new(NULL);
+	n->map = perfmap_new(&limits);
 	if (n->map)
 		return n;
 	free(n);
@@ -81,6 +84,12 @@ static bool growing_look(struct growing *g)
 	g->size = (uint64_t)st.st_size;
 	g->stamp_ns = stamp_ns;
 	return true;
+}
+
+/* It takes no more. */
+static bool is_closed(const struct perfmap *m)
+{
+	return perfmap_failed(m) || perfmap_full(m);
 }
 
 /* ---- the map ---- */
@@ -160,12 +169,12 @@ bool names_read_text(struct names *n, char *chunk, uint64_t budget, bool recorde
 
 	if (!n->aside && !growing_look(g))
 		return false;
-	if (n->aside || g->offset == g->size || g->stalled || g->total >= max_text_bytes || perfmap_failed(n->map))
+	if (n->aside || g->offset == g->size || g->stalled || g->total >= max_text_bytes || is_closed(n->map))
 		return true;
 	if (!tail_is_there(n))
 		return false;
 	start_ns = clock_monotonic_ns();
-	while (g->offset < g->size && g->total < max_text_bytes && !perfmap_failed(n->map)) {
+	while (g->offset < g->size && g->total < max_text_bytes && !is_closed(n->map)) {
 		uint64_t left = g->size - g->offset;
 		size_t want = left < NAMES_CHUNK_BYTES ? (size_t)left : NAMES_CHUNK_BYTES, used;
 
@@ -237,10 +246,11 @@ static void read_dump(struct names *n, struct names_dump *dump, char *chunk, uin
 	struct growing *g = &dump->file;
 	uint64_t start_ns;
 
-	if (n->aside || !growing_look(g) || g->offset >= g->size || g->stalled || g->total >= max_dump_bytes || perfmap_failed(n->map))
+	if (n->aside || !growing_look(g) || g->offset >= g->size || g->stalled || g->total >= max_dump_bytes ||
+	    is_closed(n->map))
 		return;
 	start_ns = clock_monotonic_ns();
-	while (g->offset < g->size && g->total < max_dump_bytes) {
+	while (g->offset < g->size && g->total < max_dump_bytes && !is_closed(n->map)) {
 		uint64_t left = g->size - g->offset, used;
 		size_t want = left < NAMES_CHUNK_BYTES ? (size_t)left : NAMES_CHUNK_BYTES;
 
@@ -294,6 +304,8 @@ void names_origin(const struct names *n, struct symbol_origin *ret)
 		ret->from = "jitdump";
 	if (n->refused != DOOR_OK && n->refused != DOOR_GONE)
 		ret->refused = door_refusal_name(n->refused);
+	else if (perfmap_full(n->map))
+		ret->refused = door_refusal_name(DOOR_TOO_BIG);
 	ret->reads += n->reads;
 	ret->read_ns += n->read_ns;
 }

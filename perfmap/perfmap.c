@@ -21,7 +21,7 @@ enum {
 };
 
 static const size_t default_max_entries = 4000000;
-static const size_t max_names_bytes = 512u << 20;
+static const size_t default_max_names = 512u << 20;
 static const uint64_t kernel_half = UINT64_C(1) << 63;
 
 struct range {
@@ -58,6 +58,7 @@ struct perfmap {
 	struct strbuf names; /* NUL after each */
 	size_t count;
 	struct perfmap_lines lines; /* where the text stands */
+	bool full;
 	bool failed;
 };
 
@@ -72,6 +73,8 @@ struct perfmap *perfmap_new(const struct perfmap_limits *limits)
 	if (!m->limits.max_entries)
 		m->limits.max_entries = default_max_entries;
 	m->lines.max_line = m->limits.max_line ? m->limits.max_line : PERFMAP_MAX_LINE;
+	if (!m->limits.max_names || m->limits.max_names > default_max_names)
+		m->limits.max_names = default_max_names;
 	return m;
 }
 
@@ -385,12 +388,15 @@ bool perfmap_add(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, ui
 {
 	struct range range = { .start = start, .end = end, .name = (uint32_t)m->names.len };
 
-	if (start >= end || end > kernel_half || !name_len || m->failed ||
-	    m->count >= m->limits.max_entries || m->names.len + name_len >= max_names_bytes)
+	if (start >= end || end > kernel_half || !name_len || m->failed)
 		return false;
 	settle(m);
 	if (!anything_waits(m, &range) && is_known(m, &range, name, name_len))
 		return true;
+	if (m->count >= m->limits.max_entries || m->names.len + name_len >= m->limits.max_names) {
+		m->full = true;
+		return false;
+	}
 	strbuf_add(&m->names, name, name_len);
 	strbuf_char(&m->names, '\0');
 	if (m->names.failed || !queue_add(&m->queues[lane], time_ns, &range)) {
@@ -576,6 +582,11 @@ size_t perfmap_count(const struct perfmap *m)
 size_t perfmap_bad_lines(const struct perfmap *m)
 {
 	return m->lines.bad;
+}
+
+bool perfmap_full(const struct perfmap *m)
+{
+	return m->full;
 }
 
 bool perfmap_failed(const struct perfmap *m)

@@ -22,6 +22,7 @@ struct perfmap;
 struct perfmap_limits {
 	size_t max_entries; /* 0 = 4,000,000 */
 	size_t max_line;    /* bytes; 0 = 16384: longer lines are skipped and counted */
+	size_t max_names;   /* bytes of all names; 0 = 512 MiB */
 };
 
 /* Who published: the times of each lane never fall (an earlier one is taken for that of the one before it). */
@@ -62,6 +63,7 @@ const char *perfmap_find(struct perfmap *m, uint64_t addr, uint64_t *start);
 uint64_t perfmap_named_bytes(struct perfmap *m, uint64_t start, uint64_t end);
 size_t perfmap_count(const struct perfmap *m); /* entries kept; a line that says what is known already is none */
 size_t perfmap_bad_lines(const struct perfmap *m);
+bool perfmap_full(const struct perfmap *m); /* there was more than is kept */
 bool perfmap_failed(const struct perfmap *m);
 
 /*

@@ -165,6 +165,16 @@ static void test_limits(void)
 	CHECK(perfmap_count(m) == 3);
 	CHECK_STR(name_at(m, 9), "-");
 	CHECK(!perfmap_failed(m));
+	CHECK(perfmap_full(m));
+	perfmap_free(m);
+	/* What is known already takes no place. */
+	limits = (struct perfmap_limits){ .max_names = 10 };
+	m = perfmap_new(&limits);
+	perfmap_append(m, "10 10 abcd\n", 11);
+	perfmap_append(m, "10 10 abcd\n20 10 efg\n", 21);
+	CHECK(perfmap_count(m) == 2 && !perfmap_full(m));
+	perfmap_append(m, "30 10 h\n", 8);
+	CHECK(perfmap_count(m) == 2 && perfmap_full(m));
 	perfmap_free(m);
 }
 
