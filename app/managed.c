@@ -27,6 +27,7 @@ enum {
 	SETTLE_MS = 2000,    /* at most until recording starts, and until it has ended */
 	ANSWER_MS = 2000,    /* for a runtime to answer a request */
 	HOLD_MS = 350,       /* events come 100 ms late, more on a busy machine */
+	RETRY_MS = 50,       /* until a process that took no connection is tried again */
 	QUIET_MS = 120,      /* without an assembly going away, before what is there is asked for */
 	PIECE_BYTES = 64 << 10,
 	PIECES = 64,         /* read of one process at a time: 4 MiB */
@@ -47,6 +48,7 @@ struct stream {
 	bool answered, ended; /* ended: all has come that ever will */
 	bool stopping;
 	uint64_t asked_ns;    /* when the last request was sent */
+	uint64_t retry_ns;    /* not before then is it told to stop (again) */
 	struct nettrace *trace;
 	size_t have; /* bytes of the reply */
 	uint8_t reply[DOTNET_IPC_MAX_REPLY];
@@ -74,7 +76,7 @@ struct process {
 
 struct pid_slot {
 	pid_t pid;
-	struct process *process; /* owned; NULL = looked at, and none */
+	struct process *process; /* of the program that runs there; NULL = looked at, and none */
 };
 HTAB(managed_pids, struct pid_slot, pid_t, hash_u64((uint64_t)key), slot->pid == key,
      hash_u64((uint64_t)slot->pid));
@@ -82,7 +84,7 @@ HTAB(managed_pids, struct pid_slot, pid_t, hash_u64((uint64_t)key), slot->pid ==
 struct managed {
 	struct managed_opts opts;
 	struct managed_pids pids;
-	VEC(struct process *) all; /* borrowed from pids */
+	VEC(struct process *) all; /* owned */
 	struct managed_counts counts;
 	struct dotnet *dotnet; /* borrowed: the session's */
 	uint8_t *piece;        /* PIECE_BYTES; owned */
@@ -128,13 +130,10 @@ static void process_free(struct process *p)
 
 void managed_free(struct managed *m)
 {
-	struct pid_slot *slot;
-	size_t cursor = 0;
-
 	if (!m)
 		return;
-	while ((slot = managed_pids_next(&m->pids, &cursor)))
-		process_free(slot->process);
+	for (size_t i = 0; i < m->all.len; i++)
+		process_free(m->all.data[i]);
 	managed_pids_deinit(&m->pids);
 	vec_deinit(&m->all);
 	free(m->piece);
@@ -181,16 +180,18 @@ static void stream_stop(struct managed *m, struct process *p, struct stream *s)
 	int *fd = &p->stop_fd[s == &p->rundown];
 	size_t size;
 
-	if (s->stopping || !s->answered || s->ended)
+	if (s->stopping || !s->answered || s->ended || clock_monotonic_ns() < s->retry_ns)
 		return;
+	s->retry_ns = clock_monotonic_ns() + RETRY_MS * ns_per_ms;
 	size = dotnet_ipc_stop(s->id, request);
 	s->stopping = true;
 	s->asked_ns = clock_monotonic_ns();
 	closep(fd);
 	*fd = door_open_diagnostics(m->opts.door, p->pid, NULL);
-	if (*fd < 0)
+	if (*fd < 0) {
 		*fd = -1;
-	else if (send(*fd, request, size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		s->stopping = false; /* it may take another connection soon */
+	} else if (send(*fd, request, size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		log_debug("managed", "process %d: it cannot be told to stop: %s", p->pid, strerror(errno));
 }
 
@@ -428,6 +429,17 @@ static bool begin(struct managed *m, struct pid_slot *slot)
 	return true;
 }
 
+static void hand_on(struct managed *m, struct process *p, uint64_t upto_ns)
+{
+	const struct record *rec;
+
+	while ((rec = hold_first(p->hold)) && rec->time_ns <= upto_ns) {
+		session_record(m->opts.session, rec);
+		hold_drop_first(p->hold);
+		m->num_held--;
+	}
+}
+
 bool managed_add(struct managed *m, pid_t pid)
 {
 	struct pid_slot *slot;
@@ -436,9 +448,15 @@ bool managed_add(struct managed *m, pid_t pid)
 	if (m->all.len >= MAX_PROCESSES || m->pids.len >= MAX_ADDED)
 		return false;
 	slot = managed_pids_add(&m->pids, pid, &added);
-	if (!slot || !added)
-		return slot && slot->process;
-	*slot = (struct pid_slot){ .pid = pid };
+	if (!slot)
+		return false;
+	if (added)
+		*slot = (struct pid_slot){ .pid = pid };
+	/* What was none, or has ended, may be another program by now. */
+	if (slot->process && slot->process->stage != STAGE_OVER)
+		return true;
+	if (slot->process)
+		hand_on(m, slot->process, UINT64_MAX);
 	return begin(m, slot);
 }
 
@@ -496,17 +514,6 @@ void managed_settle(struct managed *m)
 		if (p->why || !p->told)
 			log_warn(NULL, "process %d: not all of its .NET methods are known: %s", p->pid,
 				 p->why ? p->why : "its runtime takes its time");
-	}
-}
-
-static void hand_on(struct managed *m, struct process *p, uint64_t upto_ns)
-{
-	const struct record *rec;
-
-	while ((rec = hold_first(p->hold)) && rec->time_ns <= upto_ns) {
-		session_record(m->opts.session, rec);
-		hold_drop_first(p->hold);
-		m->num_held--;
 	}
 }
 

@@ -30,7 +30,7 @@ struct managed_opts {
 int managed_new(const struct managed_opts *opts, struct managed **ret, struct err *err);
 void managed_free(struct managed *m); /* NULL is fine */
 
-/* A process that may be a .NET one: asked once. True when it is. */
+/* A process that may be a .NET one. True when it is; nothing happens where it is asked already. */
 bool managed_add(struct managed *m, pid_t pid);
 /*
  * Before recording: waits until all that were added have told what they have, at most 2 s. Says on stderr what that
