@@ -17,7 +17,6 @@
 #   scripts/prove.sh mutate       10,000 mutated recordings folded under the sanitizers: no crash, 5 s, 512 MiB
 #   scripts/prove.sh elf          5,000 mutated ELF files run in while recording, 1,000 cut short while they are read
 #   scripts/prove.sh trap         what waiting costs, and pulses for 10 minutes against quota and cooldown
-#   scripts/prove.sh elves        5,000 libraries that lie and 1,000 that shrink in a live recording
 #   scripts/prove.sh containers   real containers (runc, crun, unshare) from the host and from one with hostPID
 #
 # BUILD names a build directory (default build/release, built when missing).
@@ -26,7 +25,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build/release}
 proof=${1:-}
 case $proof in
-programs | oracle | churn | accounting | crash | agree | dotnet | r2r | inline | runtimes | scale | mutate | trap | containers | formats | elf | elves) shift ;;
+programs | oracle | churn | accounting | crash | agree | dotnet | r2r | inline | runtimes | scale | mutate | trap | containers | formats | elf) shift ;;
 *)
 	sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
 	exit 2
