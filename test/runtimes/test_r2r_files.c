@@ -1,4 +1,4 @@
-/* Precompiled code in files that are mapped: Shop.dll as it is, and in a single-file bundle. */
+/* Precompiled code in files that are mapped, Shop.dll as it is and in single-file bundles, and copies of it in memory. */
 #include "base/intern.h"
 #include "runtimes/dotnet_name.h"
 #include "runtimes/r2r_files.h"
@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include <zlib.h>
 
 /* Of Shop.dll, see test_r2r.c; .text is 0x10000 less in the file. */
 enum { FRAMELESS = 0x8e0, MOVE_NEXT = 0xeb0, STUB = 0x1134, DATA = 0x2500 };
@@ -180,7 +181,7 @@ static void put_u64(FILE *out, uint64_t value)
 }
 
 /* A manifest of version 6 with one file, as bundle/manifest.cpp reads it. */
-static void put_manifest(FILE *out, uint64_t offset, uint64_t size)
+static void put_manifest(FILE *out, uint64_t offset, uint64_t size, uint64_t packed_size)
 {
 	const uint32_t head[3] = { 6, 0, 1 };
 
@@ -191,14 +192,14 @@ static void put_manifest(FILE *out, uint64_t offset, uint64_t size)
 		put_u64(out, 0);
 	put_u64(out, offset);
 	put_u64(out, size);
-	put_u64(out, 0); /* not compressed */
+	put_u64(out, packed_size);
 	fputc(1, out);
 	fputc(8, out);
 	fputs("Shop.dll", out);
 }
 
-/* This program with Shop.dll behind it; where that begins. */
-static uint64_t write_bundle(const char *path, const struct text *dll)
+/* This program with Shop.dll behind it; where that begins. `size` is of the DLL, of which `dll` may be the deflate stream. */
+static uint64_t write_bundle(const char *path, const struct text *dll, size_t size)
 {
 	struct text program = read_whole("/proc/self/exe");
 	uint64_t at = (program.size + 0xfff) / 0x1000 * 0x1000 + 0x1070; /* no page begins there */
@@ -216,7 +217,7 @@ static uint64_t write_bundle(const char *path, const struct text *dll)
 	for (uint64_t i = program.size; i < at; i++)
 		fputc(0, out);
 	fwrite(dll->bytes, dll->size, 1, out);
-	put_manifest(out, at, dll->size);
+	put_manifest(out, at, size, size == dll->size ? 0 : dll->size);
 	for (unsigned int i = 0; i < 0x3000; i++)
 		fputc(0, out); /* what is mapped is there */
 	fclose(out);
@@ -234,7 +235,7 @@ static void test_bundle(const char *dll, const char *dir)
 	uint64_t at;
 
 	snprintf(path, sizeof(path), "%s/program", dir);
-	at = write_bundle(path, &text);
+	at = write_bundle(path, &text, text.size);
 	CHECK(map_file(&w, path, at & ~(uint64_t)0xfff, &m)->kind == FILE_ELF);
 	check_image(&w, &m, at);
 	/* The program's own code has CFI and symbols. */
@@ -244,6 +245,135 @@ static void test_bundle(const char *dll, const char *dir)
 	CHECK(ask(&w, &m, at + text.size + 8, true, &answer) == GIVE_PASS);
 	world_free(&w);
 	unlink(path);
+	free(text.bytes);
+}
+
+/* ---- copies ---- */
+
+static struct text pack(const struct text *dll)
+{
+	struct text packed = { .bytes = malloc(dll->size), .size = dll->size };
+	z_stream z = { .next_in = dll->bytes, .avail_in = (uInt)dll->size };
+
+	if (!packed.bytes || deflateInit2(&z, 9, Z_DEFLATED, -MAX_WBITS, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+		abort();
+	z.next_out = packed.bytes;
+	z.avail_out = (uInt)packed.size;
+	if (deflate(&z, Z_FINISH) != Z_STREAM_END)
+		abort();
+	packed.size = z.total_out;
+	deflateEnd(&z);
+	return packed;
+}
+
+enum { LOADED_AT = 0x70000000, LOADED_BYTES = 0x60000 };
+
+/* A process in which the image was laid out as the loader does: sections at their RVAs. */
+struct process {
+	uint8_t *bytes; /* at LOADED_AT */
+	enum memory_answer says;
+	unsigned int reads;
+};
+
+static struct process load(const struct text *dll)
+{
+	static const struct {
+		uint32_t rva, offset, size;
+	} sections[] = { { 0, 0, 0x200 }, { 0x10200, 0x200, 0x2200 }, { 0x32400, 0x2400, 0xc00 } };
+	struct process p = { .bytes = calloc(1, LOADED_BYTES), .says = MEMORY_OK };
+
+	if (!p.bytes)
+		abort();
+	for (size_t i = 0; i < 3; i++)
+		memcpy(p.bytes + sections[i].rva, dll->bytes + sections[i].offset, sections[i].size);
+	return p;
+}
+
+static enum memory_answer read_process(void *data, const struct addrspace *space, uint64_t addr, void *buf, size_t len)
+{
+	struct process *p = data;
+
+	p->reads++;
+	if (p->says != MEMORY_OK)
+		return p->says;
+	if (addr < LOADED_AT || addr - LOADED_AT > LOADED_BYTES || len > LOADED_BYTES - (addr - LOADED_AT))
+		return MEMORY_NEVER;
+	memcpy(buf, p->bytes + (addr - LOADED_AT), len);
+	return MEMORY_OK;
+}
+
+static enum give ask_copy(struct world *w, const struct addrspace *space, struct process *p, const struct mapping *m,
+			  uint32_t rva, bool exact, struct give_answer *ret)
+{
+	const struct unwind_giver giver = r2r_copies_giver(w->r2r);
+	const struct memory_reader memory = { .read = read_process, .data = p };
+	struct give_query query = {
+		.space = space, .mapping = m, .pc = LOADED_AT + rva, .activation = exact, .memory = &memory
+	};
+
+	*ret = (struct give_answer){ 0 };
+	return giver.give(giver.data, &query, ret);
+}
+
+static void check_copy(struct world *w, struct addrspace *space, struct process *p)
+{
+	const struct mapping *copy = &space->maps.data[1], *other = &space->maps.data[2];
+	const struct symbol_source source = r2r_copies_source(w->r2r);
+	struct give_answer answer;
+	struct symbol symbol;
+	unsigned int reads;
+
+	/* Nothing can be read now: that is not remembered. */
+	p->says = MEMORY_NOT_NOW;
+	CHECK(ask_copy(w, space, p, copy, 0x108e6, false, &answer) == GIVE_LATER);
+	p->says = MEMORY_OK;
+	CHECK(ask_copy(w, space, p, copy, 0x108e6, false, &answer) == GIVE_RULE);
+	CHECK(answer.life == GIVE_WITH_CODE && answer.rule.cfa_off8 == 2);
+	CHECK(ask_copy(w, space, p, copy, 0x108ee, true, &answer) == GIVE_RULE && answer.rule.cfa_off8 == 1);
+	CHECK(ask_copy(w, space, p, copy, 0x10eb3, false, &answer) == GIVE_RULE);
+	/* Code that the runtime made: looked at once. */
+	CHECK(ask_copy(w, space, p, other, 0x400000, true, &answer) == GIVE_PASS);
+	reads = p->reads;
+	CHECK(ask_copy(w, space, p, other, 0x400008, true, &answer) == GIVE_PASS && p->reads == reads);
+	CHECK(ask_copy(w, space, p, &space->maps.data[0], 0, true, &answer) == GIVE_PASS);
+
+	CHECK(source.find(source.data, space, LOADED_AT + 0x108e6, &symbol));
+	CHECK_STR(symbol.name, "Shop.Till::Frameless");
+	CHECK_STR(symbol.module, "Shop");
+	CHECK(symbol.offset == 6);
+	CHECK(source.find(source.data, space, LOADED_AT + 0x10eb3, &symbol));
+	CHECK_STR(symbol.name, "Shop.Till::TotalAsync");
+	CHECK(!source.find(source.data, space, LOADED_AT + 0x108f0, &symbol)); /* never stepped through */
+	CHECK(!source.find(source.data, space, LOADED_AT + 0x400000, &symbol));
+	source.gone(source.data, space);
+	CHECK(!source.find(source.data, space, LOADED_AT + 0x108e6, &symbol));
+	CHECK(ask_copy(w, space, p, copy, 0x108e6, false, &answer) == GIVE_PASS);
+}
+
+static void test_copies(const char *dll, const char *dir)
+{
+	struct text text = read_whole(dll), packed = pack(&text);
+	struct process p = load(&text);
+	struct mapping maps[3] = { 0 };
+	struct addrspace space = { .id = 7, .maps = { maps, 3, 3 } }, plain = { .id = 8 };
+	struct world w = world_new(false);
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/packed", dir);
+	write_bundle(path, &packed, text.size);
+	CHECK(map_file(&w, path, 0, &maps[0])->kind == FILE_ELF);
+	maps[0].start = 0x400000;
+	maps[0].end = 0x500000;
+	maps[1] = (struct mapping){ .start = LOADED_AT + 0x10000, .end = LOADED_AT + 0x13000 };
+	maps[2] = (struct mapping){ .start = LOADED_AT + 0x400000, .end = LOADED_AT + 0x500000 };
+	CHECK(!r2r_copies_begin(w.r2r, &plain));
+	CHECK(r2r_copies_begin(w.r2r, &space));
+	check_copy(&w, &space, &p);
+	r2r_files_gone(w.r2r, maps[0].file->id);
+	world_free(&w);
+	unlink(path);
+	free(p.bytes);
+	free(packed.bytes);
 	free(text.bytes);
 }
 
@@ -312,6 +442,7 @@ int main(int argc, char **argv)
 	test_dll(dll);
 	test_tiers(dll);
 	test_bundle(dll, dir);
+	test_copies(dll, dir);
 	test_changed(dll, dir);
 	test_no_image(dir);
 	rmdir(dir);
