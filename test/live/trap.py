@@ -61,6 +61,8 @@ class Trap:
             self.p.send_signal(how)
         out, err = self.p.communicate(timeout=120)
         self.said += err
+        if self.p.returncode > 0:
+            print(self.said, flush=True)
         return self.p.returncode
 
 
