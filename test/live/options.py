@@ -374,7 +374,10 @@ def test_plain_user():
             what = f"plain user, perf_event_paranoid {level}"
             check(f"{what}: own process", own[0], 0)
             stacks = parse(own[1])
-            check(f"{what}: both threads", (through(stacks, "first_work") > 5, comms(stacks)), (True, {"target", "second"}))
+            check(f"{what}: its work", through(stacks, "first_work") > 5, True)
+            # The second thread is in the kernel nearly always, which no sample shows at level 2.
+            check(f"{what}: its threads", comms(stacks) - {"second"} if level == 2 else comms(stacks),
+                  {"target"} if level == 2 else {"target", "second"})
             kernel = any(frame.endswith("_[k]") for frames, _ in stacks for frame in frames)
             check(f"{what}: kernel frames", kernel, level < 2)
             check(f"{what}: says what is missing", "perf_event_paranoid is 2" in own[2], level == 2)
