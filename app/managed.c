@@ -567,11 +567,14 @@ void managed_end(struct managed *m)
 		left = 0;
 		for (size_t i = 0; i < m->all.len; i++) {
 			struct process *p = m->all.data[i];
+			bool any;
 
 			/* A session that was asked for and has not been answered yet has no number to stop it by. */
 			stream_stop(m, p, &p->live);
 			stream_stop(m, p, &p->rundown);
-			if (stream_read(m, p, &p->live) | stream_read(m, p, &p->rundown))
+			any = stream_read(m, p, &p->live);
+			any |= stream_read(m, p, &p->rundown);
+			if (any)
 				session_runtime_said(m->opts.session, p->pid);
 			left += !is_over(p);
 		}
