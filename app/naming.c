@@ -24,8 +24,16 @@ struct inlined_slot {
 };
 HTAB(inlined_tab, struct inlined_slot, uint32_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
 
+/* A file's build-id as text, made once. */
+struct hex_slot {
+	uint32_t file; /* id, never used again */
+	const char *text; /* NULL = it has none */
+};
+HTAB(hex_tab, struct hex_slot, uint32_t, hash_u64(key), slot->file == key, hash_u64(slot->file));
+
 struct naming {
 	struct naming_opts opts;
+	struct hex_tab build_ids;
 	VEC(struct profile_frame) frames; /* by frame id; kind FRAME_LABEL = not named */
 	struct inlined_tab inlined;
 	VEC(const char *) inlined_names;
@@ -67,6 +75,7 @@ void naming_free(struct naming *n)
 	vec_deinit(&n->frames);
 	vec_deinit(&n->inlined_names);
 	inlined_tab_deinit(&n->inlined);
+	hex_tab_deinit(&n->build_ids);
 	free(n);
 }
 
@@ -103,7 +112,7 @@ static bool grow(struct naming *n, uint32_t num)
 enum { MAX_BUILD_ID = 64 };
 
 /* In hexadecimal, interned; NULL where there is none. */
-static const char *build_id_text(struct naming *n, const struct file *file)
+static const char *make_build_id(struct naming *n, const struct file *file)
 {
 	const uint8_t *id;
 	char text[2 * MAX_BUILD_ID + 1];
@@ -114,6 +123,16 @@ static const char *build_id_text(struct naming *n, const struct file *file)
 	for (size_t i = 0; i < len; i++)
 		sprintf(text + 2 * i, "%02x", id[i]);
 	return intern_str(n->opts.strings, text);
+}
+
+static const char *build_id_text(struct naming *n, const struct file *file)
+{
+	bool added;
+	struct hex_slot *slot = hex_tab_add(&n->build_ids, file->id, &added);
+
+	if (slot && added)
+		*slot = (struct hex_slot){ file->id, make_build_id(n, file) };
+	return slot ? slot->text : NULL;
 }
 
 /* What is known of a frame without its symbol; false: there is none to look for. */
