@@ -9,17 +9,24 @@
 #include "unwinder/rules_serve.h"
 
 #include <stddef.h>
+#include <sys/resource.h>
 
 enum { REST_MS = 1000 };
 
 void parser_run(int sock)
 {
+	struct rlimit limit;
 	struct elf_serve *files;
 
+	/* It is sent a descriptor of every file that is sampled. */
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
 	/* Before the first byte of anything is read. Without a jail there is no parser, and so no symbols. */
 	if (jail_enter_parser(NULL) < 0)
 		return;
-	files = elf_serve_new();
+	files = elf_serve_new(0);
 	if (files) {
 		const struct worker_services services[] = {
 			{ elf_services, files },

@@ -41,6 +41,7 @@ struct elf_remote {
 	bool vdso;
 	bool head_tried;
 	bool aside;
+	bool unreadable; /* to the parser as well, when it had just been told of it */
 	int debug_fd; /* -1: none, or the worker found that it does not belong to the file */
 	uint64_t debug_size;
 };
@@ -219,7 +220,7 @@ static void set_aside(struct elf_remote *remote)
 		remote->opts.aside(remote->opts.data);
 }
 
-int elf_remote_ask(struct elf_file *f, const struct elf_remote_question *question)
+static int ask(struct elf_file *f, const struct elf_remote_question *question)
 {
 	struct elf_remote *remote = f->remote;
 	struct asking asking = { f, question };
@@ -258,6 +259,20 @@ int elf_remote_ask(struct elf_file *f, const struct elf_remote_question *questio
 		break;
 	}
 	return -EIO;
+}
+
+int elf_remote_ask(struct elf_file *f, const struct elf_remote_question *question)
+{
+	struct elf_remote *remote = f->remote;
+	int r = remote->unreadable ? -ENOEXEC : ask(f, question);
+
+	if (r != -ENOEXEC || remote->unreadable)
+		return r;
+	/* It may have forgotten the file for others. */
+	remote->told_to = 0;
+	r = ask(f, question);
+	remote->unreadable = r == -ENOEXEC;
+	return r;
 }
 
 const char *elf_remote_text(struct reader *r, size_t max, size_t *ret_len)

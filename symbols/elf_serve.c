@@ -39,17 +39,34 @@ struct known {
 	enum elf_role role;
 	struct told file, debug;
 	bool tried;
+	uint64_t used; /* when it was last asked for, in questions */
 	struct elf_file *elf;
 };
 HTAB(known_tab, struct known, uint32_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
 
 struct elf_serve {
 	struct known_tab files;
+	size_t max_files;
+	uint64_t questions;
 };
 
-struct elf_serve *elf_serve_new(void)
+/* Each may have a second descriptor, of its debug file, and work needs a few. */
+static size_t files_limit(void)
 {
-	return calloc(1, sizeof(struct elf_serve));
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 256)
+		return 64;
+	return limit.rlim_cur > 1u << 30 ? 1u << 29 : (size_t)limit.rlim_cur / 2 - 64;
+}
+
+struct elf_serve *elf_serve_new(size_t max_files)
+{
+	struct elf_serve *s = calloc(1, sizeof(*s));
+
+	if (s)
+		s->max_files = max_files ? max_files : files_limit();
+	return s;
 }
 
 static void known_deinit(struct known *k)
@@ -84,6 +101,24 @@ static bool read_told(struct reader *r, struct told *ret)
 	return !r->failed;
 }
 
+/* Room for one more; `kept` stays. */
+static void make_room(struct elf_serve *s, uint32_t kept)
+{
+	struct known *k, *oldest = NULL;
+	size_t cursor = 0;
+
+	if (s->files.len <= s->max_files)
+		return;
+	while ((k = known_tab_next(&s->files, &cursor))) {
+		if (k->id != kept && (!oldest || k->used < oldest->used))
+			oldest = k;
+	}
+	if (!oldest)
+		return;
+	known_deinit(oldest);
+	known_tab_remove(&s->files, oldest->id);
+}
+
 static int serve_tell_file(void *state, struct worker_call *call, struct reader *r, int *fd)
 {
 	struct elf_serve *s = state;
@@ -108,7 +143,8 @@ static int serve_tell_file(void *state, struct worker_call *call, struct reader 
 	}
 	if (!added)
 		known_deinit(k);
-	*k = (struct known){ .id = id, .role = role, .file = told, .debug.fd = -1 };
+	*k = (struct known){ .id = id, .role = role, .file = told, .debug.fd = -1, .used = ++s->questions };
+	make_room(s, id);
 	return 0;
 }
 
@@ -195,6 +231,7 @@ static struct known *find(struct elf_serve *s, struct reader *r)
 
 	if (r->failed || !k)
 		return NULL;
+	k->used = ++s->questions;
 	if (!k->tried) {
 		k->tried = true;
 		k->elf = open_told(&k->file, k->role);
@@ -209,7 +246,7 @@ static int add_debug(struct known *k)
 {
 	struct elf_file *debug = open_debug(&k->debug);
 
-	return debug ? elf_file_add_debug(k->elf, debug, NULL) : -ENOEXEC;
+	return debug ? elf_file_add_debug(k->elf, debug, NULL) : -EBADMSG;
 }
 
 struct elf_file *elf_serve_file(struct elf_serve *s, struct reader *r)
@@ -234,7 +271,7 @@ static int serve_debug(void *state, struct worker_call *call, struct reader *r, 
 	struct known *k = find(state, r);
 
 	if (!k)
-		return -ENOENT;
+		return -ENOEXEC;
 	return k->elf->debug ? -EALREADY : add_debug(k);
 }
 

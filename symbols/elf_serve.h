@@ -9,8 +9,11 @@
 struct elf_file;
 struct elf_serve;
 
-/* Files it knows by number. */
-struct elf_serve *elf_serve_new(void); /* NULL when out of memory */
+/*
+ * Holds at most max_files open (0 = as many as the process may), and forgets the one that was not asked for the longest;
+ * the recorder tells it again. NULL when out of memory.
+ */
+struct elf_serve *elf_serve_new(size_t max_files);
 void elf_serve_free(struct elf_serve *s); /* NULL is fine */
 
 /* For struct worker_server: the services of elf_wire.h, whose state is a struct elf_serve. */

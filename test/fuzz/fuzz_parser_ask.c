@@ -32,7 +32,7 @@ static int descriptor_of(const struct reader *r)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct elf_serve *files = elf_serve_new();
+	struct elf_serve *files = elf_serve_new(3);
 	const struct worker_services services[] = { { elf_services, files }, { rules_services, files }, { 0 } };
 	const struct worker_server server = { .services = services };
 	struct reader r = reader_init(data, size);

@@ -44,7 +44,7 @@ static const struct worker_service crashing[] = { { ELF_ASK_HEAD, serve_crash },
 
 static void serve(int sock, bool crashes)
 {
-	struct elf_serve *files = elf_serve_new();
+	struct elf_serve *files = elf_serve_new(2);
 	const struct worker_services services[] = {
 		{ crashes ? crashing : elf_services, files },
 		{ elf_services, files },
@@ -281,8 +281,50 @@ static void test_not_debug(void)
 	close_pair(&p);
 	CHECK(open_pair("/proc/self/exe", w, &p));
 	fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
-	CHECK(elf_remote_add_debug(p.there, fd, size_of(fd)) == -ENOEXEC);
+	CHECK(elf_remote_add_debug(p.there, fd, size_of(fd)) == -EBADMSG);
 	close_pair(&p);
+	worker_free(w);
+	end(&process);
+}
+
+/* The other process knows two files at most, and is told of the others again. */
+static void test_many(void)
+{
+	struct process process = { 0 };
+	const struct worker_opts opts = { .start = start, .data = &process };
+	const struct unwind_opts unwind = { .arch = arch_host(), .max_frames = 8 };
+	struct worker *w = worker_new(&opts);
+	struct pair p[5] = { 0 };
+	struct unwinder *u;
+	uint64_t vaddrs[64];
+	size_t num = 0;
+
+	CHECK(unwinder_new(&unwind, &u, NULL) == 0);
+	for (size_t i = 0; i < 5; i++) {
+		CHECK(open_pair("/proc/self/exe", w, &p[i]));
+		test_heads(&p[i], "one of many");
+	}
+	for (uint64_t *all = calloc(MAX_ASKED, sizeof(*all)); all; free(all), all = NULL) {
+		for (size_t at = list_vaddrs(p[0].here, all) / 2; num < 64; num++)
+			vaddrs[num] = all[at + num];
+	}
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < 5; i++) {
+			const struct file file = { .id = (uint32_t)i + 1, .kind = FILE_ELF, .elf = p[i].there };
+			uint64_t begin, stop, other_begin, other_stop;
+			struct rule_ext ext, other;
+			struct rule here = rule_from_cfi(u->arch, p[i].here, vaddrs[20 * round], &begin, &stop, &ext);
+			struct rule there = rules_ask(u, &file, vaddrs + 20 * round, 1, &other_begin, &other_stop, &other);
+
+			CHECK(here.kind == there.kind && begin == other_begin && stop == other_stop);
+			rule_ext_deinit(&ext);
+			rule_ext_deinit(&other);
+		}
+	}
+	CHECK(process.started == 1);
+	for (size_t i = 0; i < 5; i++)
+		close_pair(&p[i]);
+	unwinder_free(u);
 	worker_free(w);
 	end(&process);
 }
@@ -515,6 +557,7 @@ int main(void)
 {
 	test_same();
 	test_not_debug();
+	test_many();
 	test_vdso();
 	test_aside();
 	test_head_lies();
