@@ -235,9 +235,15 @@ void names_find_dumps(struct names *n, const struct addrspace *space)
 		const struct file *file = space->maps.data[i].file;
 		pid_t pid;
 
-		if (file && file->kind == FILE_OTHER && jitdump_is_path(file->path, strlen(file->path), &pid) &&
-		    !has_dump(n, file->id))
+		if (!file || file->kind == FILE_ELF || !jitdump_is_path(file->path, strlen(file->path), &pid) ||
+		    has_dump(n, file->id))
+			continue;
+		if (file->kind == FILE_OTHER) {
 			names_add_dump(n, file->id, fcntl(files_other_fd(file), F_DUPFD_CLOEXEC, 0));
+		} else { /* V8 maps it before it has written anything, and then it is none yet */
+			n->lost_dump = file->path;
+			n->lost_id = file->id;
+		}
 	}
 }
 

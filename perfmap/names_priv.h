@@ -48,6 +48,9 @@ struct names {
 	size_t tail_len;
 	struct names_dump dumps[NAMES_MAX_DUMPS];
 	size_t num_dumps;
+	const char *lost_dump;     /* path of one that could not be opened by its mapping; interned; NULL = none */
+	uint32_t lost_id;          /* the file's id */
+	uint64_t lost_ns;          /* when it was last tried */
 	uint32_t maps_version;     /* of the mappings in which dumps were last looked for */
 	bool maps_seen;
 	uint64_t opened_ns;        /* when the map was last tried to open; 0 = never */

@@ -114,6 +114,21 @@ static bool lost_its_name(const struct names *n)
 	return fstat(n->text.fd, &st) < 0 || !st.st_nlink;
 }
 
+/* Under the name that the process gave it, with the checks of a map. */
+static void find_lost_dump(struct source *source, struct names *n, const struct addrspace *space)
+{
+	uint64_t now_ns = clock_monotonic_ns();
+	struct door_file file;
+
+	if (!n->lost_dump || space->dead || (n->lost_ns && now_ns - n->lost_ns < first_wait_ns))
+		return;
+	n->lost_ns = now_ns;
+	if (door_open(source->door, space->pid, n->lost_dump, DOOR_PERFMAP, &file, NULL) != DOOR_OK)
+		return;
+	names_add_dump(n, n->lost_id, file.fd);
+	n->lost_dump = NULL;
+}
+
 static void read_names(struct source *source, struct names *n, struct addrspace *space, bool last)
 {
 	uint64_t budget = last ? UINT64_MAX : bytes_per_poll;
@@ -128,6 +143,7 @@ static void read_names(struct source *source, struct names *n, struct addrspace 
 	else
 		let_place_go(source, n);
 	names_find_dumps(n, space);
+	find_lost_dump(source, n, space);
 	names_read_dumps(n, source->chunk, budget);
 }
 
