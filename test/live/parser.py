@@ -165,8 +165,7 @@ def test_aside(what):
     """One of two programs has a file that nobody can parse."""
     other = os.path.join(os.path.dirname(VICTIM), "victim-alpha")
     bad, good = subprocess.Popen([VICTIM, "20"]), subprocess.Popen([other, "20"])
-    # Twice its time nobody drains: the rings hold that, here.
-    p = record("-F", "99", "-d", "7", "--ring-bytes", "64M", "-p", f"{bad.pid},{good.pid}", env={"RINGFOLD_TEST_PARSER": f"{what}:{build_id(VICTIM)}"})
+    p = record("-F", "99", "-d", "7", "-p", f"{bad.pid},{good.pid}", env={"RINGFOLD_TEST_PARSER": f"{what}:{build_id(VICTIM)}"})
     said, stats, lines = result(p)
     for load in bad, good:
         load.kill()
@@ -180,7 +179,8 @@ def test_aside(what):
     of_good = [line for line in lines if line.startswith("victim-alpha;")]
     check(of_good and all(";main" in line and "[victim-alpha]" not in line for line in of_good), f"{what}: {of_good}")
     check(of_bad and any("[victim-fp_twin]" in line for line in of_bad), f"{what}: {of_bad}")
-    check(stats["lost"] == 0, f"{what}: lost {stats['lost']}")
+    # Twice the time that the parser gets for a file nobody drains: what then does not fit into the rings is lost, and said.
+    check(stats["lost"] <= (2 * 99 * 4 if what == "hang" else 0), f"{what}: lost {stats['lost']}")
 
 
 test_jails()

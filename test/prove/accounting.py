@@ -67,7 +67,8 @@ def judge(stops, stats, file, stolen):
     if stats['samples'] != stats['idle'] + stats['kernel_only'] + stats['complete'] + stats['truncated'] \
             + sum(stats['broken'].values()) or stats['samples'] != file.samples:
         wrong.append('classes')
-    if got > want * (1 + TOLERANCE) or stops and not stats['lost']:
+    # Shallow stacks of half a second may all fit: only the long form insists on loss.
+    if got > want * (1 + TOLERANCE) or stops and not stats['lost'] and not args.may_lose:
         wrong.append('samples + lost')
     if got < want * (1 - TOLERANCE) - missing:
         unclear.append('samples + lost')
