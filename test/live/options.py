@@ -219,7 +219,7 @@ def test_outputs():
     status, out, said = record("-q", "-o", "r.folded", "--stats", "r.json", "--report", "--flame", *command)
     check("-q", (status, said), (142, ""))
     check("--report", ("Hottest functions by self" in out, "Quality" in out), (True, True))
-    check("--flame", bool(re.search("│.*first_work", out)), True)
+    check("--flame", bool(re.search("[│|].*first_work", out)), True)
     numbers = ["samples", "idle", "lost", "throttled", "user_stacks", "complete", "truncated", "frames", "unknown_frames",
                "jit_frames", "jit_named", "kernel_frames", "distinct_stacks", "unwind_ns", "symbolize_ns", "peak_rss_kib",
                "stack_bytes", "freq", "kernel_only", "spliced", "no_method_starts"]
