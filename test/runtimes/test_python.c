@@ -56,7 +56,7 @@ static void world_init(struct world *w)
 	    symbols_new(&opts, &w->symbols, NULL) < 0 || symbols_add_source(w->symbols, &source, NULL) < 0)
 		abort();
 	w->maps[0] = (struct mapping){ .start = JIT, .end = JIT + 0x1000, .pgoff = JIT };
-	w->maps[1] = (struct mapping){ .start = here & ~0xfffffull, .end = (here | 0xfffff) + 1, .file = &w->file,
+	w->maps[1] = (struct mapping){ .start = (here & ~0xfffull) - 0x100000, .end = (here & ~0xfffull) + 0x100000, .file = &w->file,
 				       .bias = bias };
 	w->space.maps.data = w->maps;
 	w->space.maps.len = 2;
