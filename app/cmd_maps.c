@@ -49,16 +49,12 @@ static int set_pids(void *data, const char *arg, struct err *err)
 	const char *pos = arg;
 
 	do {
-		char *end;
-		long id;
+		pid_t id;
 
-		errno = 0;
-		id = strtol(pos, &end, 10);
-		if (end == pos || (*end && *end != ',') || errno || id <= 0 || id > INT32_MAX)
+		if (!opts_next_id(&pos, 1, &id))
 			return err_set(err, EINVAL, "\"%s\" is not a list of ids such as 17,42", arg);
-		if (!vec_push(&a->pids, (pid_t)id))
+		if (!vec_push(&a->pids, id))
 			return err_oom(err);
-		pos = *end ? end + 1 : end;
 	} while (*pos);
 	return 0;
 }

@@ -16,7 +16,7 @@
 #include "base/vec.h"
 #include "collector/collector.h"
 #include "output/profile.h"
-#include "target/broker.h"
+#include "target/stamp.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -124,7 +124,7 @@ static void trap_args_deinit(struct trap_args *a)
 
 /* Outputs as they are given, and how those of captures are called: "NAME-20261121-182233.html". */
 struct trap_names {
-	VEC(char *) patterns; /* with BROKER_STAMP, in the order of the outputs; then that of --stats */
+	VEC(char *) patterns; /* with STAMP_MARK, in the order of the outputs; then that of --stats */
 };
 
 static void names_deinit(struct trap_names *n)
@@ -142,7 +142,7 @@ static int add_pattern(struct trap_names *n, const char *path, struct err *err)
 	size_t len = dot ? (size_t)(dot - path) : strlen(path);
 	char *pattern;
 
-	if (asprintf(&pattern, "%.*s-%c%s", (int)len, path, BROKER_STAMP, dot ? dot : "") < 0)
+	if (asprintf(&pattern, "%.*s-%c%s", (int)len, path, STAMP_MARK, dot ? dot : "") < 0)
 		return err_oom(err);
 	if (vec_push(&n->patterns, pattern))
 		return 0;
@@ -159,16 +159,6 @@ static int make_patterns(const struct outputs *out, struct trap_names *n, struct
 	if (!r && out->stats_path)
 		r = add_pattern(n, out->stats_path, err);
 	return r;
-}
-
-static char *stamped(const char *pattern, const char *stamp)
-{
-	const char *mark = strchr(pattern, BROKER_STAMP);
-	char *path;
-
-	if (asprintf(&path, "%.*s%s%s", (int)(mark - pattern), pattern, stamp, mark + 1) < 0)
-		return NULL;
-	return path;
 }
 
 /* --- the trap --- */
@@ -259,7 +249,7 @@ static int write_capture(struct trap *t, const struct profile *profile, struct e
 
 	make_stamp(t, stamp, sizeof(stamp));
 	for (; made < num && !r; made++) {
-		paths[made] = stamped(t->names.patterns.data[made], stamp);
+		paths[made] = stamp_put(t->names.patterns.data[made], stamp);
 		if (!paths[made])
 			r = err_oom(err);
 	}
@@ -460,7 +450,7 @@ static int check_args(struct trap_args *a, struct err *err)
 		return err_set(err, EINVAL, "what to wait for? --when EXPR");
 	if (rec->command)
 		return err_set(err, EINVAL, "a trap runs no command: \"%s\"", rec->command[0]);
-	if (!rec->pids.len && !rec->tids.len && !rec->by_uid && !rec->containers.len && !rec->cgroups.len)
+	if (!recording_has_target(rec))
 		rec->all = true;
 	if (!rec->freq && !rec->period)
 		rec->freq = DEFAULT_HZ;

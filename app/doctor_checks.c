@@ -202,35 +202,24 @@ static void check_loss(const struct doctor *d)
 	found(d, &f);
 }
 
+/* The hierarchies, in the order in which recordings take them. */
 static void check_cgroup(const struct doctor *d)
 {
+	static const char *const works[] = { "v1 (perf_event), and the kernel counts by them",
+					     "v2, and the kernel counts by them" };
 	struct doctor_finding f = { .topic = "cgroups", .state = DOCTOR_OK };
-	struct probe_case what = { .event = "cpu-clock", .kernel = true };
-	_cleanup_(strbuf_deinit) struct strbuf own = { 0 };
-	_cleanup_close_ int dir = -1;
 	struct err err = { 0 };
-	bool unified;
 
-	unified = true;
-	dir = door_open_cgroup(d->door, true, "/", &err);
-	if (dir >= 0) {
+	for (int unified = 1; unified >= 0; unified--) {
+		struct probe_case what = { .event = "cpu-clock", .kernel = true };
+		_cleanup_close_ int dir = door_open_cgroup(d->door, unified, "/", unified ? &err : NULL);
+
 		what.cgroup = dir;
-		if (!collector_probe(d->door, &what, &err)) {
-			COPY(f.what, "v2, and the kernel counts by them");
-			found(d, &f);
-			return;
-		}
-		close(dir);
-	}
-	unified = false;
-	dir = door_open_cgroup(d->door, false, "/", NULL);
-	if (dir >= 0) {
-		what.cgroup = dir;
-		if (!collector_probe(d->door, &what, &err)) {
-			COPY(f.what, "v1 (%s), and the kernel counts by them", unified ? "" : "perf_event");
-			found(d, &f);
-			return;
-		}
+		if (dir < 0 || collector_probe(d->door, &what, &err) < 0)
+			continue;
+		COPY(f.what, "%s", works[unified]);
+		found(d, &f);
+		return;
 	}
 	f.state = DOCTOR_LESS;
 	COPY(f.what, "%s", err.msg[0] ? err.msg : "no cgroup hierarchy that perf_event counts by");
@@ -244,8 +233,7 @@ static void check_cgroup(const struct doctor *d)
 /* Whether /proc/kallsyms shows addresses: the first field of its first line that is not absolute zero. */
 static bool kallsyms_shown(const struct doctor *d)
 {
-	int fd = door_open_text(d->door, DOOR_KALLSYMS, NULL);
-	_cleanup_close_ int guard = fd;
+	_cleanup_close_ int fd = door_open_text(d->door, DOOR_KALLSYMS, NULL);
 	bool shown = false;
 	char buf[4096];
 
@@ -266,7 +254,6 @@ static bool kallsyms_shown(const struct doctor *d)
 			line = strchr(line, '\n');
 		}
 	}
-	(void)guard;
 	return shown;
 }
 

@@ -53,16 +53,12 @@ static int push_ids(const char *arg, void *vec_data, bool tids, struct err *err)
 	const char *pos = arg;
 
 	do {
-		char *end;
-		long id;
+		pid_t id;
 
-		errno = 0;
-		id = strtol(pos, &end, 10);
-		if (end == pos || (*end && *end != ',') || errno || id <= 0 || id > INT32_MAX)
+		if (!opts_next_id(&pos, 1, &id))
 			return err_set(err, EINVAL, "\"%s\" is not a list of ids such as 17,42", arg);
-		if (!(tids ? vec_push(&a->tids, (pid_t)id) : vec_push(&a->pids, (pid_t)id)))
+		if (!(tids ? vec_push(&a->tids, id) : vec_push(&a->pids, id)))
 			return err_oom(err);
-		pos = *end ? end + 1 : end;
 	} while (*pos);
 	return 0;
 }
@@ -207,19 +203,19 @@ void recording_close(struct recording *r)
 	door_free(r->door);
 }
 
-static bool by_containers(const struct record_args *a)
+bool recording_by_containers(const struct record_args *a)
 {
 	return a->containers.len || a->cgroups.len;
 }
 
 bool recording_has_target(const struct record_args *a)
 {
-	return a->all || a->pids.len || a->tids.len || a->by_uid || by_containers(a) || a->command;
+	return a->all || a->pids.len || a->tids.len || a->by_uid || recording_by_containers(a) || a->command;
 }
 
 int recording_check_targets(struct record_args *a, struct err *err)
 {
-	int kinds = (a->pids.len > 0) + (a->tids.len > 0) + a->by_uid + by_containers(a);
+	int kinds = (a->pids.len > 0) + (a->tids.len > 0) + a->by_uid + recording_by_containers(a);
 
 	if (kinds > 1 || (kinds && (a->all || a->command)))
 		return err_set(err, EINVAL,
@@ -254,7 +250,7 @@ static void describe_targets(struct recording *r)
 		snprintf(r->targets, size, "all processes");
 	} else if (a->by_uid) {
 		snprintf(r->targets, size, "processes of user %u", a->uid);
-	} else if (by_containers(a)) {
+	} else if (recording_by_containers(a)) {
 		describe_list(r->targets, size, "container", a->containers.data, a->containers.len);
 		describe_list(r->targets, size, "cgroup", a->cgroups.data, a->cgroups.len);
 	} else {
@@ -307,7 +303,7 @@ static struct collector_opts collector_opts(struct recording *r)
 		opts.target = TARGET_COMMAND;
 		opts.pids = &r->launch.pid;
 		opts.num_pids = 1;
-	} else if (by_containers(a)) {
+	} else if (recording_by_containers(a)) {
 		opts.target = TARGET_CGROUP;
 		/* Where the kernel cannot be told of them, there are none and everything is recorded. */
 		if (containers_open_wanted(r->containers, &opts.cgroups, &opts.num_cgroups, &why) < 0)
@@ -331,7 +327,7 @@ static int open_saving(struct recording *r, struct err *err)
 		.argv = r->argv,
 		.pids = a->pids.len ? a->pids.data : a->tids.data,
 		.num_pids = a->pids.len ? a->pids.len : a->tids.len,
-		.all = a->all || a->by_uid || by_containers(a) || collector_info(r->collector)->filtered,
+		.all = a->all || a->by_uid || recording_by_containers(a) || collector_info(r->collector)->filtered,
 	};
 
 	return saving_open(&opts, &r->saving, err);
@@ -402,7 +398,7 @@ static int open_containers(struct recording *r, struct err *err)
 	struct record_args *a = r->args;
 	int ret;
 
-	if (!by_containers(a) && a->out.by != BY_CONTAINER && a->out.by != BY_POD) {
+	if (!recording_by_containers(a) && a->out.by != BY_CONTAINER && a->out.by != BY_POD) {
 		/* Worth having, but not worth failing for. */
 		if (outputs_want_places(&a->out))
 			containers_new(r->door, &r->containers, NULL);
@@ -474,14 +470,14 @@ static void choose_session(struct recording *r, const struct collector_opts *col
 		session->tids = collect->target == TARGET_TIDS;
 	}
 	session->containers = r->containers;
-	session->only_containers = by_containers(a) && collector_info(r->collector)->filtered;
+	session->only_containers = recording_by_containers(a) && collector_info(r->collector)->filtered;
 }
 
 int recording_scan(struct recording *r, struct session *session, struct err *err)
 {
 	const struct record_args *a = r->args;
 
-	if (a->all || a->by_uid || by_containers(a) || collector_info(r->collector)->filtered)
+	if (a->all || a->by_uid || recording_by_containers(a) || collector_info(r->collector)->filtered)
 		return session_scan(session, err);
 	if (a->command)
 		return 0;
@@ -585,7 +581,7 @@ void recording_look_for_containers(struct recording *r)
 {
 	bool alive;
 
-	if (!by_containers(r->args) ||
+	if (!recording_by_containers(r->args) ||
 	    (collector_info(r->collector)->filtered && r->ticks++ % SLOW_TICKS))
 		return;
 	alive = containers_wanted_alive(r->containers);

@@ -83,6 +83,7 @@ struct recording {
 
 void record_args_deinit(struct record_args *args);
 bool recording_has_target(const struct record_args *args);
+bool recording_by_containers(const struct record_args *args); /* containers or cgroups are the target */
 /* Exactly one kind of target, and what excludes each other. -EINVAL is wrong usage. */
 int recording_check_targets(struct record_args *args, struct err *err);
 

@@ -7,18 +7,13 @@
 
 #include <unistd.h>
 
-static bool by_containers(const struct record_args *a)
-{
-	return a->containers.len || a->cgroups.len;
-}
-
 /* Nobody is asked whose samples are not wanted. */
 static int add_runtime(void *data, pid_t pid)
 {
 	struct recording *r = data;
 
 	if (pid != getpid() && session_may_want(r->session, pid) &&
-	    (!by_containers(r->args) || containers_look(r->containers, pid).wanted))
+	    (!recording_by_containers(r->args) || containers_look(r->containers, pid).wanted))
 		managed_add(r->managed, pid);
 	return 0;
 }
@@ -37,7 +32,7 @@ int recording_ask_runtimes(struct recording *r, bool wait, struct err *err)
 	for (size_t i = 0; i < a->pids.len; i++)
 		managed_add(r->managed, a->pids.data[i]);
 	/* Without a list of processes there are those that are seen. */
-	if (a->all || a->by_uid || by_containers(a))
+	if (a->all || a->by_uid || recording_by_containers(a))
 		door_each_task(r->door, 0, add_runtime, r, NULL);
 	if (wait)
 		managed_settle(r->managed);

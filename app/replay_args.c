@@ -33,30 +33,13 @@ int replay_set_event(void *data, const char *arg, struct err *err)
 	return vec_push(&args_of(data)->events, arg) ? 0 : err_oom(err);
 }
 
-/* The next of a list of ids; NULL at its end, or with err set. */
-static const char *next_id(const char *pos, pid_t *ret, struct err *err)
-{
-	char *end;
-	long id;
-
-	errno = 0;
-	id = strtol(pos, &end, 10);
-	if (end == pos || (*end && *end != ',') || errno || id < 0 || id > INT32_MAX) {
-		err_set(err, EINVAL, "\"%s\" is not a list of ids such as 17,42", pos);
-		return NULL;
-	}
-	*ret = (pid_t)id;
-	return *end ? end + 1 : end;
-}
-
 int replay_set_pids(void *data, const char *arg, struct err *err)
 {
 	pid_t id;
 
 	do {
-		arg = next_id(arg, &id, err);
-		if (!arg)
-			return -EINVAL;
+		if (!opts_next_id(&arg, 0, &id))
+			return err_set(err, EINVAL, "\"%s\" is not a list of ids such as 17,42", arg);
 		if (!vec_push(&args_of(data)->pids, id))
 			return err_oom(err);
 	} while (*arg);
@@ -68,9 +51,8 @@ int replay_set_tids(void *data, const char *arg, struct err *err)
 	pid_t id;
 
 	do {
-		arg = next_id(arg, &id, err);
-		if (!arg)
-			return -EINVAL;
+		if (!opts_next_id(&arg, 0, &id))
+			return err_set(err, EINVAL, "\"%s\" is not a list of ids such as 17,42", arg);
 		if (!vec_push(&args_of(data)->tids, id))
 			return err_oom(err);
 	} while (*arg);

@@ -17,7 +17,7 @@ struct trap_hand;
 struct trap_hand_opts {
 	const struct trap_rule *rules; /* borrowed, as are the next */
 	size_t num_rules;
-	const char *const *names;      /* of captures, with BROKER_STAMP */
+	const char *const *names;      /* of captures, with STAMP_MARK */
 	size_t num_names;
 	uint64_t quota;                /* bytes of all captures; 0 = no end */
 	const char *hook;              /* run by sh with the files as $1.. and in RINGFOLD_FILES; NULL = none */

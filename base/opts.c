@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -282,4 +283,18 @@ int opts_bytes(const char *arg, uint64_t *ret, struct err *err)
 		}
 	}
 	return err_set(err, EINVAL, "\"%s\" is not a size such as 65536, 64K, 1M or 2G", arg);
+}
+
+bool opts_next_id(const char **pos, pid_t least, pid_t *ret)
+{
+	char *end;
+	long id;
+
+	errno = 0;
+	id = strtol(*pos, &end, 10);
+	if (end == *pos || (*end && *end != ',') || errno || id < least || id > INT32_MAX)
+		return false;
+	*ret = (pid_t)id;
+	*pos = *end ? end + 1 : end;
+	return true;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 struct err;
 
@@ -32,4 +33,6 @@ void opts_help(const struct opt *opts, FILE *out);
 /* Helpers for setters: whole string must be consumed. */
 int opts_u64(const char *arg, uint64_t min, uint64_t max, uint64_t *ret, struct err *err);
 int opts_seconds(const char *arg, double *ret, struct err *err); /* "5", "0.5", "2m", "1h", "250ms" */
+/* The next of a list such as "17,42": *pos goes behind it and its comma. False for anything else, and below `least`. */
+bool opts_next_id(const char **pos, pid_t least, pid_t *ret);
 int opts_bytes(const char *arg, uint64_t *ret, struct err *err); /* "65536", "64K", "1M", "2G" */

@@ -18,10 +18,10 @@ struct worker_process;
 
 /*
  * A door whose requests are answered by a broker, started here: call it early, while the process has little that a
- * child should not inherit and one thread. `outputs` are the only names broker_opener's files may have. It ends
+ * child should not inherit and one thread. `outputs` are the only names broker_opener's files may have (with a stamp where
+ * one has a mark for it, target/stamp.h). It ends
  * with door_free, or with this process however that ends.
  */
-enum { BROKER_STAMP = '\001' }; /* in a name of `outputs`: stands for 1 to 40 of [0-9A-Za-z_-] */
 int broker_start(const char *const *outputs, size_t num_outputs, struct door **ret, struct err *err);
 
 /*

@@ -18,6 +18,7 @@
 #include "target/broker_priv.h"
 #include "target/diagnostics.h"
 #include "target/door_priv.h"
+#include "target/stamp.h"
 
 enum { MAX_FILES = 64 }; /* being written at a time */
 
@@ -160,28 +161,12 @@ static void answer_tracepoint(struct server *s, struct broker_ask *ask, struct b
 	ret->result = door_tracepoint_id(s->door, ask->text, colon + 1, &ret->value, &ret->err);
 }
 
-/* Whether a name is the one that is allowed, or differs only in its stamp. */
-static bool fits(const char *allowed, const char *path)
-{
-	static const char stamps[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-";
-	const char *stamp = strchr(allowed, BROKER_STAMP);
-	size_t before, len, behind;
-
-	if (!stamp)
-		return !strcmp(allowed, path);
-	before = (size_t)(stamp - allowed);
-	len = strlen(path);
-	behind = strlen(stamp + 1);
-	if (len <= before + behind || len > before + behind + 40 || strncmp(allowed, path, before) ||
-	    strcmp(stamp + 1, path + len - behind))
-		return false;
-	return strspn(path + before, stamps) >= len - before - behind;
-}
-
 static bool is_output(const struct server *s, const char *path)
 {
 	for (size_t i = 0; i < s->num_outputs; i++) {
-		if (fits(s->outputs[i], path))
+		const char *name = s->outputs[i];
+
+		if (strchr(name, STAMP_MARK) ? stamp_take(name, path, NULL) : !strcmp(name, path))
 			return true;
 	}
 	return false;

@@ -9,14 +9,11 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/vec.h"
-#include "target/broker.h"
-
-enum { MAX_STAMP = 40 };
-static const char stamps[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-";
+#include "target/stamp.h"
 
 struct capture_file {
 	char *path;
-	char stamp[MAX_STAMP + 1];
+	char stamp[STAMP_MAX + 1];
 	uint64_t bytes;
 };
 
@@ -27,27 +24,6 @@ struct captures {
 	VEC(struct capture_file) files; /* by stamp, oldest first */
 };
 
-/* The stamp in a path, where a name fits it. */
-static bool take_stamp(const char *name, const char *path, char *ret)
-{
-	const char *mark = strchr(name, BROKER_STAMP);
-	size_t before, len = strlen(path), behind, size;
-
-	if (!mark)
-		return false;
-	before = (size_t)(mark - name);
-	behind = strlen(mark + 1);
-	if (len <= before + behind || len > before + behind + MAX_STAMP || strncmp(name, path, before) ||
-	    strcmp(mark + 1, path + len - behind))
-		return false;
-	size = len - before - behind;
-	if (strspn(path + before, stamps) < size)
-		return false;
-	memcpy(ret, path + before, size);
-	ret[size] = 0;
-	return true;
-}
-
 bool captures_add(struct captures *c, const char *path)
 {
 	struct capture_file file = { 0 };
@@ -56,7 +32,7 @@ bool captures_add(struct captures *c, const char *path)
 	size_t at;
 
 	for (size_t i = 0; i < c->num_names && !ours; i++)
-		ours = take_stamp(c->names[i], path, file.stamp);
+		ours = stamp_take(c->names[i], path, file.stamp);
 	if (!ours || lstat(path, &st) < 0 || !S_ISREG(st.st_mode))
 		return false;
 	for (at = 0; at < c->files.len; at++) {
@@ -86,12 +62,12 @@ static void look(struct captures *c, const char *name)
 
 	while (list && (entry = readdir(list))) {
 		_cleanup_free_ char *path = malloc(strlen(dir) + strlen(entry->d_name) + 1);
-		char stamp[MAX_STAMP + 1];
+		char stamp[STAMP_MAX + 1];
 
 		if (!path)
 			break;
 		strcpy(stpcpy(path, dir), entry->d_name);
-		if (take_stamp(name, path, stamp))
+		if (stamp_take(name, path, stamp))
 			captures_add(c, path);
 	}
 	if (list)
@@ -126,7 +102,7 @@ void captures_free(struct captures *c)
 /* The oldest capture, all its files. */
 static void remove_oldest(struct captures *c)
 {
-	char stamp[MAX_STAMP + 1];
+	char stamp[STAMP_MAX + 1];
 	size_t num = 0;
 
 	memcpy(stamp, c->files.data[0].stamp, sizeof(stamp));

@@ -1,6 +1,6 @@
 /*
  * Files that a trap has written: how much room they take, and the oldest removed when that is too much. A capture is
- * the files whose names have the same stamp (target/broker.h), which sorts by time; also those of an earlier run.
+ * the files whose names have the same stamp (target/stamp.h), which sorts by time; also those of an earlier run.
  */
 #pragma once
 
@@ -11,7 +11,7 @@
 struct captures;
 struct err;
 
-/* Names with BROKER_STAMP in them, borrowed; `quota` in bytes, 0 = none. Looks at what is there already. */
+/* Names with STAMP_MARK in them, borrowed; `quota` in bytes, 0 = none. Looks at what is there already. */
 int captures_new(const char *const *names, size_t num, uint64_t quota, struct captures **ret, struct err *err);
 void captures_free(struct captures *c); /* NULL is fine */
 
