@@ -2,6 +2,7 @@
 #include "base/worker_wire.h"
 
 #include "base/clock.h"
+#include "base/passed_fd.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -33,24 +34,15 @@ static int wait_room(int sock, uint64_t deadline_ns)
 
 int wire_send(int sock, const struct wire_head *head, const void *body, size_t size, int fd, uint64_t deadline_ns)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	union passed_fd room;
 	struct iovec parts[] = { { .iov_base = (void *)head, .iov_len = sizeof(*head) },
 				 { .iov_base = (void *)body, .iov_len = size } };
 	struct msghdr msg = { .msg_iov = parts, .msg_iovlen = size ? 2 : 1 };
 
 	if (size > WIRE_MAX_BODY)
 		return -EMSGSIZE;
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
+	if (fd >= 0)
+		passed_fd_put(&msg, &room, fd);
 	for (;;) {
 		ssize_t n = sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 		int r;
@@ -67,27 +59,6 @@ int wire_send(int sock, const struct wire_head *head, const void *body, size_t s
 	}
 }
 
-/* The kernel never hands out more than the buffer has room for, but alignment gives it room for two. */
-static void take_fds(struct msghdr *msg, int *ret_fd)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t num;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		num = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < num; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (*ret_fd < 0)
-				*ret_fd = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
 static int check(struct wire_packet *p, ssize_t n, const struct msghdr *msg)
 {
 	if (msg->msg_flags & MSG_TRUNC || n < (ssize_t)sizeof(p->head) || p->head.type >= WIRE_NUM_TYPES ||
@@ -99,7 +70,7 @@ static int check(struct wire_packet *p, ssize_t n, const struct msghdr *msg)
 
 int wire_receive(int sock, struct wire_packet *ret, int *ret_fd, int wait)
 {
-	char control[CMSG_SPACE(2 * sizeof(int))];
+	union passed_fd room;
 	struct iovec parts[] = { { .iov_base = &ret->head, .iov_len = sizeof(ret->head) },
 				 { .iov_base = ret->body, .iov_len = sizeof(ret->body) } };
 	struct msghdr msg = { .msg_iov = parts, .msg_iovlen = 2 };
@@ -108,8 +79,7 @@ int wire_receive(int sock, struct wire_packet *ret, int *ret_fd, int wait)
 
 	if (ret_fd) {
 		*ret_fd = -1;
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
+		passed_fd_expect(&msg, &room);
 	}
 	do {
 		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
@@ -117,7 +87,7 @@ int wire_receive(int sock, struct wire_packet *ret, int *ret_fd, int wait)
 	if (n < 0)
 		return -errno;
 	if (ret_fd)
-		take_fds(&msg, ret_fd);
+		passed_fd_take(&msg, ret_fd);
 	if (!n)
 		return 0;
 	r = check(ret, n, &msg);

@@ -7,25 +7,17 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/passed_fd.h"
 
 int broker_send(int sock, const void *bytes, size_t size, int fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	union passed_fd room;
 	struct iovec iov = { .iov_base = (void *)bytes, .iov_len = size };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
+	if (fd >= 0)
+		passed_fd_put(&msg, &room, fd);
 	do {
 		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
@@ -34,44 +26,21 @@ int broker_send(int sock, const void *bytes, size_t size, int fd)
 	return (size_t)n == size ? 0 : -EMSGSIZE;
 }
 
-/* The kernel never hands out more than the buffer has room for, but it has room for two. */
-static void take_fds(struct msghdr *msg, int *ret_fd)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t num;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		num = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < num; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (*ret_fd < 0)
-				*ret_fd = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
 int broker_receive(int sock, void *bytes, size_t size, int *ret_fd)
 {
-	char control[CMSG_SPACE(2 * sizeof(int))];
+	union passed_fd room;
 	struct iovec iov = { .iov_base = bytes, .iov_len = size };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control,
-			      .msg_controllen = sizeof(control) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
 	*ret_fd = -1;
+	passed_fd_expect(&msg, &room);
 	do {
 		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	take_fds(&msg, ret_fd);
+	passed_fd_take(&msg, ret_fd);
 	if (msg.msg_flags & MSG_TRUNC) {
 		closep(ret_fd);
 		*ret_fd = -1;
