@@ -86,11 +86,14 @@ def test_streams():
 def test_interrupt():
     """Ctrl-C reaches both ends of a pipe; it is meant for the recorder."""
     out = f'{tmp}/interrupted.folded'
+    busy = subprocess.Popen([f'{victims}/victim-deepc', '4'])  # an idle machine has no stack to fold
     shell = subprocess.Popen(['sh', '-c', f'{PERF} record -q -a -e cpu-clock -F 99 --call-graph dwarf,8192 -o - 2>/dev/null | '
                               f'{ringfold} fold - -o {out}'], start_new_session=True, env=ENV, stderr=subprocess.PIPE, text=True)
     time.sleep(2)
     os.killpg(shell.pid, signal.SIGINT)
     words = shell.communicate(timeout=60)[1]
+    busy.kill()
+    busy.wait()
     check(os.path.exists(out) and os.path.getsize(out) > 0, 'what was recorded is folded', words)
 
 
