@@ -471,7 +471,7 @@ void session_forget_samples(struct session *s, uint64_t before_ns)
 	while (num < s->samples.len && s->samples.data[num].time_ns < before_ns)
 		num++;
 	/* Seldom, and much at a time: what is kept is moved. */
-	if (num < s->samples.len / 2 && num < 4096)
+	if (!num || (num < s->samples.len / 2 && num < 4096))
 		return;
 	left = s->samples.len - num;
 	memmove(s->samples.data, s->samples.data + num, left * sizeof(s->samples.data[0]));

@@ -230,6 +230,21 @@ def test_outputs():
     check("--stats: sum of stacks", total(parse(open("r.folded").read())), s["samples"] - s["idle"])
 
 
+def test_nothing_ran():
+    """No sample at all: every format is written all the same, and the status tells."""
+    with subprocess.Popen(["sleep", "100"]) as idle:
+        names = ["n.folded", "n.html", "n.svg", "n.pb.gz", "n.speedscope.json", "n.data.txt", "n.data", "n.trace.zip"]
+        status, _, said = record("-p", str(idle.pid), "-d", "0.5", *(x for name in names for x in ("-o", name)))
+        check("nothing ran", (status, [name in said and os.path.exists(name) for name in names]), (3, [True] * len(names)))
+        idle.kill()
+    for name in names:
+        if name != "n.data":
+            check(f"nothing ran: fold as {name}", subprocess.run([RINGFOLD, "fold", "-q", "n.data", "-o", name]).returncode, 3)
+    for name, status in ("n.data", 3), ("n.trace.zip", 0):
+        r = subprocess.run([RINGFOLD, "report", name], capture_output=True, text=True)
+        check(f"nothing ran: report {name}", (r.returncode, "No stacks." in r.stdout), (status, True))
+
+
 def test_stacks():
     covers("stack-bytes", "ring-bytes", "kernel", "user", "unwinder")
     with Target() as t:

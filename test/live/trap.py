@@ -216,6 +216,21 @@ def test_events():
     check("events: status", t.end(), 0)
 
 
+def test_nothing_ran():
+    """What is kept of the time before is nothing, and stays so for longer than is kept."""
+    clean()
+    idle = subprocess.Popen(["sleep", "100"])
+    t = Trap("-p", str(idle.pid), "--when", "runq>1000/1s", "--before", "500ms", "-d", "100ms", "--cooldown", "0", "-o", "cap.folded",
+             "-o", "cap.html", "--stats", "cap.json")
+    time.sleep(4)
+    t.p.send_signal(signal.SIGUSR1)
+    check("nothing ran: a capture", wait_for(lambda: len(captures("json")) == 1), True)
+    check("nothing ran: status", t.end(), 0)
+    idle.kill()
+    idle.wait()
+    check("nothing ran: samples", stats(captures("json")[0])["samples"], 0)
+
+
 def test_status():
     clean()
     t = Trap("--when", "status(test ! -e bad)!=0/300ms", "--before", "1", "-d", "200ms", "--max", "1", "-o", "cap.folded")
