@@ -227,13 +227,32 @@ static bool read_proc(pid_t pid, const char *name, char *text, size_t size)
 	return n > 0;
 }
 
-/* KiB of the line "VmHWM:   123 kB" in /proc/PID/status (fs/proc/task_mmu.c task_mem); 0 = none. */
+/* KiB of a line such as "VmHWM:   123 kB" of /proc/PID/status (fs/proc/task_mmu.c task_mem); 0 = none. */
+static uint64_t kib_behind(const char *text, const char *word)
+{
+	const char *line = strstr(text, word);
+
+	return line ? strtoull(line + strlen(word), NULL, 10) : 0;
+}
+
 static uint64_t peak_of(pid_t pid)
 {
 	char text[4096];
-	const char *line = read_proc(pid, "status", text, sizeof(text)) ? strstr(text, "\nVmHWM:") : NULL;
 
-	return line ? strtoull(line + sizeof("\nVmHWM:") - 1, NULL, 10) : 0;
+	return read_proc(pid, "status", text, sizeof(text)) ? kib_behind(text, "\nVmHWM:") : 0;
+}
+
+/* The peak of a process that runs our program too: its pages of the program and of libraries are there already. */
+static uint64_t own_peak_of(pid_t pid)
+{
+	char text[4096];
+	uint64_t peak, file;
+
+	if (!read_proc(pid, "status", text, sizeof(text)))
+		return 0;
+	peak = kib_behind(text, "\nVmHWM:");
+	file = kib_behind(text, "\nRssFile:");
+	return peak > file ? peak - file : 0;
 }
 
 static uint64_t cpu_of(pid_t pid)
@@ -265,7 +284,7 @@ static void add_usage(pid_t pid, unsigned int depth, struct broker_control *sum)
 	char name[48], text[1024];
 	char *pos = text;
 
-	sum->peak_kib += peak_of(pid);
+	sum->peak_kib += depth ? own_peak_of(pid) : peak_of(pid);
 	if (depth)
 		sum->cpu_ns += cpu_of(pid);
 	snprintf(name, sizeof(name), "task/%d/children", (int)pid);

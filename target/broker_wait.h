@@ -18,7 +18,7 @@ struct broker_control {
 	int32_t pid;       /* of the new parser */
 	int32_t ended;     /* how the one before it ended, as wait() tells */
 	uint64_t cpu_ns;
-	uint64_t peak_kib; /* of resident memory; the largest of each added up, so shared pages count for each */
+	uint64_t peak_kib; /* of resident memory; the largest of each added up, pages of files only for the recorder */
 };
 
 struct broker_events;
