@@ -69,6 +69,10 @@ static int64_t write_profile(struct recording *r, bool last, struct err *err)
 	if (ret < 0)
 		return ret;
 	recording_complete_stats(r, &profile->stats);
+	if (last) { /* its stacks are the profile's now; writers need room for their own order */
+		session_free(r->session);
+		r->session = NULL;
+	}
 	log_status(NULL);
 	ret = outputs_write(&r->args->out, profile, last, err);
 	samples = (int64_t)profile->stats.samples;
