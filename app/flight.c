@@ -11,12 +11,14 @@
 #include <stdlib.h>
 
 enum { TURN_BYTES = 24 << 20 };
+static const uint64_t pause_ns = 10000000000;
 
 struct flight {
 	struct recording *r;       /* r->session is the younger */
 	struct session *old;       /* NULL: there is none */
 	uint64_t old_until_ns;     /* it has no samples after that */
 	uint64_t young_since_ns;
+	uint64_t retry_ns;         /* no new session before that */
 	uint64_t keep_ns, turn_ns;
 	unsigned int turns;
 };
@@ -49,20 +51,28 @@ void flight_record(struct flight *f, const struct record *record)
 		session_record(f->r->session, record);
 }
 
-/* A new session knows what runs by /proc; records that are still on their way tell what it knows already. */
+/*
+ * A new session knows what runs by /proc; records that are still on their way tell what it knows already. Where it cannot
+ * be had, the one that is there goes on a while.
+ */
 static int take_turn(struct flight *f, uint64_t now_ns, struct err *err)
 {
 	struct session_opts opts = f->r->session_opts;
-	struct session *young;
+	struct session *young = NULL;
+	struct err why = { 0 };
 	int r;
 
 	/* The two share what reads memory by these numbers; turns are so far apart that two ranges do. */
 	opts.first_space = (f->turns + 1) % 2 << 31;
-	r = session_new(&opts, &young, err);
+	r = session_new(&opts, &young, &why);
 	if (!r)
-		r = recording_scan(f->r, young, err);
-	if (r < 0)
-		return r;
+		r = recording_scan(f->r, young, &why);
+	if (r < 0) {
+		log_debug("trap", "no new session yet: %s", why.msg);
+		session_free(young);
+		f->retry_ns = now_ns + pause_ns;
+		return 0;
+	}
 	/* What waits for a runtime is of the time of the one that goes; the runtimes are asked anew for the other. */
 	if (f->r->managed)
 		managed_end(f->r->managed);
@@ -89,7 +99,8 @@ int flight_tick(struct flight *f, uint64_t now_ns, bool hold, struct err *err)
 	}
 	if (now_ns > f->keep_ns)
 		session_forget_samples(f->r->session, now_ns - f->keep_ns);
-	if (!f->old && (now_ns > f->young_since_ns + f->turn_ns || session_bytes(f->r->session) > TURN_BYTES))
+	if (!f->old && now_ns >= f->retry_ns &&
+	    (now_ns > f->young_since_ns + f->turn_ns || session_bytes(f->r->session) > TURN_BYTES))
 		return take_turn(f, now_ns, err);
 	return 0;
 }
