@@ -623,7 +623,7 @@ static void test_leaderless(void)
 	struct addrspace *space;
 	const struct mapping *m;
 	int go[4], status;
-	pid_t pid, tid;
+	pid_t pid, tid = 0;
 
 	CHECK(!pipe(go) && !pipe(go + 2));
 	pid = fork();
