@@ -26,6 +26,7 @@
 #include <time.h>
 
 enum { TICK_NS = 500000000, DEFAULT_HZ = 49, MAX_RULES = 16 };
+static const uint64_t exit_ns = 3000000000; /* how long an exit may take behind that of its events */
 static const double default_before = 10, default_after = 5, default_cooldown = 60, default_renew = 600;
 
 struct trap_args {
@@ -173,6 +174,7 @@ struct trap {
 	uint64_t trigger_ns;  /* of the capture that is due; 0 = none */
 	uint64_t ready_ns;    /* no capture before that */
 	uint64_t captures;
+	bool ended;           /* what is recorded; by itself */
 	char last_stamp[32];
 	unsigned int same_second;
 };
@@ -283,13 +285,12 @@ static int capture(struct trap *t, uint64_t end_ns, struct err *err)
 	profile->stats.wall_s = (double)(end_ns - later(from, t->rec->start_ns)) / 1e9;
 	r = write_capture(t, profile, err);
 	profile_free(profile);
-	t->trigger_ns = 0;
-	t->ready_ns = end_ns + to_ns(t->args->cooldown);
 	return r;
 }
 
-static void hear_values(struct trap *t)
+static void hear_values(void *data)
 {
+	struct trap *t = data;
 	struct trap_value value;
 
 	while (trap_hand_value(t->hand, &value)) {
@@ -341,13 +342,14 @@ static void show_progress(struct trap *t, uint64_t now_ns)
 static int tick(struct trap *t, uint64_t now_ns, struct err *err)
 {
 	struct events *e = &t->rec->events;
-	int r;
+	struct err why = { 0 };
 
 	e->tick = false;
 	show_progress(t, now_ns);
 	recording_look_for_containers(t->rec);
-	r = collector_rescan_cpus(t->rec->collector, err);
-	return r < 0 ? r : flight_tick(t->flight, now_ns, t->trigger_ns != 0, err);
+	if (collector_rescan_cpus(t->rec->collector, &why) < 0)
+		log_debug("trap", "CPUs that came are looked for again later: %s", why.msg);
+	return flight_tick(t->flight, now_ns, t->trigger_ns != 0, err);
 }
 
 static int drain(struct trap *t, bool all, struct err *err)
@@ -368,13 +370,15 @@ static void try_capture(struct trap *t, uint64_t end_ns)
 
 	if (capture(t, end_ns, &err) < 0)
 		log_warn("trap", "error: %s", err.msg);
+	t->trigger_ns = 0;
+	t->ready_ns = end_ns + to_ns(t->args->cooldown);
 }
 
 static bool is_over(const struct trap *t)
 {
 	const struct events *e = &t->rec->events;
 
-	return e->stop || (t->args->max && t->captures >= t->args->max) || trap_hand_lost(t->hand);
+	return t->ended || e->stop || (t->args->max && t->captures >= t->args->max) || trap_hand_lost(t->hand);
 }
 
 enum { WAIT_EVENTS = 2, WAIT_TARGETS_ENDED = 3 };
@@ -383,9 +387,8 @@ static int wait_and_capture(struct trap *t, struct err *err)
 {
 	struct events *e = &t->rec->events;
 	uint64_t after = to_ns(t->args->rec.duration);
-	bool ended = false;
 
-	while (!is_over(t) && !ended) {
+	while (!is_over(t)) {
 		int what = collector_wait(t->rec->collector, e->epoll_fd, err), r;
 		uint64_t now = clock_monotonic_ns();
 
@@ -407,9 +410,39 @@ static int wait_and_capture(struct trap *t, struct err *err)
 			r = tick(t, now, err);
 		if (r < 0)
 			return r;
-		ended = what == WAIT_TARGETS_ENDED;
+		t->ended |= what == WAIT_TARGETS_ENDED;
 	}
 	return 0;
+}
+
+static bool waits_for_exit(const struct trap *t)
+{
+	for (size_t i = 0; i < t->args->rules.len; i++) {
+		if (t->args->rules.data[i].metric == TRAP_EXIT)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What was recorded has ended: that may be what is waited for, and was not yet measured. Events end before their process has
+ * (perf_event_exit_task in do_exit of kernel/exit.c), hence again and again for a while.
+ */
+static void look_once_more(struct trap *t)
+{
+	uint64_t now = clock_monotonic_ns(), end = now + (waits_for_exit(t) ? exit_ns : 0);
+
+	do {
+		struct timespec pause = { .tv_nsec = 10000000 };
+
+		trap_hand_measure_now(t->hand, hear_values, t);
+		now = clock_monotonic_ns();
+		look_whether_due(t, now);
+		if (!t->trigger_ns && now < end)
+			nanosleep(&pause, NULL);
+	} while (!t->trigger_ns && !trap_hand_lost(t->hand) && now < end);
+	if (!t->trigger_ns && !t->captures)
+		log_info("trap", "what was recorded has ended");
 }
 
 static int trap_run_loop(struct trap *t, struct err *err)
@@ -426,6 +459,8 @@ static int trap_run_loop(struct trap *t, struct err *err)
 		r = wait_and_capture(t, err);
 	if (r < 0)
 		return r;
+	if (t->ended || (t->rec->events.stop && !t->rec->events.stop_signal))
+		look_once_more(t);
 	r = recording_stop(t->rec, err);
 	if (!r)
 		r = drain(t, true, err);
@@ -437,7 +472,7 @@ static int trap_run_loop(struct trap *t, struct err *err)
 	log_status(NULL);
 	log_info("trap", "%llu capture%s", (unsigned long long)t->captures, t->captures == 1 ? "" : "s");
 	log_debug("trap", "%u times a new session took over", flight_turns(t->flight));
-	return r;
+	return r < 0 ? r : trap_hand_check(t->hand, err);
 }
 
 /* --- the command --- */
@@ -497,9 +532,7 @@ static int trap_main(int argc, char **argv)
 	    recording_ask_runtimes(&rec, true, &err) < 0)
 		return command_failed(&err);
 	progress_start(collector_info(rec.collector), rec.targets, outputs_method_name(args.rec.out.method));
-	if (trap_run_loop(&t, &err) < 0)
-		return command_failed(&err);
-	return trap_hand_lost(t.hand) ? EXIT_FAILED : 0;
+	return trap_run_loop(&t, &err) < 0 ? command_failed(&err) : 0;
 }
 
 const struct command command_trap = {

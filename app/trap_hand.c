@@ -23,10 +23,17 @@
 
 enum { MAX_MESSAGE = 60000, MAX_FILES = 32, COMMAND_SECONDS = 30 };
 
+/* A message with no file in it asks for all numbers now; a value of no rule says that they were sent. */
+static const char measure_now[] = "\n";
+enum { RULE_NONE = UINT32_MAX };
+static const uint64_t answer_ns = 2000000000;
+
 struct trap_hand {
 	int sock;
-	pid_t pid;
+	pid_t pid;     /* 0 = its end was waited for */
+	int status;    /* then, of waitpid */
 	bool lost;
+	bool answered; /* measure_now */
 };
 
 /* A command that runs: the hook or a status(). */
@@ -47,6 +54,7 @@ struct hand {
 	struct running *statuses;       /* by rule */
 	struct running hook;
 	VEC(char *) queue;              /* messages that hooks are to be run for */
+	bool asked;                     /* measure_now */
 };
 
 static pid_t run_command(const char *command, char *const *args, const char *files)
@@ -190,9 +198,30 @@ static bool take_messages(struct hand *h)
 
 	while ((len = recv(h->sock, text, MAX_MESSAGE, MSG_DONTWAIT)) > 0) {
 		text[len] = 0;
-		take_capture(h, text);
+		if (strcmp(text, measure_now))
+			take_capture(h, text);
+		else
+			h->asked = true;
 	}
 	return len < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+/* What is due of it, and all when it was asked for. Returns when the next is due. */
+static uint64_t measure_due(struct hand *h, uint64_t now_ns)
+{
+	uint64_t next = UINT64_MAX;
+
+	for (size_t i = 0; i < h->opts->num_rules; i++) {
+		if (now_ns >= h->due_ns[i] || h->asked) {
+			measure(h, i, now_ns);
+			h->due_ns[i] = now_ns + trap_rule_period(&h->opts->rules[i]);
+		}
+		next = h->due_ns[i] < next ? h->due_ns[i] : next;
+	}
+	if (h->asked)
+		send_value(h, &(struct trap_value){ .rule = RULE_NONE, .time_ns = now_ns });
+	h->asked = false;
+	return next;
 }
 
 static void hand_loop(struct hand *h)
@@ -200,17 +229,12 @@ static void hand_loop(struct hand *h)
 	bool alive = true;
 
 	while (alive || h->hook.pid || h->queue.len) {
-		uint64_t now = clock_monotonic_ns(), next = now + 250000000;
+		uint64_t now = clock_monotonic_ns(), next = now + 250000000, due;
 		struct pollfd fd = { .fd = alive ? h->sock : -1, .events = POLLIN };
 
 		look_at_commands(h, now);
-		for (size_t i = 0; alive && i < h->opts->num_rules; i++) {
-			if (now >= h->due_ns[i]) {
-				measure(h, i, now);
-				h->due_ns[i] = now + trap_rule_period(&h->opts->rules[i]);
-			}
-			next = h->due_ns[i] < next ? h->due_ns[i] : next;
-		}
+		due = alive ? measure_due(h, now) : UINT64_MAX;
+		next = due < next ? due : next;
 		run_hook(h, now);
 		now = clock_monotonic_ns();
 		poll(&fd, 1, next > now ? (int)((next - now) / 1000000) + 1 : 0);
@@ -299,14 +323,20 @@ int trap_hand_start(const struct trap_hand_opts *opts, struct trap_hand **ret, s
 	return 0;
 }
 
+/* From inside the jail as well; a hook that runs has up to COMMAND_SECONDS. */
+static void await_end(struct trap_hand *hand)
+{
+	while (hand->pid && waitpid(hand->pid, &hand->status, 0) < 0 && errno == EINTR)
+		;
+	hand->pid = 0;
+}
+
 void trap_hand_free(struct trap_hand *hand)
 {
 	if (!hand)
 		return;
 	close(hand->sock);
-	/* From inside the jail as well; a hook that runs has up to COMMAND_SECONDS. */
-	while (waitpid(hand->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	await_end(hand);
 	free(hand);
 }
 
@@ -317,9 +347,13 @@ int trap_hand_fd(const struct trap_hand *hand)
 
 bool trap_hand_value(struct trap_hand *hand, struct trap_value *ret)
 {
-	ssize_t len = recv(hand->sock, ret, sizeof(*ret), MSG_DONTWAIT);
+	ssize_t len;
 
-	if (!len || (len < 0 && errno != EAGAIN && errno != EINTR))
+	do {
+		len = recv(hand->sock, ret, sizeof(*ret), MSG_DONTWAIT);
+		hand->answered |= len == sizeof(*ret) && ret->rule == RULE_NONE;
+	} while ((len < 0 && errno == EINTR) || (len == sizeof(*ret) && ret->rule == RULE_NONE));
+	if (!len || (len < 0 && errno != EAGAIN))
 		hand->lost = true;
 	return len == sizeof(*ret);
 }
@@ -327,6 +361,33 @@ bool trap_hand_value(struct trap_hand *hand, struct trap_value *ret)
 bool trap_hand_lost(const struct trap_hand *hand)
 {
 	return hand->lost;
+}
+
+int trap_hand_check(struct trap_hand *hand, struct err *err)
+{
+	if (!hand->lost)
+		return 0;
+	await_end(hand);
+	if (WIFSIGNALED(hand->status))
+		return err_set(err, ECHILD, "the process that measures what is waited for was ended by signal %d (%s)",
+			       WTERMSIG(hand->status), strsignal(WTERMSIG(hand->status)));
+	return err_set(err, ECHILD, "the process that measures what is waited for ended with status %d",
+		       WEXITSTATUS(hand->status));
+}
+
+void trap_hand_measure_now(struct trap_hand *hand, void (*heard)(void *data), void *data)
+{
+	uint64_t now = clock_monotonic_ns(), end = now + answer_ns;
+
+	hand->answered = false;
+	if (send(hand->sock, measure_now, sizeof(measure_now) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return;
+	for (; !hand->answered && !hand->lost && now < end; now = clock_monotonic_ns()) {
+		struct pollfd fd = { .fd = hand->sock, .events = POLLIN };
+
+		if (poll(&fd, 1, (int)((end - now) / 1000000) + 1) > 0)
+			heard(data);
+	}
 }
 
 void trap_hand_captured(struct trap_hand *hand, const char *const *paths, size_t num)

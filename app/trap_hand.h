@@ -38,6 +38,13 @@ struct trap_value {
 bool trap_hand_value(struct trap_hand *hand, struct trap_value *ret);
 /* It has ended (was killed): there is nobody to wait with. */
 bool trap_hand_lost(const struct trap_hand *hand);
+/* That as an error, with how it ended; 0 while it is there. */
+int trap_hand_check(struct trap_hand *hand, struct err *err);
+/*
+ * Has everything measured now, whatever was due when, and waits for that, 2 s at most. `heard` is called when there are values
+ * for trap_hand_value.
+ */
+void trap_hand_measure_now(struct trap_hand *hand, void (*heard)(void *data), void *data);
 
 /* A capture was written: `paths` without a newline in them. */
 void trap_hand_captured(struct trap_hand *hand, const char *const *paths, size_t num);

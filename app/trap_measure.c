@@ -53,18 +53,25 @@ static const char *text_of(const struct strbuf *buf)
 	return buf->data && !buf->failed ? buf->data : "";
 }
 
-/* utime + stime and the start of a process, fields 14, 15 and 22 of stat (proc(5)). */
+/*
+ * utime + stime and the start of a process, fields 14, 15 and 22 of stat (proc(5)). One that has ended is gone though its
+ * parent has not asked for its status yet: state Z, and no other thread (field 20), as a first thread may end before them.
+ */
 static bool process_ticks(struct trap_measure *m, pid_t pid, uint64_t *ret_ticks, uint64_t *ret_start)
 {
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	unsigned long long utime, stime;
+	long threads;
 	const char *end;
+	char state;
 
 	if (door_read_proc(m->door, pid, "stat", 4096, &text, NULL, NULL) < 0 ||
 	    proc_stat_start_time(text_of(&text), text.len, ret_start) < 0)
 		return false;
 	end = strrchr(text_of(&text), ')');
-	if (!end || sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &utime, &stime) != 2)
+	if (!end || sscanf(end + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %ld", &state, &utime,
+			   &stime, &threads) != 4 ||
+	    ((state == 'Z' || state == 'X') && threads <= 1))
 		return false;
 	*ret_ticks = utime + stime;
 	return true;
@@ -100,6 +107,9 @@ static int look_at_process(void *data, pid_t pid)
 	match = has_comm(m, pid);
 	if (match && !process_ticks(m, pid, &ticks, &start))
 		match = false;
+	/* It ended while it was looked at, or another one has its number by now; one that took another name is there. */
+	if (slot->match && (match ? slot->start_ticks != start : !process_ticks(m, pid, &ticks, &start)))
+		m->happened |= m->rule->metric == TRAP_EXIT;
 	if (added || (match && slot->match && slot->start_ticks != start))
 		*slot = (struct seen_slot){ .pid = pid };
 	if (match && !slot->match) {

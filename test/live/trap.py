@@ -50,19 +50,30 @@ class Worker:
 
 
 class Trap:
+    """What it says goes into a file, so that all of it is there whenever something fails."""
     def __init__(self, *args):
-        self.p = subprocess.Popen([RINGFOLD, "trap", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        self.err = tempfile.NamedTemporaryFile("w+", prefix="said-", dir=".")
+        self.p = subprocess.Popen([RINGFOLD, "trap", *args], stdout=subprocess.DEVNULL, stderr=self.err, text=True,
                                   start_new_session=True)
-        self.said = self.p.stderr.readline()
-        self.ready = time.time()
+        wait_for(lambda: " at " in self.said or self.p.poll() is not None)
+
+    @property
+    def said(self):
+        with open(self.err.name) as f:
+            return f.read()
+
+    def caught(self, what, event):
+        """Waits for it; what the trap said comes first where that fails."""
+        ok = wait_for(event)
+        if not ok:
+            print(f"{what}: status {self.p.poll()}, it said:\n{self.said}", flush=True)
+        check(what, ok, True)
 
     def end(self, how=signal.SIGINT):
         if how and self.p.poll() is None:
             self.p.send_signal(how)
-        out, err = self.p.communicate(timeout=120)
-        self.said += err
-        if self.p.returncode > 0:
-            print(self.said, flush=True)
+        if self.p.wait(timeout=120) > 0:
+            print(f"status {self.p.returncode}, it said:\n{self.said}", flush=True)
         return self.p.returncode
 
 
@@ -199,20 +210,20 @@ def test_renewed():
 
 def test_events():
     clean()
-    p = subprocess.Popen(["sleep", "60"])
+    p = subprocess.Popen(["sleep", "600"])
     t = Trap("--when", f"exit(pid={p.pid})", "--when", "start(comm=sleeper)", "--any", "--before", "1", "-d", "200ms", "--cooldown",
              "0", "-o", "cap.folded")
     time.sleep(1)
     p.kill()
     p.wait()
-    check("exit", wait_for(lambda: len(captures()) == 1), True)
+    t.caught("exit", lambda: len(captures()) == 1)
     os.symlink("/bin/sleep", "sleeper") if not os.path.lexists("sleeper") else None
-    p = subprocess.Popen([os.path.abspath("sleeper"), "5"])
-    check("start", wait_for(lambda: len(captures()) == 2), True)
+    p = subprocess.Popen([os.path.abspath("sleeper"), "600"])
+    t.caught("start", lambda: len(captures()) == 2)
     p.kill()
     p.wait()
     t.p.send_signal(signal.SIGUSR1)
-    check("SIGUSR1", wait_for(lambda: len(captures()) == 3), True)
+    t.caught("SIGUSR1", lambda: len(captures()) == 3)
     check("events: status", t.end(), 0)
 
 
@@ -229,6 +240,45 @@ def test_nothing_ran():
     idle.kill()
     idle.wait()
     check("nothing ran: samples", stats(captures("json")[0])["samples"], 0)
+
+
+def test_end_of_target():
+    """That what is recorded ends is seen, though nothing is left to record then; also before its parent has asked."""
+    for reaped, rule in (True, "exit(pid={})"), (False, "exit(pid={})"), (False, "exit(comm=ending)"):
+        clean()
+        worker = Worker("ending")
+        worker.turn()
+        t = Trap("-p", str(worker.pid), "--when", rule.format(worker.pid), "--before", "5", "-d", "30", "-o", "cap.folded")
+        time.sleep(1.5)
+        worker.p.kill()
+        if reaped:
+            worker.p.wait()
+        t.caught(f"{rule}: its end", lambda: t.p.poll() is not None)
+        worker.end()
+        check(f"{rule}: status", (t.end(), len(captures())), (0, 1))
+        with open(captures()[0]) as f:
+            check(f"{rule}: what it did before", "ending;" in f.read(), True)
+    # One that ends and is not waited for: no capture, and it is said.
+    clean()
+    worker = Worker("ending")
+    t = Trap("-p", str(worker.pid), "--when", "cpu>101%/1s", "-o", "cap.folded")
+    worker.end()
+    t.caught("an end that is not waited for", lambda: t.p.poll() is not None)
+    check("no capture", (t.end(), captures(), "what was recorded has ended" in t.said), (0, [], True))
+
+
+def test_hand_lost():
+    """Where the process that measures is killed, the trap says so and fails; what it had to write is written."""
+    clean()
+    t = Trap("--when", "cpu>101%/1s", "--before", "1", "-d", "60", "-o", "cap.folded")
+    t.p.send_signal(signal.SIGUSR1)
+    time.sleep(0.5)
+    with open(f"/proc/{t.p.pid}/task/{t.p.pid}/children") as f:
+        hand = int(f.read().split()[0])  # the first it forked
+    os.kill(hand, signal.SIGKILL)
+    t.caught("no hand: it ends", lambda: t.p.poll() is not None)
+    check("no hand", (t.p.wait(), len(captures())), (1, 1))
+    check("no hand: said", "measures what is waited for was ended by signal 9" in t.said, True)
 
 
 def test_status():
