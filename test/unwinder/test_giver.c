@@ -81,7 +81,7 @@ struct test {
 static void setup(struct test *t)
 {
 	static struct cfi_bytes cfi;
-	struct unwind_opts opts = { .arch = x86, .memory = { read_memory, &t->runtime } };
+	struct unwind_opts opts = { .arch = x86, .memory = { .read = read_memory, .data = &t->runtime } };
 	struct unwind_giver giver = { .name = "made-up", .give = give, .data = &t->runtime };
 
 	memset(t, 0, sizeof(*t));
