@@ -509,7 +509,7 @@ static void take_build_id(void *data, const struct perfdata_build_id *id)
 static int run_once(struct replay *r, struct err *err)
 {
 	const struct perfdata_sink sink = { .record = take_record, .build_id = take_build_id,
-					    .data = r };
+					    .data = r, .takes_rests = true };
 	int ret = perfdata_run(r->inputs, r->num_inputs, &sink, &r->damage);
 
 	if (r->failure.code) {

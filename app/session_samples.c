@@ -136,6 +136,13 @@ static bool walk_cut(struct session *s, struct live *live, const struct record_s
 	return false;
 }
 
+static size_t fetch_stack(void *data, size_t bytes)
+{
+	struct stack_rest *rest = data;
+
+	return rest->fetch(rest, bytes);
+}
+
 static size_t add_user_frames(struct session *s, const struct record_sample *sample,
 			      struct live *live, uint64_t time_ns, size_t num)
 {
@@ -151,6 +158,11 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	struct unwind_result result;
 	uint64_t no_starts;
 
+	if (sample->rest) {
+		in.stack_here = sample->rest->here;
+		in.fetch = fetch_stack;
+		in.fetch_data = sample->rest;
+	}
 	in.num_chain = record_user_chain(sample, &in.chain);
 	if (live->jit)
 		session_advance_names(live, time_ns);

@@ -153,6 +153,7 @@ static int take_kernel(struct perfdata *p, const struct raw *raw, struct err *er
 		.block = raw->block,
 		.stack_at = raw->stack_at,
 		.head_len = raw->head_len,
+		.stack_len = raw->stack_len,
 		.event = (uint32_t)event,
 	};
 	return queue_add(&p->queue, &entry) < 0 ? err_oom(err) : 0;
@@ -211,29 +212,68 @@ static const struct entry *next_entry(struct perfdata *p)
 	}
 }
 
+enum { STACK_STEP_BYTES = 4096 };
+
+/* Into its place, of which `rest->here` bytes are there. */
+static size_t fetch_stack(struct stack_rest *rest, size_t bytes)
+{
+	struct partial_stack *s = (struct partial_stack *)rest;
+	size_t upto = rest->here + STACK_STEP_BYTES;
+
+	if (bytes <= rest->here)
+		return rest->here;
+	if (upto < bytes)
+		upto = bytes;
+	if (upto > s->bytes)
+		upto = s->bytes;
+	if (input_read_at(&s->p->in, s->to + rest->here, upto - rest->here, s->at + rest->here) > 0)
+		rest->here = upto;
+	else
+		s->p->info.unfinished = true;
+	return rest->here;
+}
+
+/* Reads what lies behind the used part, if it may be a chain; whoever looks for that needs nothing of what is before it. */
+static bool fetch_chain(struct perfdata *p, uint64_t used, uint64_t size)
+{
+	uint64_t behind = size - used;
+
+	if (behind < CHAIN_HEAD_WORDS * sizeof(uint64_t) || behind > CHAIN_MAX_BYTES)
+		return true;
+	return input_read_at(&p->in, p->partial.to + used, behind, p->partial.at + used) > 0;
+}
+
 /*
- * Where the dump was left out while scanning, its used part is read into its place now; what lies between that and
- * the end of the dump is whatever was there before, and no part of the sample.
+ * Where the dump was left out while scanning, the record is put together now, with as much of the dump's used part as the
+ * sink asks for. What else is in the place of the dump was there before, and is no part of the sample.
  */
 static const uint8_t *whole_record(struct perfdata *p, const struct entry *entry, size_t size)
 {
-	const uint8_t *tail = entry->bytes + entry->head_len;
-	uint64_t stack_size, used, filled;
+	const uint8_t *tail = entry->bytes + entry->head_len + entry->stack_len;
+	struct partial_stack *s = &p->partial;
+	uint64_t stack_size, used;
 
+	s->bytes = s->rest.here = 0;
 	if (!entry->stack_at)
 		return entry->bytes;
-	memcpy(&stack_size, tail - sizeof(stack_size), sizeof(stack_size));
+	memcpy(&stack_size, entry->bytes + entry->head_len - sizeof(stack_size), sizeof(stack_size));
 	memcpy(&used, tail, sizeof(used));
 	if (used > stack_size)
 		return NULL;
-	/* What a little more it is may be a chain. */
-	filled = stack_size - used <= CHAIN_MAX_BYTES ? stack_size : used;
-	memcpy(p->whole, entry->bytes, entry->head_len);
-	if (input_read_at(&p->in, p->whole + entry->head_len, filled, entry->stack_at) <= 0) {
+	*s = (struct partial_stack){
+		.rest = { .here = used < entry->stack_len ? used : entry->stack_len, .fetch = fetch_stack },
+		.p = p,
+		.to = p->whole + entry->head_len,
+		.at = entry->stack_at,
+		.bytes = used,
+	};
+	memcpy(p->whole, entry->bytes, entry->head_len + s->rest.here);
+	if (!fetch_chain(p, used, stack_size) ||
+	    (!p->sink->takes_rests && fetch_stack(&s->rest, used) < used)) {
 		p->info.unfinished = true;
 		return NULL;
 	}
-	memcpy(p->whole + entry->head_len + stack_size, tail, size - entry->head_len - stack_size);
+	memcpy(s->to + stack_size, tail, size - entry->head_len - stack_size);
 	return p->whole;
 }
 
@@ -272,8 +312,11 @@ static void deliver(struct perfdata *p, const struct entry *entry, const struct 
 		p->counts.malformed++;
 		return;
 	}
-	if (record.type == RECORD_SAMPLE)
+	if (record.type == RECORD_SAMPLE) {
 		chain_find(&record);
+		if (p->partial.rest.here < p->partial.bytes)
+			record.sample.rest = &p->partial.rest;
+	}
 	count(p, &record, bytes, header.size);
 	if (entry->time_ns && entry->time_ns < *newest)
 		p->counts.disorder++;

@@ -60,6 +60,7 @@ struct perfdata_sink {
 	/* Before the first record where the file's header has them, else as they come; may be NULL. */
 	void (*build_id)(void *data, const struct perfdata_build_id *id);
 	void *data;
+	bool takes_rests; /* samples may come with a part of their stack copies; see struct stack_rest */
 };
 
 /* `lost` is what LOST records say, `lost_samples` what LOST_SAMPLES say: the same losses may be in both. */

@@ -63,7 +63,8 @@ struct raw {
 	uint16_t misc, size;
 	uint64_t offset;   /* in the file, or in what was decompressed */
 	uint64_t stack_at; /* file offset of the stack dump where that was left out, else 0 */
-	uint32_t head_len; /* then: bytes before the dump; what comes behind it follows at once */
+	uint16_t head_len; /* then: bytes before the dump */
+	uint16_t stack_len; /* and of the dump's beginning, which is here; what comes behind the dump follows at once */
 };
 
 struct events;
@@ -129,7 +130,7 @@ struct entry {
 	const uint8_t *bytes;
 	struct block *block;
 	uint64_t stack_at;
-	uint32_t head_len;
+	uint16_t head_len, stack_len;
 	uint32_t event;
 };
 
@@ -160,6 +161,15 @@ void queue_pop(struct queue *q, struct block_pool *pool);
 
 /* ---- all of it ---- */
 
+/* The copy of the sample that is being handed out. */
+struct partial_stack {
+	struct stack_rest rest;
+	struct perfdata *p;
+	uint8_t *to;    /* where it begins in p->whole */
+	uint64_t at;    /* in the file */
+	size_t bytes;   /* all of it */
+};
+
 struct perfdata {
 	struct perfdata_info info;
 	struct perfdata_counts counts;
@@ -177,6 +187,7 @@ struct perfdata {
 	size_t build_ids_size;
 	const struct perfdata_sink *sink; /* while it runs */
 	uint8_t *whole;                   /* a sample put together again */
+	struct partial_stack partial;
 	bool tail_optional; /* the header promised nothing from here on: nonsense is the end */
 	bool is_part;
 	bool started, ended;

@@ -25,6 +25,13 @@ enum record_type {
 /* CPU mode of a sample: misc & PERF_RECORD_MISC_CPUMODE_MASK. */
 enum record_mode { MODE_UNKNOWN, MODE_KERNEL, MODE_USER, MODE_HYPERVISOR, MODE_GUEST_KERNEL, MODE_GUEST_USER };
 
+/* A stack copy of which only the beginning, nearest to the stack pointer, was read as yet. */
+struct stack_rest {
+	size_t here; /* bytes that are there */
+	/* Reads on, in place, until `bytes` of the copy are there, or fewer where it cannot be read. Returns here. */
+	size_t (*fetch)(struct stack_rest *rest, size_t bytes);
+};
+
 struct record_sample {
 	uint64_t ip;
 	uint64_t period;
@@ -36,6 +43,7 @@ struct record_sample {
 	size_t num_regs;
 	const uint8_t *stack;    /* dyn_size valid bytes; NULL when none was copied */
 	size_t stack_bytes;      /* dyn_size */
+	struct stack_rest *rest; /* NULL = all stack_bytes are there; borrowed */
 	size_t stack_size;       /* size: what was asked for, or less where the record would not fit */
 	const uint64_t *user_chain; /* its user part where that is told apart (perfdata_chain.h), else NULL */
 	size_t num_user_chain;

@@ -279,12 +279,9 @@ static bool rule_at(const struct arch *arch, const struct dotnet_method *m, uint
 /* A return address: behind it lies code that somebody runs. */
 static bool stack_has_return(const struct give_query *q, uint64_t sp)
 {
-	uint64_t at = sp - q->stack_base, ra;
+	uint64_t ra;
 
-	if (q->stack_bytes < 8 || at > q->stack_bytes - 8)
-		return false;
-	memcpy(&ra, q->stack + at, sizeof(ra));
-	return ra && addrspace_find(q->space, ra - 1) != NULL;
+	return give_stack_word(q, sp, &ra) && ra && addrspace_find(q->space, ra - 1) != NULL;
 }
 
 /* The runtime's stubs jump on, with the return address on top of the stack and rbp as it was. */

@@ -24,16 +24,6 @@ bool python_is_mapped(const struct addrspace *space)
 	return false;
 }
 
-static bool stack_word(const struct give_query *q, uint64_t addr, uint64_t *ret)
-{
-	uint64_t at = addr - q->stack_base;
-
-	if (q->stack_bytes < WORD || at > q->stack_bytes - WORD)
-		return false;
-	memcpy(ret, q->stack + at, WORD);
-	return true;
-}
-
 /* The word at addr is where a call of CPython's own code returns to. */
 static bool returns_to_python(const struct give_query *q, uint64_t addr)
 {
@@ -41,7 +31,7 @@ static bool returns_to_python(const struct give_query *q, uint64_t addr)
 	const struct mapping *m;
 	uint64_t ra;
 
-	if (!stack_word(q, addr, &ra) || !ra)
+	if (!give_stack_word(q, addr, &ra) || !ra)
 		return false;
 	m = addrspace_find(q->space, ra - 1);
 	return m && is_python(m->file) &&

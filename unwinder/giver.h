@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct addrspace;
 struct mapping;
@@ -39,11 +40,26 @@ struct give_query {
 	bool activation;                /* pc is exact: the sampled frame, or one a signal interrupted */
 	bool first;                     /* the sampled frame itself */
 	const struct regs *regs;
-	const uint8_t *stack;           /* the copy, from the sampled sp upwards */
+	const uint8_t *stack;           /* the copy, from the sampled sp upwards; give_stack_word reads it */
 	size_t stack_bytes;
 	uint64_t stack_base;            /* address of stack[0] */
+	void (*need)(void *data, uint64_t addr); /* what lies below addr is to be there; NULL = all is */
+	void *need_data;
 	const struct memory_reader *memory;
 };
+
+/* The word at addr; false when not all of it is in the copy. */
+static inline bool give_stack_word(const struct give_query *q, uint64_t addr, uint64_t *ret)
+{
+	uint64_t at = addr - q->stack_base;
+
+	if (q->stack_bytes < sizeof(*ret) || at > q->stack_bytes - sizeof(*ret))
+		return false;
+	if (q->need)
+		q->need(q->need_data, addr + sizeof(*ret));
+	memcpy(ret, q->stack + at, sizeof(*ret));
+	return true;
+}
 
 enum give {
 	GIVE_PASS,     /* not my code: ask the next */

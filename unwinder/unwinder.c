@@ -367,6 +367,8 @@ void unwinder_walk(struct unwinder *u, const struct unwind_input *in, uint32_t *
 		ret->reason = REASON_NO_REGS;
 		return;
 	} else if (u->method == UNWIND_LIBUNWIND) {
+		if (in->fetch)
+			in->fetch(in->fetch_data, in->stack_bytes);
 		unwind_by_libunwind(u, in, frames, ret);
 	} else {
 		unwind_by_cfi(u, in, frames, ret);

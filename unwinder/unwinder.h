@@ -68,6 +68,9 @@ struct unwind_input {
 	bool compat;                 /* abi says 32 bit */
 	const uint8_t *stack;        /* dyn_size bytes, from sp upwards */
 	size_t stack_bytes;          /* dyn_size */
+	size_t stack_here;           /* of them, what is there already; the rest: fetch() */
+	size_t (*fetch)(void *data, size_t bytes); /* until so many are there; how many are. NULL = all are */
+	void *fetch_data;
 	bool stack_full;             /* dyn_size == size: the stack may go on beyond the copy */
 	const uint64_t *chain;       /* the kernel's frame-pointer chain, user part, leaf first; may be NULL */
 	size_t num_chain;

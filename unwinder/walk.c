@@ -17,6 +17,7 @@ struct walk {
 	const struct unwind_input *in;
 	const uint8_t *stack;
 	size_t stack_bytes;
+	size_t here; /* of them, what is there; what is beyond comes by need() */
 	uint64_t base; /* address of stack[0]: the sampled stack pointer */
 	uint64_t sp;   /* of this frame; a lower bound when the register itself is not known */
 	struct regs regs;
@@ -125,9 +126,32 @@ static inline struct frame_entry *entry_at(struct walk *w, const struct mapping 
 
 /* ---- steps: true when w stands at the caller ---- */
 
-static inline bool word_at(const struct walk *w, uint64_t addr, uint64_t *ret)
+static __attribute__((noinline)) void fetch(struct walk *w, uint64_t bytes)
 {
-	return stack_word(w->stack, w->stack_bytes, w->base, addr, ret);
+	if (bytes > w->stack_bytes)
+		bytes = w->stack_bytes;
+	w->here = w->in->fetch(w->in->fetch_data, bytes);
+	/* What cannot be read is not in the copy. */
+	if (w->here < bytes)
+		w->stack_bytes = w->here;
+}
+
+/* Whatever of the copy lies below addr is there afterwards. */
+static inline void need(struct walk *w, uint64_t addr)
+{
+	if (__builtin_expect(addr - w->base > w->here && w->here < w->stack_bytes, 0))
+		fetch(w, addr - w->base);
+}
+
+static void need_all(struct walk *w)
+{
+	need(w, w->base + w->stack_bytes);
+}
+
+static inline bool word_at(struct walk *w, uint64_t addr, uint64_t *ret)
+{
+	need(w, addr + sizeof(*ret));
+	return stack_word(w->stack, w->here, w->base, addr, ret);
 }
 
 /* Stands at the caller; its registers are set already, but for these. */
@@ -220,6 +244,7 @@ static inline void load_slots(struct walk *w, const struct rule *rule, uint64_t 
 	uint64_t depth = exact || w->sp < w->base ? cfa_at : cfa - w->sp;
 	uint64_t valid = w->regs.valid & arch->callee_saved;
 
+	need(w, cfa);
 	for (size_t i = 1; i < arch->num_tracked; i++) {
 		uint64_t below = 8 * (uint64_t)rule->slot[i];
 		unsigned int reg = arch->tracked[i];
@@ -287,7 +312,7 @@ static bool stop_expr(struct walk *w, const struct expr_env *env, enum expr_stat
 
 /* What the row says of one register. On EXPR_OUTSIDE env->bad_addr tells where. *at: where it
  * was read, 0 = not from the stack. */
-static enum expr_status where_value(const struct walk *w, const struct rule_ext *ext,
+static enum expr_status where_value(struct walk *w, const struct rule_ext *ext,
 				    const struct rule_where *where, unsigned int reg,
 				    struct expr_env *env, uint64_t *ret, uint64_t *at)
 {
@@ -418,12 +443,14 @@ static bool step_ext(struct walk *w, const struct rule_ext *ext)
 		.arch = w->arch,
 		.regs = &w->regs,
 		.stack = w->stack,
-		.stack_bytes = w->stack_bytes,
 		.stack_base = w->base,
 	};
 	struct regs caller;
 	uint64_t sp = 0, ra = 0, ra_at = 0;
 
+	/* An expression may lead anywhere. */
+	need_all(w);
+	env.stack_bytes = w->stack_bytes;
 	caller.valid = 0;
 	if (!ext_cfa(w, ext, &env) || !ext_ra(w, ext, &env, &ra, &ra_at) ||
 	    !ext_sp(w, ext, &env, &sp))
@@ -531,6 +558,7 @@ static bool step_fp(struct walk *w, const struct mapping *m)
 	bool at_end = false;
 	struct fp_frame f;
 
+	need(w, w->regs.v[arch->fp] + 2 * sizeof(uint64_t));
 	switch (fp_read(arch, &w->regs, w->sp, w->stack, w->stack_bytes, w->base, &f)) {
 	case FP_OK:
 		at_end = !f.ra && !f.fp;
@@ -590,7 +618,7 @@ static bool step_next(struct walk *w, const struct mapping *m, bool goes_on)
  * the return address into the function that changed stacks, or the very first when no frame up to there touched the frame
  * pointer (C code without one, called through asmcgocall). 0 = that is not proved.
  */
-static size_t chain_behind_switch(const struct walk *w)
+static size_t chain_behind_switch(struct walk *w)
 {
 	const struct unwind_input *in = w->in;
 	const struct arch *arch = w->arch;
@@ -796,6 +824,11 @@ static enum asked asked(bool on)
 	return on ? ASKED_ON : ASKED_STOP;
 }
 
+static void need_for_giver(void *data, uint64_t addr)
+{
+	need(data, addr);
+}
+
 static enum asked ask_givers(struct walk *w, const struct mapping *m, uint64_t pc)
 {
 	struct give_query query = {
@@ -808,6 +841,8 @@ static enum asked ask_givers(struct walk *w, const struct mapping *m, uint64_t p
 		.stack = w->stack,
 		.stack_bytes = w->stack_bytes,
 		.stack_base = w->base,
+		.need = need_for_giver,
+		.need_data = w,
 		.memory = &w->u->memory,
 	};
 
@@ -854,9 +889,9 @@ static bool step_unknown(struct walk *w, const struct mapping *m, uint64_t pc)
 			return answer == ASKED_ON;
 	}
 	if (m->file) {
-		if (w->sp >= w->base && w->sp - w->base < w->stack_bytes) {
+		if (w->sp >= w->base && w->sp - w->base < w->here) {
 			w->u->ahead = w->stack + (w->sp - w->base);
-			w->u->ahead_bytes = w->stack_bytes - (w->sp - w->base);
+			w->u->ahead_bytes = w->here - (w->sp - w->base);
 		}
 		rule = unwinder_native_rule_in(w->u, m, pc);
 		w->u->ahead_bytes = 0;
@@ -975,7 +1010,7 @@ static bool walk_plain(struct walk *w)
 {
 	const struct frame_table *table = &w->u->frames.files;
 	const uint8_t *const stack = w->stack;
-	const uint64_t base = w->base, bytes = w->stack_bytes, ra_mask = w->arch->ra_mask;
+	const uint64_t base = w->base, bytes = w->here, ra_mask = w->arch->ra_mask;
 	const uint8_t sp_reg = w->arch->sp, fp_reg = w->arch->fp;
 	struct trace *const trace = w->u->trace;
 	uint32_t *const frames = w->frames;
@@ -1121,9 +1156,12 @@ static bool walk_frame(struct walk *w)
 static void splice(struct walk *w, uint64_t fp)
 {
 	struct unwind_result *ret = w->ret;
-	size_t first = splice_find(w->in, w->base, fp, w->u->trace, ret->num_frames, w->wanted_at,
-				   w->arch->ra_mask);
+	size_t first;
 
+	need_all(w);
+	if (w->here < w->in->stack_bytes)
+		return;
+	first = splice_find(w->in, w->base, fp, w->u->trace, ret->num_frames, w->wanted_at, w->arch->ra_mask);
 	if (!first)
 		return;
 	ret->spliced = true;
@@ -1147,12 +1185,13 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	w.in = in;
 	w.stack = in->stack;
 	w.stack_bytes = in->stack ? in->stack_bytes : 0;
+	w.here = in->stack && in->fetch ? in->stack_here : w.stack_bytes;
 	w.fetched = 0;
 	/* One access each to where registers and stack are, before all those that only may be needed. */
 	__builtin_prefetch(in->perf_regs);
 	__builtin_prefetch(in->perf_regs + 8);
 	__builtin_prefetch(in->perf_regs + 16);
-	fetch_ahead(w.stack, w.stack_bytes, 0, &w.fetched);
+	fetch_ahead(w.stack, w.here, 0, &w.fetched);
 	w.ra_at = w.wanted_at = 0;
 	w.map = w.map2 = &nowhere;
 	w.own = NULL;

@@ -26,6 +26,7 @@ struct seen {
 		char comm[16];
 	} records[MAX_SEEN];
 	size_t num;
+	size_t num_rests, num_short; /* stack copies that came in part, and those that could not be read whole */
 	size_t num_ids;
 	struct perfdata_build_id id;
 	uint8_t id_bytes[20];
@@ -41,6 +42,23 @@ static uint64_t sum_of(const uint8_t *bytes, size_t len)
 	return ret;
 }
 
+/* Of a copy that comes in part the rest is read, some of it first. */
+static void see_rest(struct seen *s, const struct record_sample *sample)
+{
+	struct stack_rest *rest = sample->rest;
+	size_t some;
+
+	if (!rest)
+		return;
+	CHECK(rest->here < sample->stack_bytes);
+	s->num_rests++;
+	CHECK(rest->fetch(rest, rest->here) == rest->here);
+	some = rest->fetch(rest, rest->here + 1);
+	CHECK(some == rest->here && some <= sample->stack_bytes);
+	if (rest->fetch(rest, sample->stack_bytes) < sample->stack_bytes)
+		s->num_short++;
+}
+
 static void see(void *data, const struct record *r, size_t event)
 {
 	struct seen *s = data;
@@ -53,6 +71,7 @@ static void see(void *data, const struct record *r, size_t event)
 	s->records[s->num].event = event;
 	s->records[s->num].comm[0] = '\0';
 	if (r->type == RECORD_SAMPLE) {
+		see_rest(s, &r->sample);
 		s->records[s->num].ip = r->sample.ip;
 		s->records[s->num].stack_bytes = r->sample.stack_bytes;
 		s->records[s->num].stack_sum = sum_of(r->sample.stack, r->sample.stack_bytes);
@@ -83,11 +102,11 @@ struct run {
 	int r;
 };
 
-static struct run *run_fd(int fd)
+static struct run *run_sink(int fd, bool takes_rests)
 {
 	struct run *run = calloc(1, sizeof(*run));
 	struct perfdata *p = NULL;
-	struct perfdata_sink sink = { .record = see, .build_id = see_id };
+	struct perfdata_sink sink = { .record = see, .build_id = see_id, .takes_rests = takes_rests };
 
 	if (!run)
 		exit(1);
@@ -106,6 +125,11 @@ static struct run *run_fd(int fd)
 		snprintf(run->event, sizeof(run->event), "%s", run->info.events[0].name);
 	perfdata_close(p);
 	return run;
+}
+
+static struct run *run_fd(int fd)
+{
+	return run_sink(fd, false);
 }
 
 static const uint64_t TYPE = PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_TIME;
@@ -690,7 +714,7 @@ static void check_dumps(const struct run *run, const uint64_t *sums, size_t num)
 
 static void test_dumps(void)
 {
-	enum { NUM = 90 };
+	enum { NUM = 90, MIN_RESTS = 40 };
 	struct built_event event = { .attr = plain_attr(DUMP_TYPE, 0x13, 32768) };
 	struct bytes file = { 0 }, records = { 0 };
 	uint64_t sums[NUM];
@@ -703,6 +727,11 @@ static void test_dumps(void)
 	memcpy(&data, file.v.data + AT_DATA_OFFSET, sizeof(data));
 	run = run_fd(bytes_file(&file));
 	check_dumps(run, sums, NUM);
+	CHECK(run->counts.bytes == records.v.len && !run->info.unfinished && !run->seen.num_rests);
+	free(run);
+	run = run_sink(bytes_file(&file), true);
+	check_dumps(run, sums, NUM);
+	CHECK_MSG(run->seen.num_rests >= MIN_RESTS && !run->seen.num_short, "%zu", run->seen.num_rests);
 	CHECK(run->counts.bytes == records.v.len && !run->info.unfinished);
 	free(run);
 

@@ -202,9 +202,17 @@ void program_deinit(struct program *p)
 
 /* ---- a sample ---- */
 
+static bool stacks_in_pieces;
+
+void walk_in_pieces(void)
+{
+	stacks_in_pieces = true;
+}
+
 void sample_init(struct sample *s, const struct arch *arch, const struct program *p, size_t words)
 {
 	memset(s, 0, sizeof(*s));
+	s->in_pieces = stacks_in_pieces;
 	s->stack_bytes = words * 8;
 	s->in = (struct unwind_input){
 		.space = &p->space,
@@ -239,9 +247,43 @@ void sample_pc(struct sample *s, const struct arch *arch, uint64_t pc)
 	set_perf_reg(s, arch, -2, pc);
 }
 
+/* What of the copy the walk has not asked for yet is somewhere else. */
+struct pieces {
+	struct sample *s;
+	uint64_t all[1024];
+	size_t here;
+};
+
+static size_t fetch_piece(void *data, size_t bytes)
+{
+	struct pieces *p = data;
+
+	if (bytes > p->s->in.stack_bytes)
+		die("more is asked for than the copy has");
+	if (bytes > p->here) {
+		memcpy((uint8_t *)p->s->stack + p->here, (const uint8_t *)p->all + p->here, bytes - p->here);
+		p->here = bytes;
+	}
+	return p->here;
+}
+
 void sample_walk(struct unwinder *u, struct sample *s)
 {
-	unwinder_walk(u, &s->in, s->frames, &s->result);
+	struct unwind_input in = s->in;
+	struct pieces pieces;
+
+	if (!s->in_pieces) {
+		unwinder_walk(u, &in, s->frames, &s->result);
+		return;
+	}
+	pieces.s = s;
+	pieces.here = 0;
+	memcpy(pieces.all, s->stack, sizeof(pieces.all));
+	memset(s->stack, 0xa5, sizeof(s->stack));
+	in.fetch = fetch_piece;
+	in.fetch_data = &pieces;
+	unwinder_walk(u, &in, s->frames, &s->result);
+	memcpy(s->stack, pieces.all, sizeof(pieces.all));
 }
 
 uint64_t sample_place(const struct unwinder *u, const struct sample *s, size_t index)

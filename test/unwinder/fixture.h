@@ -66,11 +66,14 @@ struct sample {
 	uint64_t regs[ARCH_MAX_PERF_REGS]; /* in perf's order */
 	uint64_t stack[1024];
 	size_t stack_bytes;
+	bool in_pieces; /* of its stack nothing is there until it is asked for */
 	struct unwind_input in;
 	uint32_t frames[1024];
 	struct unwind_result result;
 };
 
+/* From now on samples begin with in_pieces. */
+void walk_in_pieces(void);
 /* A stack of `words` words, all zero, sp at its start; every register 0. */
 void sample_init(struct sample *s, const struct arch *arch, const struct program *p, size_t words);
 void sample_reg(struct sample *s, const struct arch *arch, int dwarf, uint64_t value);

@@ -289,11 +289,18 @@ static void test_refusals(void)
 	teardown(&t);
 }
 
-int main(void)
+static void test_all(void)
 {
 	test_lives();
 	test_code_moves();
 	test_steps();
 	test_refusals();
+}
+
+int main(void)
+{
+	test_all();
+	walk_in_pieces();
+	test_all();
 	return check_done();
 }

@@ -172,10 +172,17 @@ static void test_not_proved(void)
 	teardown(&t);
 }
 
-int main(void)
+static void test_all(void)
 {
 	test_proved();
 	test_recursion();
 	test_not_proved();
+}
+
+int main(void)
+{
+	test_all();
+	walk_in_pieces();
+	test_all();
 	return check_done();
 }

@@ -680,7 +680,7 @@ static void test_debug_frame(void)
 	teardown(&t);
 }
 
-int main(void)
+static void test_all(void)
 {
 	test_plain();
 	test_frame_pointer_rows();
@@ -701,5 +701,12 @@ int main(void)
 	test_kernel_chain();
 	test_shared();
 	test_debug_frame();
+}
+
+int main(void)
+{
+	test_all();
+	walk_in_pieces();
+	test_all();
 	return check_done();
 }
