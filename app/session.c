@@ -12,6 +12,7 @@
 #include "output/stacks.h"
 #include "perfmap/perfmap.h"
 #include "runtimes/dotnet.h"
+#include "runtimes/jit_cfi.h"
 #include "runtimes/r2r_files.h"
 #include "symbols/addrspace.h"
 #include "symbols/file.h"
@@ -407,6 +408,7 @@ void session_free(struct session *s)
 	dotnet_free(s->dotnet);
 	vec_deinit(&s->runtimes_seen);
 	r2r_files_free(s->r2r_files);
+	jit_cfi_free(s->jit_cfi);
 	files_free(s->files);
 	unwinder_free(s->unwinder);
 	while (s->live)

@@ -9,6 +9,7 @@
 #include "base/strbuf.h"
 #include "output/stacks.h"
 #include "runtimes/dotnet_name.h"
+#include "runtimes/jit_cfi.h"
 #include "runtimes/python.h"
 #include "runtimes/r2r_files.h"
 #include "symbols/addrspace.h"
@@ -88,23 +89,54 @@ static bool copies_begin(struct live *live)
 	return s->r2r_copies_give;
 }
 
-bool session_jit_begins(struct live *live)
+/* The process may have published call-frame information: true when that is used from now on. */
+static bool cfi_begins(struct live *live)
+{
+	struct session *s = live->session;
+	const struct jit_cfi_opts opts = { s->symbols, s->opts.worker, s->opts.arch ? s->opts.arch : arch_host() };
+	struct jit_cfi_giver *cfi;
+	struct unwind_giver giver;
+
+	if (s->jit_cfi || !symbols_jit_has_cfi(s->symbols, live->space))
+		return false;
+	cfi = jit_cfi_new(&opts);
+	if (!cfi)
+		return false;
+	giver = jit_cfi_giver(cfi);
+	if (unwinder_add_giver(s->unwinder, &giver, NULL) < 0) {
+		jit_cfi_free(cfi);
+		return false;
+	}
+	s->jit_cfi = cfi;
+	return true;
+}
+
+static bool python_begins(struct live *live)
 {
 	struct session *s = live->session;
 	struct unwind_giver giver = python_giver(s->symbols);
+
+	if (s->python_gives || (s->opts.arch ? s->opts.arch : arch_host()) != &arch_x86_64 ||
+	    !python_is_mapped(live->space))
+		return false;
+	s->python_gives = !unwinder_add_giver(s->unwinder, &giver, NULL);
+	return s->python_gives;
+}
+
+bool session_jit_begins(struct live *live)
+{
+	struct session *s = live->session;
+	bool more;
 
 	live->jit = true;
 	if (!live->comm)
 		live->comm = addrspaces_comm(s->spaces, live->space->pid, live->space->pid);
 	symbols_jit_first_seen(s->symbols, live->space);
 	/* Only where there is such a process: a giver is asked for much code that is not its own. */
-	if (copies_begin(live))
-		return true;
-	if (s->python_gives || (s->opts.arch ? s->opts.arch : arch_host()) != &arch_x86_64 ||
-	    !python_is_mapped(live->space))
-		return false;
-	s->python_gives = !unwinder_add_giver(s->unwinder, &giver, NULL);
-	return s->python_gives;
+	more = copies_begin(live);
+	more |= cfi_begins(live);
+	more |= python_begins(live);
+	return more || s->jit_cfi;
 }
 
 /* The code at a frame's place is about to be another's. */
@@ -153,6 +185,7 @@ static void poll_names(struct live *live, uint64_t time_ns)
 		return;
 	live->polled_ns = clock_monotonic_ns();
 	symbols_jit_poll(live->session->symbols, live->space, false);
+	cfi_begins(live);
 }
 
 void session_advance_names(struct live *live, uint64_t time_ns)
@@ -296,8 +329,10 @@ static bool tell(struct session *s, struct jit_counts *all, struct profile *prof
 	if (all->processes.len)
 		qsort(all->processes.data, all->processes.len, sizeof(all->processes.data[0]), compare_frames);
 	for (size_t i = 0; i < all->processes.len; i++) {
-		if (all->processes.data[i].origin.refused && all->processes.data[i].origin.from)
-			tell_refused(stats, all->processes.data[i].origin.refused);
+		const struct symbol_origin *origin = &all->processes.data[i].origin;
+
+		if (origin->aside || (origin->refused && origin->from))
+			tell_refused(stats, origin->refused);
 	}
 	for (size_t i = 0; i < all->processes.len && i < MAX_SENTENCES && ok; i++) {
 		sentence(s, &all->processes.data[i], &text);

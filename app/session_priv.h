@@ -175,6 +175,7 @@ struct session {
 	struct unwinder *unwinder;
 	struct dotnet *dotnet;
 	bool python_gives;           /* it is among the unwinder's givers */
+	struct jit_cfi_giver *jit_cfi; /* among the givers; NULL = nobody has published any so far */
 	bool dotnet_gives;           /* it is among the unwinder's givers */
 	VEC(pid_t) runtimes_seen;    /* processes with JIT code that nobody has told of yet */
 	struct r2r_files *r2r_files; /* precompiled .NET code */

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/intern.h"
 #include "output/stacks.h"
+#include "runtimes/jit_cfi.h"
 #include "symbols/addrspace.h"
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
@@ -309,8 +310,9 @@ static void fill_counts(struct session *s, struct profile_stats *stats)
 	}
 	if (session_memory_blocked(s))
 		stats->refused_by[num++] = (struct profile_count){ "blocked", session_memory_blocked(s) };
-	if (files_aside(s->files))
-		stats->refused_by[num++] = (struct profile_count){ "parser", files_aside(s->files) };
+	if (files_aside(s->files) + jit_cfi_aside(s->jit_cfi))
+		stats->refused_by[num++] =
+			(struct profile_count){ "parser", files_aside(s->files) + jit_cfi_aside(s->jit_cfi) };
 }
 
 /* The index of a container's name in the profile, which has each name once; UINT32_MAX = not known. */

@@ -168,8 +168,10 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 		session_advance_names(live, time_ns);
 	no_starts = dotnet_no_starts(s->dotnet);
 	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
-	if (result.num_jit && !live->jit && session_jit_begins(live))
+	if (result.num_jit && !live->jit && session_jit_begins(live)) {
+		session_advance_names(live, time_ns);
 		unwinder_walk(s->unwinder, &in, s->frames + num, &result);
+	}
 	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE)
 		s->last.cut = walk_cut(s, live, sample, &in, s->frames + num, &result);
 	s->stats.no_method_starts += dotnet_no_starts(s->dotnet) != no_starts;

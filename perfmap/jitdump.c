@@ -35,7 +35,9 @@ enum {
 	RECORD_BYTES = 16, /* id, size, time */
 	LOAD_BYTES = 40,   /* pid, tid, vma, address, size, index */
 	MOVE_BYTES = 48,   /* pid, tid, vma, old, new, size, index */
+	UNWINDING_BYTES = 24, /* sizes of what follows: all, .eh_frame_hdr at its end, what is mapped */
 	MAX_NAME = 4096,
+	MAX_UNWINDING = 64 << 10, /* bytes of such a record; longer ones are passed over */
 	ARCH_TIMESTAMP = 1, /* flag: times are the CPU's own counter */
 };
 
@@ -108,7 +110,31 @@ static uint64_t take_header(struct jitdump_state *j, const uint8_t *bytes, size_
 	return size;
 }
 
-static void take_load(struct reader *r, const struct perfmap_sink *sink, uint64_t time_ns)
+/* An .eh_frame, of the next code that is loaded. */
+struct unwinding {
+	const uint8_t *bytes; /* NULL = there is none */
+	size_t size;
+	uint64_t at;          /* where its record begins */
+};
+
+/*
+ * .eh_frame_hdr behind it is left out: it is a search table, of one function. Nor is it needed where the code has mapped its
+ * information itself: what is in the record is as if it lay behind the code.
+ */
+static void take_unwinding(struct reader *r, uint64_t at, struct unwinding *ret)
+{
+	uint64_t size = reader_u64(r), hdr_size = reader_u64(r);
+
+	reader_u64(r); /* mapped */
+	*ret = (struct unwinding){ .at = at };
+	if (r->failed || size > reader_left(r) || hdr_size >= size || size - hdr_size > PERFMAP_MAX_CFI)
+		return;
+	ret->size = (size_t)(size - hdr_size);
+	ret->bytes = reader_bytes(r, ret->size);
+}
+
+static void take_load(struct reader *r, const struct unwinding *unwinding, const struct perfmap_sink *sink,
+		      uint64_t time_ns)
 {
 	const char *name, *nul;
 	uint64_t start, size, end;
@@ -128,7 +154,7 @@ static void take_load(struct reader *r, const struct perfmap_sink *sink, uint64_
 	else if (len > MAX_NAME)
 		len = MAX_NAME;
 	if (len)
-		sink->add(sink->data, PERFMAP_DUMP, time_ns, start, end, name, len);
+		sink->add(sink->data, PERFMAP_DUMP, time_ns, start, end, name, len, unwinding->bytes, unwinding->size);
 }
 
 static void take_move(struct reader *r, const struct perfmap_sink *sink, uint64_t time_ns)
@@ -143,18 +169,38 @@ static void take_move(struct reader *r, const struct perfmap_sink *sink, uint64_
 		sink->move(sink->data, PERFMAP_DUMP, time_ns, from, to, size);
 }
 
-/* One whole record, or as much of it as says anything. */
-static void take_record(uint32_t id, struct reader *r, const struct perfmap_sink *sink, uint64_t time_ns)
+/* How much of a record says anything. */
+static uint64_t wanted(uint32_t id, uint32_t size)
 {
+	uint64_t want = RECORD_BYTES;
+
+	if (id == CODE_LOAD || id == CODE_MOVE)
+		want = RECORD_BYTES + MOVE_BYTES + MAX_NAME;
+	else if (id == CODE_UNWINDING_INFO && size <= MAX_UNWINDING)
+		want = size;
+	return want < size ? want : size;
+}
+
+/* One whole record, or as much of it as says anything. `at`: where it begins. */
+static void take_record(uint32_t id, struct reader *r, uint64_t at, struct unwinding *unwinding,
+			const struct perfmap_sink *sink, uint64_t time_ns)
+{
+	if (id == CODE_UNWINDING_INFO) {
+		take_unwinding(r, at, unwinding);
+		return;
+	}
 	if (id == CODE_LOAD)
-		take_load(r, sink, time_ns);
+		take_load(r, unwinding, sink, time_ns);
 	else if (id == CODE_MOVE)
 		take_move(r, sink, time_ns);
+	if (id != CODE_DEBUG_INFO) /* may stand between the two */
+		*unwinding = (struct unwinding){ 0 };
 }
 
 uint64_t jitdump_take(struct jitdump_state *j, const uint8_t *bytes, size_t len, uint64_t left, uint64_t stamp_ns,
 		      const struct perfmap_sink *sink)
 {
+	struct unwinding unwinding = { 0 };
 	uint64_t used = 0;
 
 	if (j->failed)
@@ -172,15 +218,17 @@ uint64_t jitdump_take(struct jitdump_state *j, const uint8_t *bytes, size_t len,
 			return fail(j), used;
 		if (size > left - used)
 			break;
-		want = id == CODE_LOAD || id == CODE_MOVE ? RECORD_BYTES + MOVE_BYTES + MAX_NAME : RECORD_BYTES;
-		want = want < size ? want : size;
+		want = wanted(id, size);
+		if (want > len - used && id == CODE_UNWINDING_INFO && !used && len < left)
+			want = RECORD_BYTES; /* too much for what is given at a time */
 		if (want > len - used)
 			break;
 		r = reader_init(bytes + used + RECORD_BYTES, (size_t)want - RECORD_BYTES);
-		take_record(id, &r, sink, j->foreign_clock ? stamp_ns : time_ns);
+		take_record(id, &r, used, &unwinding, sink, j->foreign_clock ? stamp_ns : time_ns);
 		used += size;
 	}
-	return used;
+	/* Together with its load, then; unless that is farther away than what is given at a time. */
+	return unwinding.bytes && (unwinding.at || len == left) ? unwinding.at : used;
 }
 
 /* The sink of a jitdump that counts what its map took. */
@@ -190,11 +238,11 @@ struct counting {
 };
 
 static void count_add(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
-		      const char *name, size_t name_len)
+		      const char *name, size_t name_len, const uint8_t *cfi, size_t cfi_len)
 {
 	struct counting *c = data;
 
-	c->count += perfmap_add(c->map, lane, time_ns, start, end, name, name_len);
+	c->count += perfmap_add_cfi(c->map, lane, time_ns, start, end, name, name_len, cfi, cfi_len);
 }
 
 static void count_move(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t from, uint64_t to, uint64_t size)

@@ -73,7 +73,7 @@ static void take_line(struct perfmap_lines *l, const char *line, size_t len, uin
 	if (len > l->max_line || !parse_line(line, line + len, &range, &name, &name_len))
 		l->bad++;
 	else
-		sink->add(sink->data, PERFMAP_TEXT, time_ns, range.start, range.end, name, name_len);
+		sink->add(sink->data, PERFMAP_TEXT, time_ns, range.start, range.end, name, name_len, NULL, 0);
 }
 
 size_t perfmap_lines_take(struct perfmap_lines *l, const char *text, size_t len, uint64_t time_ns,

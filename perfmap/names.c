@@ -131,7 +131,6 @@ static void keep_tail(struct names *n, const char *chunk, size_t used)
 static void set_aside(struct names *n)
 {
 	n->aside = true;
-	n->refused = DOOR_FAILED;
 }
 
 static size_t take_text(struct names *n, const char *chunk, size_t len, uint64_t stamp_ns)
@@ -296,6 +295,13 @@ bool names_symbol(struct names *n, struct intern *strings, uint64_t addr, struct
 	return true;
 }
 
+bool names_cfi(void *data, const struct addrspace *space, uint64_t addr, struct jit_cfi *ret)
+{
+	const struct names *n = space->names;
+
+	return n && (ret ? perfmap_find_cfi(n->map, addr, ret) : perfmap_has_cfi(n->map));
+}
+
 void names_origin(const struct names *n, struct symbol_origin *ret)
 {
 	bool dump = false;
@@ -308,7 +314,10 @@ void names_origin(const struct names *n, struct symbol_origin *ret)
 		ret->from = "perf map";
 	else if (dump)
 		ret->from = "jitdump";
-	if (n->refused != DOOR_OK && n->refused != DOOR_GONE)
+	ret->aside |= n->aside;
+	if (n->aside)
+		ret->refused = "parser";
+	else if (n->refused != DOOR_OK && n->refused != DOOR_GONE)
 		ret->refused = door_refusal_name(n->refused);
 	else if (perfmap_full(n->map))
 		ret->refused = door_refusal_name(DOOR_TOO_BIG);

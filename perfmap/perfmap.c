@@ -22,6 +22,7 @@ enum {
 
 static const size_t default_max_entries = 4000000;
 static const size_t default_max_names = 512u << 20;
+static const size_t max_cfi_bytes = 16u << 20; /* what comes later has names only */
 static const uint64_t kernel_half = UINT64_C(1) << 63;
 
 struct range {
@@ -46,6 +47,13 @@ struct queue {
 	uint64_t low, high; /* all that wait lie between */
 };
 
+/* What a range is unwound with, found by its name's offset, which no other that was added has. */
+struct cfi {
+	uint32_t name;
+	uint32_t at, size;      /* in cfi_bytes */
+	uint32_t code_bytes;    /* of the range, rounded up to 8 */
+};
+
 /*
  * Three ages: `pending` in the order of lines, `recent` and `base` sorted without overlap. The
  * younger wins, so a look-up asks them in that order, and a line costs about as much in a map of a
@@ -56,6 +64,8 @@ struct perfmap {
 	struct ranges base, recent, pending;
 	struct queue queues[PERFMAP_NUM_LANES];
 	struct strbuf names; /* NUL after each */
+	VEC(struct cfi) cfis; /* by name, ascending */
+	VEC(uint8_t) cfi_bytes;
 	size_t count;
 	struct perfmap_lines lines; /* where the text stands */
 	bool full;
@@ -88,6 +98,8 @@ void perfmap_free(struct perfmap *m)
 	for (int lane = 0; lane < PERFMAP_NUM_LANES; lane++)
 		vec_deinit(&m->queues[lane].v);
 	strbuf_deinit(&m->names);
+	vec_deinit(&m->cfis);
+	vec_deinit(&m->cfi_bytes);
 	free(m);
 }
 
@@ -298,6 +310,18 @@ static const struct range *find_last(const struct ranges *r, uint64_t addr)
 	return NULL;
 }
 
+/* What counts now. */
+static const struct range *range_at(struct perfmap *m, uint64_t addr)
+{
+	const struct range *range;
+
+	settle(m);
+	range = find_last(&m->pending, addr);
+	if (!range)
+		range = find_sorted(&m->recent, addr);
+	return range ? range : find_sorted(&m->base, addr);
+}
+
 /* --- What waits for its time --- */
 
 /* Ranges of the map that [start, end) touches. */
@@ -346,14 +370,41 @@ static void overlap_find(const struct perfmap *m, struct overlap *o)
 		overlap_sorted(o, &m->base);
 }
 
+/* NULL when that range has none. */
+static const struct cfi *find_cfi(const struct perfmap *m, uint32_t name)
+{
+	size_t low = 0, high = m->cfis.len;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (m->cfis.data[mid].name < name)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < m->cfis.len && m->cfis.data[low].name == name ? &m->cfis.data[low] : NULL;
+}
+
+static bool is_same_cfi(const struct perfmap *m, uint32_t name, const uint8_t *cfi, size_t cfi_len)
+{
+	const struct cfi *known = find_cfi(m, name);
+
+	if (!known || !cfi_len)
+		return !known && !cfi_len;
+	return known->size == cfi_len && !memcmp(m->cfi_bytes.data + known->at, cfi, cfi_len);
+}
+
 /* Says what is known already: the whole range, and nothing newer inside it. */
-static bool is_known(const struct perfmap *m, const struct range *range, const char *name, size_t len)
+static bool is_known(const struct perfmap *m, const struct range *range, const char *name, size_t len,
+		     const uint8_t *cfi, size_t cfi_len)
 {
 	struct overlap o = { .start = range->start, .end = range->end };
 
 	overlap_find(m, &o);
 	return o.num == 1 && o.only->start == range->start && o.only->end == range->end && !o.only->cut &&
-	       !strncmp(m->names.data + o.only->name, name, len) && !m->names.data[o.only->name + len];
+	       !strncmp(m->names.data + o.only->name, name, len) && !m->names.data[o.only->name + len] &&
+	       is_same_cfi(m, o.only->name, cfi, cfi_len);
 }
 
 static bool anything_waits(const struct perfmap *m, const struct range *range)
@@ -383,15 +434,37 @@ static bool queue_add(struct queue *q, uint64_t time_ns, const struct range *ran
 	return true;
 }
 
+/* Of what is about to be added. Where it is too much, the range goes without. */
+static bool add_cfi(struct perfmap *m, const struct range *range, const uint8_t *bytes, size_t len)
+{
+	uint64_t code_bytes = (range->end - range->start + 7) & ~UINT64_C(7);
+	struct cfi cfi = { .name = range->name, .at = (uint32_t)m->cfi_bytes.len, .size = (uint32_t)len,
+			   .code_bytes = (uint32_t)code_bytes };
+
+	if (!len || len > PERFMAP_MAX_CFI || code_bytes > UINT32_MAX || m->cfi_bytes.len + len > max_cfi_bytes)
+		return true;
+	if (!vec_reserve(&m->cfi_bytes, m->cfi_bytes.len + len) || !vec_push(&m->cfis, cfi))
+		return false;
+	memcpy(m->cfi_bytes.data + m->cfi_bytes.len, bytes, len);
+	m->cfi_bytes.len += len;
+	return true;
+}
+
 bool perfmap_add(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
 		 const char *name, size_t name_len)
+{
+	return perfmap_add_cfi(m, lane, time_ns, start, end, name, name_len, NULL, 0);
+}
+
+bool perfmap_add_cfi(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
+		     const char *name, size_t name_len, const uint8_t *cfi, size_t cfi_len)
 {
 	struct range range = { .start = start, .end = end, .name = (uint32_t)m->names.len };
 
 	if (start >= end || end > kernel_half || !name_len || m->failed)
 		return false;
 	settle(m);
-	if (!anything_waits(m, &range) && is_known(m, &range, name, name_len))
+	if (!anything_waits(m, &range) && is_known(m, &range, name, name_len, cfi, cfi_len))
 		return true;
 	if (m->count >= m->limits.max_entries || m->names.len + name_len >= m->limits.max_names) {
 		m->full = true;
@@ -399,7 +472,7 @@ bool perfmap_add(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, ui
 	}
 	strbuf_add(&m->names, name, name_len);
 	strbuf_char(&m->names, '\0');
-	if (m->names.failed || !queue_add(&m->queues[lane], time_ns, &range)) {
+	if (m->names.failed || !add_cfi(m, &range, cfi, cfi_len) || !queue_add(&m->queues[lane], time_ns, &range)) {
 		m->failed = true;
 		return false;
 	}
@@ -407,11 +480,9 @@ bool perfmap_add(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, ui
 	return true;
 }
 
-/* The name at addr, of what waits too: of the last few, as what moves has mostly been there for longer. */
-static const char *latest_name(struct perfmap *m, uint64_t addr)
+/* What is at addr, of what waits too: of the last few, as what moves has mostly been there for longer. */
+static const struct range *latest(struct perfmap *m, uint64_t addr)
 {
-	uint64_t start;
-
 	for (int lane = 0; lane < PERFMAP_NUM_LANES; lane++) {
 		const struct queue *q = &m->queues[lane];
 
@@ -419,25 +490,32 @@ static const char *latest_name(struct perfmap *m, uint64_t addr)
 			const struct range *r = &q->v.data[i - 1].range;
 
 			if (r->start <= addr && addr < r->end)
-				return m->names.data + r->name;
+				return r;
 		}
 	}
-	return perfmap_find(m, addr, &start);
+	return range_at(m, addr);
 }
 
 void perfmap_move(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t from, uint64_t to,
 		  uint64_t size)
 {
 	_cleanup_free_ char *name = NULL;
-	const char *known = m->failed ? NULL : latest_name(m, from);
+	_cleanup_free_ uint8_t *bytes = NULL;
+	const struct range *known = m->failed ? NULL : latest(m, from);
+	const struct cfi *cfi = known ? find_cfi(m, known->name) : NULL;
 	uint64_t end;
+	size_t len = 0;
 
-	/* A copy, as adding it may move all names. */
+	/* Copies, as adding it may move all that there are. */
 	if (!known || __builtin_add_overflow(to, size, &end))
 		return;
-	name = strdup(known);
+	name = strdup(m->names.data + known->name);
+	if (cfi && cfi->code_bytes == ((size + 7) & ~UINT64_C(7)) && (bytes = malloc(cfi->size))) {
+		len = cfi->size;
+		memcpy(bytes, m->cfi_bytes.data + cfi->at, len);
+	}
 	if (name)
-		perfmap_add(m, lane, time_ns, to, end, name, strlen(name));
+		perfmap_add_cfi(m, lane, time_ns, to, end, name, strlen(name), bytes, len);
 }
 
 static const struct waiting *queue_next(const struct queue *q)
@@ -469,8 +547,10 @@ bool perfmap_changes(struct perfmap *m, uint64_t time_ns, struct code_ranges *re
 		for (size_t i = q->head; i < q->v.len && q->v.data[i].time_ns <= time_ns; i++) {
 			const struct range *range = &q->v.data[i].range;
 			const char *name = m->names.data + range->name;
+			const struct cfi *cfi = find_cfi(m, range->name);
 
-			if (is_known(m, range, name, strlen(name)))
+			if (is_known(m, range, name, strlen(name), cfi ? m->cfi_bytes.data + cfi->at : NULL,
+				     cfi ? cfi->size : 0))
 				continue;
 			o.start = range->start;
 			o.end = range->end;
@@ -505,9 +585,9 @@ void perfmap_apply(struct perfmap *m, uint64_t time_ns)
 
 /* struct perfmap_sink */
 static void sink_add(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
-		     const char *name, size_t name_len)
+		     const char *name, size_t name_len, const uint8_t *cfi, size_t cfi_len)
 {
-	perfmap_add(data, lane, time_ns, start, end, name, name_len);
+	perfmap_add_cfi(data, lane, time_ns, start, end, name, name_len, cfi, cfi_len);
 }
 
 static void sink_move(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t from, uint64_t to, uint64_t size)
@@ -544,18 +624,30 @@ size_t perfmap_append(struct perfmap *m, const char *text, size_t len)
 
 const char *perfmap_find(struct perfmap *m, uint64_t addr, uint64_t *start)
 {
-	const struct range *range;
+	const struct range *range = range_at(m, addr);
 
-	settle(m);
-	range = find_last(&m->pending, addr);
-	if (!range)
-		range = find_sorted(&m->recent, addr);
-	if (!range)
-		range = find_sorted(&m->base, addr);
 	if (!range)
 		return NULL;
 	*start = range->start - range->cut;
 	return m->names.data + range->name;
+}
+
+bool perfmap_find_cfi(struct perfmap *m, uint64_t addr, struct jit_cfi *ret)
+{
+	const struct range *range = m->cfis.len ? range_at(m, addr) : NULL;
+	const struct cfi *cfi = range ? find_cfi(m, range->name) : NULL;
+
+	if (!cfi)
+		return false;
+	*ret = (struct jit_cfi){ .bytes = m->cfi_bytes.data + cfi->at,
+				 .size = cfi->size,
+				 .vaddr = range->start - range->cut + cfi->code_bytes };
+	return true;
+}
+
+bool perfmap_has_cfi(const struct perfmap *m)
+{
+	return m->cfis.len;
 }
 
 uint64_t perfmap_named_bytes(struct perfmap *m, uint64_t start, uint64_t end)

@@ -42,6 +42,14 @@ size_t perfmap_append(struct perfmap *m, const char *text, size_t len);
 bool perfmap_add(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
 		 const char *name, size_t name_len);
 
+enum { PERFMAP_MAX_CFI = 8 << 10 }; /* bytes of one range's; longer ones are left out */
+/*
+ * The same with the range's call-frame information: an .eh_frame section that is read as if it began at `end`, or at the next
+ * address whose distance from `start` is a multiple of 8 (jitdump-specification.txt and util/genelf.c of perf say so). NULL and 0 = none.
+ */
+bool perfmap_add_cfi(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
+		     const char *name, size_t name_len, const uint8_t *cfi, size_t cfi_len);
+
 /* The code at `from`, where that has a name, is at `to` from then on. */
 void perfmap_move(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t from, uint64_t to,
 		  uint64_t size);
@@ -59,6 +67,10 @@ void perfmap_apply(struct perfmap *m, uint64_t time_ns);
 
 /* Name at addr (borrowed until the next append or add); start of its range in *start. NULL when none. */
 const char *perfmap_find(struct perfmap *m, uint64_t addr, uint64_t *start);
+/* The call-frame information of what is at addr. Borrowed as the name. False when none. */
+struct jit_cfi;
+bool perfmap_find_cfi(struct perfmap *m, uint64_t addr, struct jit_cfi *ret);
+bool perfmap_has_cfi(const struct perfmap *m); /* anything has */
 /* How many bytes of [start, end) have a name. */
 uint64_t perfmap_named_bytes(struct perfmap *m, uint64_t start, uint64_t end);
 size_t perfmap_count(const struct perfmap *m); /* entries kept; a line that says what is known already is none */

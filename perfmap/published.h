@@ -14,8 +14,9 @@
 
 /* Where it goes. Names are borrowed, and not NUL-terminated. */
 struct perfmap_sink {
+	/* `cfi`: as in perfmap_add_cfi; cfi_len 0 = none. */
 	void (*add)(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end, const char *name,
-		    size_t name_len);
+		    size_t name_len, const uint8_t *cfi, size_t cfi_len);
 	void (*move)(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t from, uint64_t to, uint64_t size);
 	void *data;
 };
@@ -52,13 +53,14 @@ uint64_t jitdump_take(struct jitdump_state *s, const uint8_t *bytes, size_t len,
  *	PUBLISHED_DUMP  u8 flags, u64 left, u64 stamp_ns, bytes    -> ranges and moves; end
  *
  * range: u8 0, u64 time_ns, start, end, u16 length, name    move: u8 1, u64 time_ns, from, to, size
+ * cfi, of the range before it: u8 3, u16 length, .eh_frame
  * end:   u8 2, u64 used, u32 bad lines, u8 flags (1 skipping, 2 begun, 4 foreign clock, 8 failed)
  */
 enum {
 	PUBLISHED_TEXT = WORKER_KIND(WORKER_PERFMAP, 1),
 	PUBLISHED_DUMP = WORKER_KIND(WORKER_PERFMAP, 2),
 };
-enum { PUBLISHED_RANGE, PUBLISHED_MOVE, PUBLISHED_END };
+enum { PUBLISHED_RANGE, PUBLISHED_MOVE, PUBLISHED_END, PUBLISHED_CFI };
 enum { PUBLISHED_SKIPPING = 1, PUBLISHED_BEGUN = 2, PUBLISHED_FOREIGN = 4, PUBLISHED_FAILED = 8 };
 extern const struct worker_service published_services[]; /* without state */
 

@@ -20,6 +20,8 @@ struct item {
 	uint64_t a, b;        /* start and end, or from and to */
 	uint64_t size;        /* of what moved, or of the name */
 	size_t name;          /* offset in names */
+	size_t cfi;           /* offset in names too */
+	uint16_t cfi_len;     /* 0 = none */
 };
 
 struct published_answer {
@@ -74,6 +76,21 @@ static bool take_item(struct published_answer *a, uint8_t what, struct reader *r
 	return !r->failed && a->items.len < MAX_ITEMS && vec_push(&a->items, item);
 }
 
+/* Of the range before it. */
+static bool take_cfi(struct published_answer *a, struct reader *r)
+{
+	struct item *last = a->items.len ? &a->items.data[a->items.len - 1] : NULL;
+	const size_t len = reader_u16(r);
+	const void *bytes = len <= PERFMAP_MAX_CFI ? reader_bytes(r, len) : NULL;
+
+	if (!bytes || !len || !last || last->what != PUBLISHED_RANGE || last->cfi_len)
+		return false;
+	last->cfi = a->names.len;
+	last->cfi_len = (uint16_t)len;
+	strbuf_add(&a->names, bytes, len);
+	return true;
+}
+
 bool published_take(void *answer, struct reader *r)
 {
 	struct published_answer *a = answer;
@@ -83,6 +100,8 @@ bool published_take(void *answer, struct reader *r)
 		return false;
 	if (what == PUBLISHED_RANGE || what == PUBLISHED_MOVE)
 		return take_item(a, what, r);
+	if (what == PUBLISHED_CFI)
+		return take_cfi(a, r);
 	if (what != PUBLISHED_END)
 		return false;
 	a->ended = true;
@@ -103,8 +122,9 @@ static size_t apply(const struct published_answer *a, struct perfmap *m, enum pe
 		if (item->what == PUBLISHED_MOVE)
 			perfmap_move(m, lane, at_ns, item->a, item->b, item->size);
 		else
-			count += perfmap_add(m, lane, at_ns, item->a, item->b, a->names.data + item->name,
-					     (size_t)item->size);
+			count += perfmap_add_cfi(m, lane, at_ns, item->a, item->b, a->names.data + item->name,
+						 (size_t)item->size, (const uint8_t *)a->names.data + item->cfi,
+						 item->cfi_len);
 	}
 	return count;
 }

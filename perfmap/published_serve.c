@@ -20,8 +20,20 @@ static void put_head(uint8_t **pos, uint8_t what, uint64_t a, uint64_t b, uint64
 	put(pos, &c, 8);
 }
 
+static void answer_cfi(struct worker_call *call, const uint8_t *cfi, size_t cfi_len)
+{
+	uint8_t record[1 + 2 + PERFMAP_MAX_CFI], *pos = record;
+	const uint16_t len = (uint16_t)cfi_len;
+	const uint8_t what = PUBLISHED_CFI;
+
+	put(&pos, &what, 1);
+	put(&pos, &len, 2);
+	put(&pos, cfi, len);
+	worker_answer(call, record, (size_t)(pos - record));
+}
+
 static void answer_add(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
-		       const char *name, size_t name_len)
+		       const char *name, size_t name_len, const uint8_t *cfi, size_t cfi_len)
 {
 	uint8_t record[1 + 3 * 8 + 2 + MAX_NAME], *pos = record;
 	const uint16_t len = (uint16_t)(name_len < MAX_NAME ? name_len : MAX_NAME);
@@ -30,6 +42,8 @@ static void answer_add(void *data, enum perfmap_lane lane, uint64_t time_ns, uin
 	put(&pos, &len, 2);
 	put(&pos, name, len);
 	worker_answer(data, record, (size_t)(pos - record));
+	if (cfi_len && cfi_len <= PERFMAP_MAX_CFI)
+		answer_cfi(data, cfi, cfi_len);
 }
 
 static void answer_move(void *data, enum perfmap_lane lane, uint64_t time_ns, uint64_t from, uint64_t to, uint64_t size)

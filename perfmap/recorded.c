@@ -91,6 +91,7 @@ int perfmap_recorded_source_new(struct offline *offline, struct intern *strings,
 	*ret = (struct symbol_source){
 		.name = "perf map",
 		.find = source_find,
+		.cfi = names_cfi,
 		.first_seen = source_first_seen,
 		.poll = source_poll,
 		.next = names_next,

@@ -231,6 +231,7 @@ int perfmap_source_new(struct door *door, struct worker *worker, const char *map
 	*ret = (struct symbol_source){
 		.name = "perf map",
 		.find = source_find,
+		.cfi = names_cfi,
 		.first_seen = source_first_seen,
 		.poll = source_poll,
 		.next = names_next,

@@ -27,6 +27,10 @@ struct elf_plain_row {
 /* False: there is none at vaddr, or it is not plain; elf_file_row tells. Not for aarch64. */
 bool elf_file_plain_row(struct elf_file *f, uint64_t vaddr, struct elf_plain_row *ret);
 
+/* The same from what was published with code; for its own machine, which is not aarch64. */
+struct jit_cfi;
+bool jit_cfi_plain_row(const struct jit_cfi *cfi, uint64_t addr, struct elf_plain_row *ret);
+
 /* Looks in .eh_frame, then in .debug_frame. ELF_ROW_FINE: *ret is what knows the row. */
 enum elf_row elf_file_row(struct elf_file *f, uint64_t vaddr, Dwarf_CFI **ret);
 

@@ -303,6 +303,22 @@ bool symbols_jit(struct symbols *s, struct addrspace *space, uint64_t addr, stru
 	return false;
 }
 
+bool symbols_jit_cfi(const struct symbols *s, const struct addrspace *space, uint64_t addr, struct jit_cfi *ret)
+{
+	for (size_t i = 0; i < s->sources.len; i++) {
+		const struct symbol_source *source = &s->sources.data[i];
+
+		if (source->cfi && source->cfi(source->data, space, addr, ret))
+			return true;
+	}
+	return false;
+}
+
+bool symbols_jit_has_cfi(const struct symbols *s, const struct addrspace *space)
+{
+	return symbols_jit_cfi(s, space, 0, NULL);
+}
+
 void symbols_jit_first_seen(struct symbols *s, struct addrspace *space)
 {
 	for (size_t i = 0; i < s->sources.len; i++) {

@@ -84,7 +84,15 @@ struct code_ranges {
 struct symbol_origin {
 	const char *from;    /* "perf map"; NULL = there was nothing */
 	const char *refused; /* why something that was there is not believed, a word; NULL = nothing was */
+	bool aside;              /* it ended the parser twice in a row: that is why */
 	uint64_t reads, read_ns; /* how often something new was read, and how long that took in all */
+};
+
+/* Call-frame information of code that has no file: an .eh_frame section, as if it were at `vaddr`. */
+struct jit_cfi {
+	const uint8_t *bytes; /* borrowed until more is read */
+	size_t size;
+	uint64_t vaddr;
 };
 
 /* Names of code that has no file. Implemented elsewhere (perf maps, later runtimes); asked in order. */
@@ -105,6 +113,8 @@ struct symbol_source {
 	uint64_t (*next)(void *data, const struct addrspace *space);
 	bool (*changes)(void *data, struct addrspace *space, uint64_t time_ns, struct code_ranges *ret);
 	void (*apply)(void *data, struct addrspace *space, uint64_t time_ns);
+	/* What was published to unwind it with; ret NULL: whether there is any for the process. May be NULL. */
+	bool (*cfi)(void *data, const struct addrspace *space, uint64_t addr, struct jit_cfi *ret);
 	/* Adds what is to be said of a process. May be NULL. */
 	void (*origin)(void *data, const struct addrspace *space, struct symbol_origin *ret);
 	/* The generation ends: free what space->names holds. May be NULL. */
@@ -114,6 +124,9 @@ struct symbol_source {
 };
 int symbols_add_source(struct symbols *s, const struct symbol_source *source, struct err *err);
 bool symbols_jit(struct symbols *s, struct addrspace *space, uint64_t addr, struct symbol *ret);
+/* Of the code at addr, as of now; false: there is none. */
+bool symbols_jit_cfi(const struct symbols *s, const struct addrspace *space, uint64_t addr, struct jit_cfi *ret);
+bool symbols_jit_has_cfi(const struct symbols *s, const struct addrspace *space); /* of any of its code */
 void symbols_jit_first_seen(struct symbols *s, struct addrspace *space);
 void symbols_jit_poll(struct symbols *s, struct addrspace *space, bool last);
 /*

@@ -323,6 +323,13 @@ static bool rule_from_plain(const struct arch *arch, const struct elf_plain_row 
 	return true;
 }
 
+bool rule_from_jit(const struct arch *arch, const struct jit_cfi *cfi, uint64_t addr, struct rule *ret)
+{
+	struct elf_plain_row plain;
+
+	return arch == &arch_x86_64 && jit_cfi_plain_row(cfi, addr, &plain) && rule_from_plain(arch, &plain, ret);
+}
+
 struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t vaddr,
 			  uint64_t *start, uint64_t *end, struct rule_ext *ext)
 {

@@ -10,6 +10,8 @@
 #include <stdint.h>
 
 struct elf_file;
+struct jit_cfi;
+struct worker;
 
 enum rule_kind {
 	RULE_UNSET = 0,  /* not asked yet */
@@ -88,3 +90,12 @@ struct rule_ext {
 struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t vaddr,
 			  uint64_t *start, uint64_t *end, struct rule_ext *ext);
 void rule_ext_deinit(struct rule_ext *ext);
+
+/*
+ * The rule at addr by what was published with the code (symbols/symbols.h). False: it tells nothing of that place, or nothing
+ * that fits 16 bytes. For x86-64.
+ */
+bool rule_from_jit(const struct arch *arch, const struct jit_cfi *cfi, uint64_t addr, struct rule *ret);
+/* The same by the worker; *aside: it ended two workers in a row, and is not to be shown to a third. */
+bool rule_from_jit_by(struct worker *w, const struct arch *arch, const struct jit_cfi *cfi, uint64_t addr,
+		      struct rule *ret, bool *aside);

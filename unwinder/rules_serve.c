@@ -4,6 +4,7 @@
 
 #include "symbols/elf_file.h"
 #include "symbols/elf_serve.h"
+#include "symbols/symbols.h"
 #include "unwinder/rules_wire.h"
 #include "unwinder/unwinder_priv.h"
 
@@ -30,7 +31,23 @@ static int serve_rules(void *state, struct worker_call *call, struct reader *r, 
 	return 0;
 }
 
+static int serve_jit(void *state, struct worker_call *call, struct reader *r, int *fd)
+{
+	struct jit_cfi cfi = { .vaddr = reader_u64(r) };
+	struct rules_answer answer = { .vaddr = reader_u64(r) };
+	uint8_t record[RULES_MAX_RECORD];
+
+	cfi.size = reader_left(r);
+	cfi.bytes = reader_bytes(r, cfi.size);
+	if (r->failed)
+		return -EBADMSG;
+	if (!rule_from_jit(arch_host(), &cfi, answer.vaddr, &answer.rule))
+		answer.rule = (struct rule){ .kind = RULE_FP };
+	return worker_answer(call, record, rules_encode(&answer, record)) ? 0 : -EPIPE;
+}
+
 const struct worker_service rules_services[] = {
 	{ RULES_ASK, serve_rules },
+	{ RULES_JIT, serve_jit },
 	{ 0 },
 };

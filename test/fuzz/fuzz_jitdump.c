@@ -1,9 +1,13 @@
-/* A jitdump in two pieces, read as a file is: it never goes back, never beyond what there is, and names stay in bounds. */
+/*
+ * A jitdump in two pieces, read as a file is: it never goes back, never beyond what there is, and names stay in bounds. Nor
+ * does a row of its unwinding information hold for another place than was asked for.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "perfmap/jitdump.h"
 #include "perfmap/perfmap.h"
+#include "symbols/elf_cfi.h"
 #include "symbols/symbols.h"
 
 static uint64_t feed(struct jitdump *j, struct perfmap *m, const uint8_t *data, uint64_t at, size_t size)
@@ -43,8 +47,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		for (size_t i = 0; i < changed.v.len; i++) {
 			uint64_t start = 0;
 			const char *name = perfmap_find(m, changed.v.data[i].start, &start);
+			struct elf_plain_row row;
+			struct jit_cfi cfi;
 
 			if (changed.v.data[i].start >= changed.v.data[i].end)
+				abort();
+			if (perfmap_find_cfi(m, changed.v.data[i].start, &cfi) &&
+			    jit_cfi_plain_row(&cfi, changed.v.data[i].start, &row) &&
+			    (changed.v.data[i].start < row.start || changed.v.data[i].start >= row.end))
 				abort();
 			if (name && (start > changed.v.data[i].start || !*name || strlen(name) > 4096))
 				abort();

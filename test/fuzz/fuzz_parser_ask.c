@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		body = reader_bytes(&r, len);
 		if (r.failed)
 			break;
-		kind = (what & 15) == 15 ? RULES_ASK : WORKER_KIND(WORKER_SYMBOLS, what & 15);
+		kind = (what & 15) == 15 ? RULES_ASK : (what & 15) == 14 ? RULES_JIT : WORKER_KIND(WORKER_SYMBOLS, what & 15);
 		if (kind == ELF_TELL_NICE)
 			continue; /* of the fuzzer itself */
 		worker_serve_one(&server, kind, body, len, what & 128 ? descriptor_of(&r) : -1, take_any, NULL,

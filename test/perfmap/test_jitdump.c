@@ -3,8 +3,10 @@
 
 #include <stdint.h>
 
+#include "base/cleanup.h"
 #include "base/strbuf.h"
 #include "perfmap/perfmap.h"
+#include "symbols/elf_cfi.h"
 #include "symbols/symbols.h"
 #include "test/check.h"
 
@@ -244,6 +246,125 @@ static void test_hostile(void)
 	free(name);
 }
 
+/* CFA = rsp + `words` * 8 all through, of 64 bytes of code before it. */
+static void eh_frame(struct strbuf *b, uint8_t words)
+{
+	static const uint8_t cie[] = { 20, 0, 0, 0,  0, 0, 0, 0,  1, 'z', 'R', 0,  1, 0x78, 16, 1,
+				       0x1b,          /* pcrel | sdata4 */
+				       0x0c, 7, 8,    /* DW_CFA_def_cfa rsp, 8 */
+				       0x90, 1,       /* DW_CFA_offset ra, CFA - 8 */
+				       0, 0 };
+	const uint8_t program[] = { 0, 0x0e, (uint8_t)(words * 8), 0 }; /* no augmentation; DW_CFA_def_cfa_offset */
+
+	strbuf_add(b, cie, sizeof(cie));
+	u32(b, 16);
+	u32(b, sizeof(cie) + 4);
+	u32(b, (uint32_t)-(64 + (int)sizeof(cie) + 8));
+	u32(b, 64);
+	strbuf_add(b, program, sizeof(program));
+}
+
+static void unwinding(struct strbuf *b, uint8_t words)
+{
+	struct strbuf frame = { 0 };
+
+	eh_frame(&frame, words);
+	u32(b, 4);
+	u32(b, (uint32_t)(16 + 24 + frame.len + 20));
+	u64(b, 1);
+	u64(b, frame.len + 20);
+	u64(b, 20); /* .eh_frame_hdr */
+	u64(b, 0);
+	strbuf_add(b, frame.data, frame.len);
+	strbuf_add(b, "01234567890123456789", 20);
+	strbuf_deinit(&frame);
+}
+
+/* The CFA's offset there in words; 0 = nothing is known. */
+static int64_t words_at(struct perfmap *m, uint64_t addr)
+{
+	struct elf_plain_row row;
+	struct jit_cfi cfi;
+
+	if (!perfmap_find_cfi(m, addr, &cfi) || !jit_cfi_plain_row(&cfi, addr, &row))
+		return 0;
+	CHECK(row.cfa_reg == 7 && row.saved == 1 << 16 && row.at[16] == -8);
+	return row.cfa_off / 8;
+}
+
+/* Unwinding information is of the code that is loaded next, whatever stands between, and goes along when that moves. */
+static void test_unwinding(size_t piece)
+{
+	struct perfmap *m = perfmap_new(NULL);
+	struct jitdump *j = jitdump_new();
+	_cleanup_(strbuf_deinit) struct strbuf b = { 0 };
+	struct code_ranges changed = { 0 };
+	struct jit_cfi cfi;
+
+	header(&b, 0);
+	unwinding(&b, 3);
+	other(&b, 2, 40);
+	load(&b, 10, 0x1000, 64, "three");
+	load(&b, 10, 0x2000, 64, "none");
+	unwinding(&b, 5);
+	load(&b, 10, 0x3000, 61, "five"); /* 64 when it is rounded */
+	move(&b, 20, 0x1000, 0x5000, 64);
+	unwinding(&b, 7);
+	other(&b, 3, 0);
+	load(&b, 20, 0x4000, 64, "late");
+	unwinding(&b, 9);
+	load(&b, 30, 0x3000, 61, "five"); /* the same but for its frame */
+	unwinding(&b, 11); /* nothing comes any more */
+	CHECK(feed(j, m, &b, piece, 0) < b.len);
+	CHECK(!perfmap_find_cfi(m, 0x1000, &cfi) && perfmap_has_cfi(m));
+	perfmap_apply(m, 10);
+	CHECK(words_at(m, 0x1000) == 3 && words_at(m, 0x103f) == 3);
+	CHECK(words_at(m, 0x2000) == 0 && words_at(m, 0x1040) == 0);
+	CHECK(words_at(m, 0x3000) == 5 && words_at(m, 0x303c) == 5);
+	perfmap_apply(m, 20);
+	CHECK(words_at(m, 0x5000) == 3 && words_at(m, 0x4000) == 0);
+	CHECK(words_at(m, 0x3000) == 5);
+	CHECK(perfmap_changes(m, 30, &changed));
+	CHECK(changed.v.len == 1 && changed.v.data[0].start == 0x3000 && changed.v.data[0].end == 0x303d);
+	perfmap_apply(m, 30);
+	CHECK(words_at(m, 0x3000) == 9);
+	vec_deinit(&changed.v);
+	jitdump_free(j);
+	perfmap_free(m);
+}
+
+/* Sizes that lie, information that is too long, and none that its load is too far away from. */
+static void test_unwinding_hostile(void)
+{
+	struct perfmap *m = perfmap_new(NULL);
+	struct jitdump *j = jitdump_new();
+	_cleanup_(strbuf_deinit) struct strbuf b = { 0 };
+	struct jit_cfi cfi;
+
+	header(&b, 0);
+	unwinding(&b, 3);
+	b.data[b.len - 44 - 20 - 24] = 'x'; /* the size of all */
+	load(&b, 10, 0x1000, 64, "lies");
+	u32(&b, 4);
+	u32(&b, 16 + 24 + PERFMAP_MAX_CFI + 1);
+	u64(&b, 1);
+	u64(&b, PERFMAP_MAX_CFI + 1);
+	u64(&b, 0);
+	u64(&b, 0);
+	for (size_t i = 0; i < PERFMAP_MAX_CFI + 1; i++)
+		strbuf_char(&b, 'x');
+	load(&b, 10, 0x2000, 64, "long");
+	unwinding(&b, 3);
+	other(&b, 2, 300 << 10);
+	load(&b, 10, 0x3000, 64, "far");
+	CHECK(feed(j, m, &b, 256 << 10, 0) == b.len);
+	perfmap_apply(m, 10);
+	CHECK(perfmap_count(m) == 3 && !perfmap_has_cfi(m));
+	CHECK(!perfmap_find_cfi(m, 0x1000, &cfi) && !perfmap_find_cfi(m, 0x3000, &cfi));
+	jitdump_free(j);
+	perfmap_free(m);
+}
+
 static void test_path(void)
 {
 	static const struct {
@@ -278,6 +399,9 @@ int main(void)
 	test_truncated();
 	test_foreign_clock();
 	test_hostile();
+	test_unwinding(1 << 20);
+	test_unwinding(5000);
+	test_unwinding_hostile();
 	test_path();
 	return check_done();
 }

@@ -31,6 +31,7 @@
 struct process {
 	pid_t pid;
 	bool crashes; /* at every question about heads */
+	const struct worker_service *services; /* asked first; NULL = none */
 	unsigned int started;
 };
 
@@ -42,11 +43,11 @@ static int serve_crash(void *state, struct worker_call *call, struct reader *r, 
 
 static const struct worker_service crashing[] = { { ELF_ASK_HEAD, serve_crash }, { 0 } };
 
-static void serve(int sock, bool crashes)
+static void serve(int sock, bool crashes, const struct worker_service *own)
 {
 	struct elf_serve *files = elf_serve_new(2);
 	const struct worker_services services[] = {
-		{ crashes ? crashing : elf_services, files },
+		{ own ? own : crashes ? crashing : elf_services, files },
 		{ elf_services, files },
 		{ rules_services, files },
 		{ 0 },
@@ -71,7 +72,7 @@ static int start(void *data, struct worker_process *ret, struct err *err)
 	p->pid = fork();
 	if (!p->pid) {
 		close(sock[0]);
-		serve(sock[1], p->crashes);
+		serve(sock[1], p->crashes, p->services);
 		_exit(0);
 	}
 	close(sock[1]);
@@ -553,6 +554,62 @@ static void test_rule_lies(void)
 	CHECK(!rule_takes(&a));
 }
 
+/* ---- code that is in no file ---- */
+
+/* push rbp; sub rsp, 32; ..; ret; as a compiler tells of its 64 bytes. */
+static const uint8_t jit_frame[] = { 20, 0, 0, 0,  0, 0, 0, 0,  1, 'z', 'R', 0,  1, 0x78, 16, 1,  0x1b, 0x0c, 7, 8,
+				     0x90, 1, 0, 0,  28, 0, 0, 0,  28, 0, 0, 0,  0xa0, 0xff, 0xff, 0xff,  64, 0, 0, 0,
+				     0, 0x41, 0x0e, 16, 0x86, 2, 0x44, 0x0e, 48, 0x4e, 0x0e, 16, 0x41, 0x0e, 8, 0xc6 };
+
+static void test_jit(void)
+{
+	struct process p = { 0 };
+	const struct worker_opts opts = { .start = start, .data = &p };
+	struct worker *w = worker_new(&opts);
+	const struct jit_cfi cfi = { jit_frame, sizeof(jit_frame), 0x7f0000001040 };
+	struct rule here = { 0 }, there = { 0 };
+	bool aside;
+
+	for (uint64_t at = 0x7f0000000ff0; at < 0x7f0000001050; at++) {
+		bool known = rule_from_jit(&arch_x86_64, &cfi, at, &here);
+
+		CHECK(rule_from_jit_by(w, &arch_x86_64, &cfi, at, &there, &aside) == known && !aside);
+		CHECK(known == (at >= 0x7f0000001000 && at < 0x7f0000001040));
+		CHECK(!known || !memcmp(&here, &there, sizeof(here)));
+	}
+	CHECK(rule_from_jit_by(w, &arch_x86_64, &cfi, 0x7f0000001005, &there, &aside));
+	CHECK(there.kind == RULE_CFA && there.cfa_reg == 7 && there.cfa_off8 == 6 && there.slot[0] == 1 &&
+	      there.slot[1] == 2 && there.slot[2] == SLOT_SAME);
+	CHECK(!rule_from_jit(&arch_aarch64, &cfi, 0x7f0000001005, &here));
+	end(&p);
+	worker_free(w);
+}
+
+static int serve_odd_jit(void *state, struct worker_call *call, struct reader *r, int *fd)
+{
+	struct rules_answer answer = { .rule = { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = 1, .slot = { 1 } } };
+	uint8_t record[RULES_MAX_RECORD];
+
+	answer.vaddr = reader_u64(r) + 1; /* nobody asked for that */
+	return worker_answer(call, record, rules_encode(&answer, record)) ? 0 : -EPIPE;
+}
+
+static void test_jit_lies(void)
+{
+	static const struct worker_service odd[] = { { RULES_JIT, serve_odd_jit }, { 0 } };
+	struct process p = { .services = odd };
+	const struct worker_opts opts = { .start = start, .data = &p };
+	struct worker *w = worker_new(&opts);
+	const struct jit_cfi cfi = { jit_frame, sizeof(jit_frame), 0x1040 };
+	struct rule rule;
+	bool aside = false;
+
+	CHECK(!rule_from_jit_by(w, &arch_x86_64, &cfi, 0x1005, &rule, &aside));
+	CHECK(aside && p.started == 3);
+	end(&p);
+	worker_free(w);
+}
+
 int main(void)
 {
 	test_same();
@@ -563,5 +620,7 @@ int main(void)
 	test_head_lies();
 	test_name_lies();
 	test_rule_lies();
+	test_jit();
+	test_jit_lies();
 	return check_done();
 }
