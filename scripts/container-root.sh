@@ -10,10 +10,15 @@ command -v debootstrap >/dev/null || { echo "debootstrap is not installed" >&2; 
 [ "$(id -u)" = 0 ] || { echo "debootstrap needs root" >&2; exit 1; }
 mirror=${MIRROR:-$(sed -n 's/^URIs: *\([^ ]*debian\.org\/debian\)\/\{0,1\}$/\1/p' /etc/apt/sources.list.d/*.sources 2>/dev/null |
 	head -n 1)}
-rm -rf "$dir"
+dir=$(realpath -m "$dir")
+# An attempt that was killed leaves its /proc mounted; nothing of the host's is to be removed with it.
+unmount() { sed -n "s,^[^ ]* \($dir/[^ ]*\) .*,\1,p" /proc/mounts | sort -r | xargs -r -n 1 umount -l; }
+unmount
+rm -rf --one-file-system "$dir"
 mkdir -p "$dir"
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$log"; unmount' EXIT
+trap 'exit 1' HUP INT TERM
 if ! debootstrap --variant=minbase --include=nodejs,openjdk-17-jre-headless bookworm "$dir" \
 	"${mirror:-http://deb.debian.org/debian}" >"$log" 2>&1 </dev/null; then
 	tail -n 5 "$log" >&2

@@ -5,15 +5,15 @@ usage: containers.py RINGFOLD SOURCE_DIR CACHE_DIR [--seconds S] [--freq HZ] [--
 
 Containers: an OCI bundle under runc and one under crun, each on an overlay root above a Debian made by debootstrap
 (kept in CACHE_DIR), and a bare `unshare -p -m` one. In each run a native program, Node and Java with their perf maps,
-Go, and programs linked with musl: static, dynamic, stripped. They are recorded with -a, --container and -G from the
-host, and with -a and --container from a container that has the host's pids, the host's root at /host, and
-links in /var/log/containers.
+.NET with no switch, Go, and programs linked with musl: static, dynamic, stripped. They are recorded with -a, --container
+and -G from the host, and with -a and --container from a container that has the host's pids, the host's root at /host, and
+links in /var/log/containers; several recordings at once.
 
 Fails where less than 99 % of a program's stacks are whole (95 % in one recording, which has few of each), its functions
 are not on them, JIT frames have no name, or what was not asked for is in the profile. What the machine cannot do is skipped aloud, and fails
 the run when TEST_NO_SKIP is set.
 """
-import argparse, collections, json, os, re, shutil, signal, subprocess, sys, tempfile, time
+import argparse, collections, concurrent.futures, glob, json, os, re, shutil, signal, subprocess, sys, tempfile, time, uuid
 
 args = argparse.ArgumentParser()
 args.add_argument('ringfold')
@@ -28,12 +28,18 @@ args.ringfold = os.path.abspath(args.ringfold)
 args.source = os.path.abspath(args.source)
 args.cache = os.path.abspath(args.cache)
 here = os.path.dirname(os.path.abspath(__file__))
-LIFETIME = 300  # seconds until a program ends by itself, should we be killed
-POD_UID = '0a1b2c3d-0000-1111-2222-333344445555'
+LIFETIME = 600  # seconds until a program ends by itself, should we be killed
+# Of this run alone: another one beside us must not have containers in the same pod.
+POD_UID = str(uuid.uuid4())
+POD = f'web-6d4b75cb6d-{POD_UID[:5]}'
 # What README.md asks for, and nothing else.
 CAPABILITIES = ['CAP_PERFMON', 'CAP_SYS_PTRACE', 'CAP_SYSLOG', 'CAP_CHECKPOINT_RESTORE', 'CAP_DAC_READ_SEARCH',
                 'CAP_IPC_LOCK']
 MUSL = '/lib/x86_64-linux-musl/libc.so'
+PATIENCE = 240  # seconds for anything that takes one on an idle machine
+WARM = 0.5      # seconds of CPU after which a runtime has compiled most of what it will
+ENOUGH = 0.06   # seconds of CPU of each program in a recording, which takes LONGEST seconds at most
+LONGEST = 20
 failures, skips = [], []
 totals = collections.defaultdict(collections.Counter)  # by program
 
@@ -104,29 +110,55 @@ def build_programs(dest):
                                          str(LIFETIME)], [r'\bLoad[.$]'], jit=75))
     else:
         skip('javac and jcmd are not installed')
+    if shutil.which('dotnet'):
+        os.makedirs(f'{dest}/big')
+        publish_dotnet(prove, f'{dest}/big/dotnet')
+        # With no switch: its runtime is asked.
+        programs.append(Program('dotnet', ['/work/big/dotnet', str(LIFETIME)], [r'^Shop\.'], jit=99))
+    else:
+        skip('the .NET SDK is not installed')
     return programs
+
+
+def publish_dotnet(prove, dest):
+    """One file that brings its runtime along, made once and kept in the cache."""
+    out, source = os.path.join(args.cache, 'dotnet'), f'{prove}/dotnet/Service.cs'
+    if not os.path.exists(f'{out}/Service') or os.path.getmtime(f'{out}/Service') < os.path.getmtime(source):
+        must(['dotnet', 'publish', '-c', 'Release', '-r', 'linux-x64', '--self-contained', 'true',
+              '-p:PublishSingleFile=true', '-o', out, '--artifacts-path', f'{args.cache}/dotnet-obj',
+              f'{prove}/dotnet/Service.csproj'])
+        os.utime(f'{out}/Service')
+    shutil.copy(f'{out}/Service', dest)
 
 
 # --- containers ---
 
 class Container:
-    """One overlay root with its programs running; `pids` are the host's."""
+    """One overlay root with its programs running, once it was started; `pids` are the host's. close() takes away all there is."""
     def __init__(self, base, lower, work, programs, name):
         self.dir, self.name, self.programs = os.path.join(base, name), name, programs
         self.root = f'{self.dir}/root'
         self.lower, self.work = lower, work
-        self.cgroup_pod = None
-        for part in 'root', 'upper', 'scratch':
+        self.in_pod = False
+        self.cgroup = None
+
+    def start(self):
+        self.mount()
+
+    def mount(self):
+        work, programs = self.work, self.programs
+        for part in 'root', 'scratch':
             os.makedirs(f'{self.dir}/{part}')
         # The upper layer on another device than the lower: then inode numbers of the two differ in what they mean.
         must(['mount', '-t', 'tmpfs', '-o', 'size=512m', 'none', f'{self.dir}/scratch'])
         os.makedirs(f'{self.dir}/scratch/upper')
         os.makedirs(f'{self.dir}/scratch/work')
-        must(['mount', '-t', 'overlay', '-o', f'lowerdir={lower},upperdir={self.dir}/scratch/upper,'
-              f'workdir={self.dir}/scratch/work', 'none', self.root])
-        os.makedirs(f'{self.root}/work', exist_ok=True)
+        # What is big is in a lower layer of its own.
+        must(['mount', '-t', 'overlay', '-o', f'lowerdir={os.path.dirname(work)}/layer:{self.lower},'
+              f'upperdir={self.dir}/scratch/upper,workdir={self.dir}/scratch/work', 'none', self.root])
         for entry in os.listdir(work):
-            shutil.copy(os.path.join(work, entry), f'{self.root}/work/')
+            if os.path.isfile(f'{work}/{entry}'):
+                shutil.copy(os.path.join(work, entry), f'{self.root}/work/')
         if os.path.exists(MUSL):
             os.makedirs(f'{self.root}/lib/x86_64-linux-musl', exist_ok=True)
             shutil.copy(MUSL, self.root + MUSL)
@@ -156,20 +188,33 @@ class Container:
         return found
 
     def close(self):
-        for path in self.root, f'{self.dir}/scratch':
-            for _ in range(50):
-                if not run(['umount', path]).returncode:
-                    break
-                time.sleep(0.1)
-            else:
-                run(['umount', '-l', path])
+        unmount(self.root)
+        unmount(f'{self.dir}/scratch')
+
+
+def unmount(path):
+    for _ in range(50):
+        if not os.path.ismount(path) or not run(['umount', path]).returncode:
+            return
+        time.sleep(0.1)
+    run(['umount', '-l', path])
 
 
 class Oci(Container):
     def __init__(self, base, lower, work, programs, runtime, cgroup):
         super().__init__(base, lower, work, programs, runtime)
         self.id = hex_id()
-        self.runtime, self.cgroup = runtime, cgroup % self.id if '%s' in cgroup else cgroup
+        self.runtime, self.cgroup = runtime, f'{cgroup}/{self.id}'
+        self.label = f'container:{self.id[:12]}'
+        self.want = self.id[:10]
+        # crun does not know the mixed layout: there, v2 alone is shown to it.
+        mixed = os.path.ismount('/sys/fs/cgroup/unified')
+        self.wrap = ['unshare', '-m', 'sh', '-c', 'mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup; exec "$@"', '-'] \
+            if runtime == 'crun' and mixed else []
+
+    def start(self):
+        runtime = self.runtime
+        self.mount()
         config = json.loads(must([runtime, 'spec'], cwd=self.dir) or open(f'{self.dir}/config.json').read())
         config['root'] = {'path': self.root, 'readonly': False}
         config['process'].update(terminal=False, args=['sh', '/work/init.sh'])
@@ -177,18 +222,12 @@ class Oci(Container):
         config['linux']['cgroupsPath'] = self.cgroup
         config['linux'].pop('resources', None)
         json.dump(config, open(f'{self.dir}/config.json', 'w'))
-        # crun does not know the mixed layout: there, v2 alone is shown to it.
-        mixed = os.path.ismount('/sys/fs/cgroup/unified')
-        self.wrap = ['unshare', '-m', 'sh', '-c', 'mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup; exec "$@"', '-'] \
-            if runtime == 'crun' and mixed else []
         r = subprocess.run(self.wrap + [runtime, 'run', '-d', '-b', self.dir, self.id], stdin=subprocess.DEVNULL,
                            stdout=subprocess.DEVNULL, stderr=open(f'{self.dir}/log', 'w'))
         if r.returncode:
             raise RuntimeError(f'{runtime}: {open(f"{self.dir}/log").read().strip()}')
         state = json.loads(must(self.wrap + [runtime, 'state', self.id]))
         self.pid_ns = os.readlink(f'/proc/{state["pid"]}/ns/pid')
-        self.label = f'container:{self.id[:12]}'
-        self.want = self.id[:10]
 
     def close(self):
         run(self.wrap + [self.runtime, 'delete', '-f', self.id])
@@ -198,46 +237,66 @@ class Oci(Container):
 class Bare(Container):
     def __init__(self, base, lower, work, programs):
         super().__init__(base, lower, work, programs, 'unshare')
+        self.process = None
+
+    def start(self):
+        self.mount()
         os.makedirs(f'{self.root}/proc', exist_ok=True)
         script = f'mount -t proc proc {self.root}/proc; mount -t tmpfs none {self.root}/tmp; ' \
                  f'exec chroot {self.root} sh /work/init.sh'
         self.process = subprocess.Popen(['unshare', '-p', '-f', '-m', '--kill-child', 'sh', '-c', script],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.cgroup = None
-        for _ in range(100):
-            kids = open(f'/proc/{self.process.pid}/task/{self.process.pid}/children').read().split()
-            if kids:
-                break
+        end = time.time() + PATIENCE
+        while not (kids := open(f'/proc/{self.process.pid}/task/{self.process.pid}/children').read().split()):
+            if time.time() > end or self.process.poll() is not None:
+                raise RuntimeError('unshare has no child')
             time.sleep(0.05)
         self.pid_ns = os.readlink(f'/proc/{kids[0]}/ns/pid')
         self.want = self.label = 'pidns:' + re.search(r'\d+', self.pid_ns).group()
 
     def close(self):
-        self.process.kill()
-        self.process.wait()
+        if self.process:
+            self.process.kill()
+            self.process.wait()
         super().close()
 
 
-def wait_until_busy(container, timeout=60):
-    """All its programs are there, and Node and Java have compiled something."""
-    end = time.time() + timeout
-    while time.time() < end and len(container.pids()) < len(container.programs):
+def cpu_seconds(pid):
+    try:
+        fields = open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()
+    except OSError:
+        return 0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def wait_until_busy(containers):
+    """
+    All their programs are there, and those that compile have worked long enough for most of it. Returns how long must be
+    recorded until each was seen, which depends on what else the machine does.
+    """
+    start = time.time()
+    end = start + PATIENCE
+    waiting = [(c, p) for c in containers for p in c.programs]
+    while waiting and time.time() < end:
         time.sleep(0.2)
-    pids = container.pids()
-    missing = [p.name for p in container.programs if p.name not in pids]
-    if missing:
-        raise RuntimeError(f'{container.name}: {", ".join(missing)} did not start')
-    return pids
+        pids = {c.name: c.pids() for c in containers}
+        waiting = [(c, p) for c, p in waiting if p.name not in pids[c.name] or
+                   cpu_seconds(pids[c.name][p.name]) < (WARM if p.jit else 0)]
+    if waiting:
+        raise RuntimeError(', '.join(f'{p.name} in {c.name}' for c, p in waiting) + f' did not work {PATIENCE} s after its start')
+    share = min(cpu_seconds(c.pids()[p.name]) for c in containers for p in c.programs) / (time.time() - start)
+    return min(max(args.seconds, round(ENOUGH / max(share, 0.001))), LONGEST)
 
 
 def publish_java(containers):
     """HotSpot writes its map, in the container's /tmp, when asked."""
-    for c in containers:
+    def ask(c):
         pid = c.pids().get('java')
-        if pid:
-            r = run(['jcmd', str(pid), 'Compiler.perfmap'], timeout=60)
-            if r.returncode:
-                fail(f'{c.name}: jcmd: {r.stderr.strip() or r.stdout.strip()}')
+        r = run(['jcmd', str(pid), 'Compiler.perfmap'], timeout=PATIENCE) if pid else None
+        if r and r.returncode:
+            fail(f'{c.name}: jcmd: {r.stderr.strip() or r.stdout.strip()}')
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(ask, containers))
 
 
 # --- profiles ---
@@ -254,29 +313,59 @@ class Profile:
         return sum(n for s, n in self.stacks.items() if s[0] == first and (second is None or s[1] == second))
 
 
-def record(what, base, target, during=None, command=None, env=None):
-    folded, stats = f'{base}/{what}.folded', f'{base}/{what}.json'
-    argv = [*(command or [args.ringfold]), 'record', '-q', '-F', args.freq, '-d', str(args.seconds), '--by', 'container',
-            '--annotate', '-o', folded, '--stats', stats, *target]
-    p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env)
-    if during:
+class Recording:
+    """One that runs, with the files it writes; of ours by `command` (argv before the arguments) and where that sees them (`seen`)."""
+    def __init__(self, what, base, target, command=None, seen=None):
+        self.what = what
+        self.folded, self.stats = f'{base}/{what}.folded', f'{base}/{what}.json'
+        if seen:
+            open(self.folded, 'w').close()
+            open(self.stats, 'w').close()
+        argv = [*(command or [args.ringfold]), 'record', '-F', args.freq, '-d', str(args.seconds), '--by',
+                'container', '--annotate', '-o', f'{seen or base}/{what}.folded', '--stats', f'{seen or base}/{what}.json',
+                *target]
+        self.errors = open(f'{base}/{what}.err', 'w+')
+        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=self.errors)
+
+    def finish(self):
+        """Its profile; None when it failed."""
+        try:
+            status = self.process.wait(timeout=args.seconds + PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            status = 'none: it did not end'
+        self.errors.seek(0)
+        err = self.errors.read().strip()
+        self.errors.close()
+        if status:
+            fail(f'{self.what}: exit status {status}: {err}')
+            return None
+        if args.keep:
+            os.makedirs(args.keep, exist_ok=True)
+            shutil.copy(self.folded, args.keep)
+            shutil.copy(self.stats, args.keep)
+        profile = Profile(self.folded, self.stats)
+        # A runtime that gets no CPU does not tell in time what it compiled, which the recording says.
+        profile.silent = {int(pid) for pid in re.findall(r'process (\d+): not all of its \.NET methods are known: '
+                                                         r'its runtime (?:takes its time|does not answer)', err)}
+        s = profile.stats
+        classes = s['idle'] + s['kernel_only'] + s['complete'] + s['truncated'] + sum(s['broken'].values())
+        if classes != s['samples']:
+            fail(f'{self.what}: classes add up to {classes} of {s["samples"]}')
+        for line in err.splitlines():
+            if 'warning' in line:
+                print(f'      {self.what}: {line}')
+        return profile
+
+
+def at_once(recordings, during):
+    """Profiles of recordings that run at the same time."""
+    try:
         during()
-    err = p.communicate(timeout=args.seconds + 120)[1]
-    if p.returncode:
-        fail(f'{what}: exit status {p.returncode}: {err.strip()}')
-        return None
-    if args.keep:
-        os.makedirs(args.keep, exist_ok=True)
-        shutil.copy(folded, args.keep)
-        shutil.copy(stats, args.keep)
-    profile = Profile(folded, stats)
-    s = profile.stats
-    classes = s['idle'] + s['kernel_only'] + s['complete'] + s['truncated'] + sum(s['broken'].values())
-    if classes != s['samples']:
-        fail(f'{what}: classes add up to {classes} of {s["samples"]}')
-    if err.strip():
-        print(f'      {what}: {err.strip()}')
-    return profile
+    finally:
+        profiles = [r.finish() for r in recordings]
+    return profiles
 
 
 def percent(part, whole):
@@ -288,8 +377,8 @@ def in_order(frames, wanted):
     return all(any(re.search(w, f) for f in rest) for w in wanted)
 
 
-def check_program(what, label, program, stacks):
-    """One program in one container."""
+def check_program(what, label, program, stacks, silent=False):
+    """One program in one container; `silent`: its runtime did not tell in time what it compiled."""
     total = sum(stacks.values())
     user = {s: n for s, n in stacks.items() if any(not f.endswith('_[k]') for f in s[2:])}
     users = sum(user.values())
@@ -297,21 +386,24 @@ def check_program(what, label, program, stacks):
     named = sum(n for s, n in user.items() if in_order(s[2:], program.frames))
     jit = sum(n * sum(f.endswith('_[j]') for f in s) for s, n in user.items())
     jit_named = sum(n * sum(f.endswith('_[j]') and not f.startswith('[jit]') for f in s) for s, n in user.items())
-    totals[program.name].update(users=users, whole=whole, named=named, jit=jit, jit_named=jit_named)
+    totals[program.name].update(seen=1, silent=silent)
+    if not silent:
+        totals[program.name].update(users=users, whole=whole, named=named, jit=jit, jit_named=jit_named)
     problems = []
-    if total < 10:
+    if total < 3:
         problems.append('too few samples')
     if users - whole > max(users / 20, 3): # a hundred samples tell no percent
         problems.append('too few whole')
-    if program.frames and not named:
+    if program.frames and not named and not silent:
         problems.append(f'its functions are in none: {" > ".join(program.frames)}')
     if program.module and not all(any(program.module in f for f in s) for s in user):
         problems.append(f'{program.module} is not in all')
-    if program.jit and not jit_named:
+    if program.jit and not jit_named and not silent:
         problems.append('no JIT frame has a name')
     print(f'      {label:26} {program.name:14} {total:6} samples {percent(whole, users):6.1f} % whole '
           f'{percent(named, users):6.1f} % through its functions' +
           (f' {percent(jit_named, jit):6.1f} % of {jit} JIT frames named' if program.jit else '') +
+          ('  its runtime did not tell in time' if silent else '') +
           (f'  FAILED: {", ".join(problems)}' if problems else ''), flush=True)
     for p in problems:
         failures.append(f'{what}: {label}: {program.name}: {p}')
@@ -335,7 +427,7 @@ def check(what, profile, container, names, label=None):
         return
     for p in container.programs:
         own = {s: n for s, n in mine.items() if s[1] in names[container.name][p.name]}
-        check_program(what, label, p, own)
+        check_program(what, label, p, own, silent=container.pids().get(p.name) in profile.silent)
 
 
 def check_only(what, profile, labels):
@@ -359,8 +451,9 @@ class Names(dict):
 
 def from_host(base, containers, names):
     labels = [c.label for c in containers]
+    during = lambda: during_record(containers, names)
+    profile, = at_once([Recording('all', base, ['-a'])], during)
     print('from the host, -a', flush=True)
-    profile = record('all', base, ['-a'], during=lambda: during_record(containers, names))
     if profile:
         for c in containers:
             check('-a', profile, c, names)
@@ -371,27 +464,28 @@ def from_host(base, containers, names):
         lost = profile.samples('[unknown]')
         if lost > 2 + profile.samples('[host]') / 500:
             fail(f'-a: {lost} samples are of no known container: {sorted({s[1] for s in profile.stacks if s[0] == "[unknown]"})}')
-    for c in containers:
+    profiles = at_once([Recording(f'container-{c.name}', base, ['--container', c.want]) for c in containers], during)
+    for c, profile in zip(containers, profiles):
         print(f'from the host, --container {c.want}', flush=True)
-        profile = record(f'container-{c.name}', base, ['--container', c.want], during=lambda: during_record([c], names))
         if profile:
             check('--container', profile, c, names)
             check_only('--container', profile, [c.label])
-        if c.cgroup:
-            print(f'from the host, -G {c.cgroup}', flush=True)
-            profile = record(f'cgroup-{c.name}', base, ['-G', c.cgroup], during=lambda: during_record([c], names))
-            if profile:
-                check('-G', profile, c, names)
-                check_only('-G', profile, [c.label])
-    if len(containers) > 1:
-        two = containers[:2]
-        print('from the host, two at once', flush=True)
-        profile = record('two', base, ['--container', two[0].want, '--container', two[1].want],
-                         during=lambda: during_record(two, names))
+    by_cgroup, two = [c for c in containers if c.cgroup], containers[:2]
+    recordings = [Recording(f'cgroup-{c.name}', base, ['-G', c.cgroup]) for c in by_cgroup]
+    if len(two) == 2:
+        recordings.append(Recording('two', base, ['--container', two[0].want, '--container', two[1].want]))
+    profiles = at_once(recordings, during)
+    for c, profile in zip(by_cgroup, profiles):
+        print(f'from the host, -G {c.cgroup}', flush=True)
         if profile:
+            check('-G', profile, c, names)
+            check_only('-G', profile, [c.label])
+    if len(two) == 2:
+        print('from the host, two at once', flush=True)
+        if profiles[-1]:
             for c in two:
-                check('two', profile, c, names)
-            check_only('two', profile, [c.label for c in two])
+                check('two', profiles[-1], c, names)
+            check_only('two', profiles[-1], [c.label for c in two])
 
 
 def during_record(containers, names):
@@ -422,12 +516,12 @@ def hostile(base):
     except OSError as e:
         skip(f'a cgroup with a hostile name: {e}')
         return
-    victim = subprocess.Popen([f'{base}/work/native', '60'])
+    victim = subprocess.Popen([f'{base}/work/native', str(LIFETIME)])
     try:
         with open(f'{path}/cgroup.procs', 'w') as f:
             f.write(str(victim.pid))
         print('a cgroup with a hostile name', flush=True)
-        profile = record('hostile', base, ['-a'])
+        profile, = at_once([Recording('hostile', base, ['-a'])], lambda: None)
         text = open(f'{base}/hostile.folded', encoding='utf-8').read()
         mine = {s[0] for s in profile.stacks if s[0].startswith('lxc:')} if profile else set()
         print(f'      {mine}')
@@ -469,11 +563,13 @@ def from_container(base, lower, work, containers, names):
     side = Container(base, lower, work, [], 'side')
     runtime = next((r for r in ('runc', 'crun') if shutil.which(r)), None)
     loader, libraries = library_path()
-    pod = next((c for c in containers if c.cgroup_pod), None)
+    pod = next((c for c in containers if c.in_pod), None)
+    side_id = hex_id()
     try:
+        side.start()
         os.makedirs(f'{side.root}/var/log/containers', exist_ok=True)
         if pod:
-            os.symlink('/nowhere', f'{side.root}/var/log/containers/web-6d4b75cb6d-hwrzl_shop_app-{pod.id}.log')
+            os.symlink('/nowhere', f'{side.root}/var/log/containers/{POD}_shop_app-{pod.id}.log')
         os.makedirs(f'{side.root}/out')
         os.makedirs(f'{side.root}/host')
         must([runtime, 'spec'], cwd=side.dir)
@@ -493,17 +589,14 @@ def from_container(base, lower, work, containers, names):
             {'destination': '/host', 'type': 'bind', 'source': '/', 'options': ['rbind', 'ro']},
             {'destination': '/out', 'type': 'bind', 'source': base, 'options': ['bind', 'rw']}]
         json.dump(config, open(f'{side.dir}/config.json', 'w'))
-        side_id = hex_id()
         r = subprocess.run([runtime, 'run', '-d', '-b', side.dir, side_id], stdin=subprocess.DEVNULL,
                            stdout=subprocess.DEVNULL, stderr=open(f'{side.dir}/log', 'w'))
         if r.returncode:
             skip(f'a container with the host\'s pids: {open(f"{side.dir}/log").read().strip()}')
             return
-        try:
-            inside(base, runtime, side_id, '/host' + loader, libraries, containers, names, pod)
-        finally:
-            run([runtime, 'delete', '-f', side_id])
+        inside(base, runtime, side_id, '/host' + loader, libraries, containers, names, pod)
     finally:
+        run([runtime, 'delete', '-f', side_id])
         side.close()
 
 
@@ -511,33 +604,24 @@ def inside(base, runtime, side_id, loader, libraries, containers, names, pod):
     command = [runtime, 'exec', '--env', 'ASAN_OPTIONS=' + os.environ.get('ASAN_OPTIONS', 'detect_leaks=0'), side_id,
                loader, '--library-path', libraries, '/host' + args.ringfold]
 
-    def record_inside(what, target, during):
-        for ext in 'folded', 'json':
-            open(f'{base}/{what}.{ext}', 'w').close()
-        argv = command + ['record', '-q', '-F', args.freq, '-d', str(args.seconds), '--by', 'container', '--annotate',
-                          '-o', f'/out/{what}.folded', '--stats', f'/out/{what}.json', *target]
-        p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        during()
-        err = p.communicate(timeout=args.seconds + 120)[1]
-        if p.returncode:
-            fail(f'{what}: exit status {p.returncode}: {err.strip()}')
-            return None
-        if args.keep:
-            shutil.copy(f'{base}/{what}.folded', args.keep)
-        return Profile(f'{base}/{what}.folded', f'{base}/{what}.json')
+    def start(what, target):
+        return Recording(what, base, target, command, '/out')
 
     def label(c):
-        return 'shop/web-6d4b75cb6d-hwrzl/app' if c is pod else c.label
+        return f'shop/{POD}/app' if c is pod else c.label
 
+    def want(c):
+        return f'shop/{POD}' if c is pod else c.want
+
+    during = lambda: during_record(containers, names)
+    profile, = at_once([start('inside-all', ['-a'])], during)
     print('from a container with the host\'s pids, -a', flush=True)
-    profile = record_inside('inside-all', ['-a'], lambda: during_record(containers, names))
     if profile:
         for c in containers:
             check('inside -a', profile, c, names, label(c))
-    for c in containers:
-        want = 'shop/web-6d4b75cb6d-hwrzl' if c is pod else c.want
-        print(f'from a container with the host\'s pids, --container {want}', flush=True)
-        profile = record_inside(f'inside-{c.name}', ['--container', want], lambda: during_record([c], names))
+    profiles = at_once([start(f'inside-{c.name}', ['--container', want(c)]) for c in containers], during)
+    for c, profile in zip(containers, profiles):
+        print(f'from a container with the host\'s pids, --container {want(c)}', flush=True)
         if profile:
             check('inside --container', profile, c, names, label(c))
             check_only('inside --container', profile, [label(c)])
@@ -555,11 +639,10 @@ def make_root():
     return '/'
 
 
-def start_containers(base, lower, work, programs):
+def start_containers(base, lower, work, programs, containers):
     chosen = args.only.split(',') if args.only else ['runc', 'crun', 'unshare']
-    containers = []
-    makers = [('runc', lambda: Oci(base, lower, work, programs, 'runc', '/ringfold-test-%s/%%s' % os.getpid())),
-              ('crun', lambda: Oci(base, lower, work, programs, 'crun', f'/kubepods-test/burstable/pod{POD_UID}/%s')),
+    makers = [('runc', lambda: Oci(base, lower, work, programs, 'runc', f'/ringfold-test-{os.getpid()}')),
+              ('crun', lambda: Oci(base, lower, work, programs, 'crun', f'/kubepods-test-{os.getpid()}/burstable/pod{POD_UID}')),
               ('unshare', lambda: Bare(base, lower, work, programs))]
     for name, make in makers:
         if name not in chosen:
@@ -567,11 +650,13 @@ def start_containers(base, lower, work, programs):
         if not shutil.which(name):
             skip(f'{name} is not installed')
             continue
+        containers.append(make())
         try:
-            containers.append(make())
+            containers[-1].start()
+            containers[-1].in_pod = name == 'crun'
         except RuntimeError as e:
+            containers.pop().close()
             skip(f'a container under {name}: {e}')
-    return containers
 
 
 def check_totals(programs):
@@ -581,6 +666,8 @@ def check_totals(programs):
         jit = percent(total['jit_named'], total['jit'])
         print(f'in all {p.name:14} {total["users"]:6} user stacks {whole:6.2f} % whole {named:6.2f} % through its '
               'functions' + (f' {jit:6.2f} % of {total["jit"]} JIT frames named' if p.jit else ''))
+        if total['silent'] * 2 > total['seen']:
+            fail(f'{p.name}: its runtime told nothing in {total["silent"]} of {total["seen"]} recordings')
         if whole < 99:
             fail(f'{p.name}: {whole:.2f} % of its stacks are whole')
         # A runtime also compiles and collects garbage on threads of its own.
@@ -599,7 +686,7 @@ def leave_nothing(names):
 
 def remove_cgroups():
     for hierarchy in ['/sys/fs/cgroup'] + [f'/sys/fs/cgroup/{d}' for d in os.listdir('/sys/fs/cgroup')]:
-        for top in f'ringfold-test-{os.getpid()}', 'kubepods-test':
+        for top in f'ringfold-test-{os.getpid()}', f'kubepods-test-{os.getpid()}':
             for path, _, _ in os.walk(f'{hierarchy}/{top}', topdown=False):
                 try:
                     os.rmdir(path)
@@ -607,34 +694,57 @@ def remove_cgroups():
                     pass
 
 
+def sweep():
+    """What earlier runs left that were killed; a run's directory has its pid in its name."""
+    for base in glob.glob('/var/tmp/ringfold-containers-*-*'):
+        pid = base.split('-')[2]
+        if not pid.isdigit() or os.path.exists(f'/proc/{pid}'):
+            continue
+        mounts = [line.split()[1] for line in open('/proc/self/mounts')]
+        for path in sorted((m for m in mounts if m.startswith(base + '/')), reverse=True):
+            run(['umount', '-l', path])
+        shutil.rmtree(base, ignore_errors=True)
+
+
 def main():
     if os.geteuid():
         skip('containers need root')
         return
-    base = tempfile.mkdtemp(prefix='ringfold-containers-', dir='/var/tmp')
+    sweep()
+    base = tempfile.mkdtemp(prefix=f'ringfold-containers-{os.getpid()}-', dir='/var/tmp')
     os.chmod(base, 0o755)
     os.makedirs(f'{base}/work')
+    os.makedirs(f'{base}/layer/work')
     os.makedirs(args.cache, exist_ok=True)
     containers = []
+    began = time.time()
+
+    def told(what):
+        print(f'-- {time.time() - began:.0f} s: {what}', flush=True)
+
     try:
-        lower = make_root()
-        programs = build_programs(f'{base}/work')
-        containers = start_containers(base, lower, f'{base}/work', programs)
-        for c in containers:
-            c.cgroup_pod = POD_UID if c.name == 'crun' else None
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            root = pool.submit(make_root)
+            programs = build_programs(f'{base}/work')
+            lower = root.result()
+        if os.path.isdir(f'{base}/work/big'):
+            os.rename(f'{base}/work/big', f'{base}/layer/work/big')
+        told('the root and the programs are made')
+        start_containers(base, lower, f'{base}/work', programs, containers)
         if not containers:
             skip('there is no container')
             return
         names = Names(containers)
-        for c in containers:
-            wait_until_busy(c)
-        time.sleep(5) # most of what is compiled is by now
+        args.seconds = wait_until_busy(containers)
+        told(f'all programs work; each recording takes {args.seconds} s')
         publish_java(containers)
         names.look()
         refusals(containers)
         from_host(base, containers, names)
+        told('recorded from the host')
         if any(shutil.which(r) for r in ('runc', 'crun')):
             from_container(base, lower, f'{base}/work', containers, names)
+            told('recorded from a container')
         hostile(base)
         check_totals(programs)
         leave_nothing(names)
@@ -643,6 +753,7 @@ def main():
             c.close()
         remove_cgroups()
         shutil.rmtree(base, ignore_errors=True)
+        told('the end')
 
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
