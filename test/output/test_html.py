@@ -220,7 +220,7 @@ def test_svg(browser, folder):
         if name == 'hostile':
             check(browser.js(r'[...document.querySelectorAll("title")].filter(t => t.textContent.startsWith("<script>alert(1)</script>&\"\'\\")).length'), 1, 'a name in its tooltip')
         if name == 'basic':
-            check(browser.js('[...document.querySelectorAll("title")].map(t => t.textContent).find(t => t.startsWith("main"))'), 'main\napp\n79.2 %, 919 samples, self 0.8 %', 'tooltip')
+            check(browser.js('[...document.querySelectorAll("g title")].map(t => t.textContent).find(t => t.startsWith("main"))'), 'main\napp\n79.2 %, 919 samples, self 0.8 %', 'tooltip')
             check(browser.js('(r => Math.round(r.width))([...document.querySelectorAll("g")].find(g => g.textContent.startsWith("main")).querySelector("rect").getBoundingClientRect())'), 934, 'width')
 
 
@@ -247,6 +247,26 @@ def big_fixture(path, want):
             stacks.append(stack)
             print(f'sample\t{10**9 + len(stacks) * 1000000}\t1\t0\t7\t7\t0\tbig\t{" ".join(map(str, stack))}', file=out)
     return num
+
+
+def test_big_svg(browser, folder):
+    """100,000 frames as a picture: few elements, and every frame is a box, a part of a path, or counted as left out."""
+    fixture, path = os.path.join(folder, 'big.profile'), os.path.join(folder, 'big.svg')
+    num = big_fixture(fixture, 100000)
+    with open(path, 'wb') as out:
+        subprocess.run([render, fixture, 'svg'], stdout=out, check=True)
+    browser.open(path)
+    if pictures:
+        browser.screenshot(f'{pictures}/big-svg.png')
+    check(browser.js('document.documentElement.firstElementChild.tagName'), 'title', 'a title before all others')
+    boxes = browser.js('document.querySelectorAll("g").length')
+    thin = browser.js('[...document.querySelectorAll("path")].map(p => p.getAttribute("d").split("M").length - 1).reduce((a, b) => a + b, 0)')
+    note = browser.js('[...document.querySelectorAll("text")].pop().textContent')
+    check(note.endswith(' frames are too narrow or too high to be drawn'), True, 'what is left out')
+    check(boxes + thin + int(note.split()[0].replace(',', '')), num + 1, 'frames in all')
+    check(boxes > 100 and thin > 1000, True, 'boxes and paths')
+    check(browser.js('document.querySelectorAll("*").length') < 10000, True, 'elements')
+    check(os.path.getsize(path) < 2 << 20, True, 'size')
 
 
 def test_fluid(browser, folder):
@@ -312,7 +332,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         browser = chrome.Chrome()
         try:
-            for test in test_basic, test_range, test_hostile, test_svg, test_fluid:
+            for test in test_basic, test_range, test_hostile, test_svg, test_big_svg, test_fluid:
                 test(browser, folder)
         finally:
             browser.close()
