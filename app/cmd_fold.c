@@ -128,6 +128,7 @@ static int fold(struct fold_args *a, const char *path)
 	int run;
 
 	prepare_heap();
+	a->out.again = true;
 	if (all_tell_event(&a->out) && !a->replay.events.len &&
 	    !vec_push(&a->replay.events, "all")) {
 		err_oom(&err);

@@ -309,6 +309,8 @@ static int write_output(const struct outputs *o, const char *path, const struct 
 	r = outfile_open_by(o->opener, path, &out, err);
 	if (r < 0)
 		return r;
+	if (o->again)
+		outfile_no_sync(out);
 	if (format)
 		r = format->write(profile, &view, outfile_stream(out), err);
 	else

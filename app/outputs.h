@@ -33,6 +33,7 @@ struct outputs {
 	enum unwind_method method;
 	enum session_by by;
 	bool threads, include_idle, inlined;
+	bool again; /* what is written can be made again: no need to wait for the disk */
 	const struct outfile_opener *opener; /* who opens the files in our place; NULL: we */
 };
 

@@ -40,6 +40,13 @@ static inline uint64_t inlined_hash(const struct inlined_key *key)
 HTAB(inlined_tab, struct inlined_slot, const struct inlined_key *, inlined_hash(key),
      slot->key.name == key->name && slot->key.around == key->around, inlined_hash(&slot->key));
 
+/* A text and its copy in the profile. */
+struct copied {
+	const char *from, *copy;
+};
+
+enum { COPIED_BITS = 9 };
+
 struct build {
 	struct session *s;
 	struct profile *profile;
@@ -51,6 +58,7 @@ struct build {
 	VEC(const struct file *) files; /* that the frames of the profile lie in */
 	VEC(uint32_t) places;       /* by place (target/containers.h): index in profile->places; UINT32_MAX = not yet */
 	VEC(uint32_t) containers;   /* indexes in profile->frames of different names */
+	struct copied copied[1 << COPIED_BITS]; /* the last of those that share a place here */
 	bool failed;
 };
 
@@ -115,6 +123,29 @@ static const char *copy_text(struct build *b, const char *text)
 
 	b->failed |= text && !copy;
 	return copy;
+}
+
+/* The same for texts that stay where they are while the profile is built, as many frames share them. */
+static const char *copy_lasting(struct build *b, const char *text)
+{
+	struct copied *c = &b->copied[hash_u64((uintptr_t)text) >> (64 - COPIED_BITS)];
+
+	if (c->from != text)
+		*c = (struct copied){ text, copy_text(b, text) };
+	return c->copy;
+}
+
+/* A frame's texts into the profile. */
+static void copy_texts(struct build *b, uint32_t id, struct profile_frame *frame)
+{
+	enum frame_where where = unwinder_frame(b->s->unwinder, id).where;
+	bool lasting = where == FRAME_IN_FILE || where == FRAME_IN_KERNEL;
+	const char *(*copy)(struct build *, const char *) = lasting ? copy_lasting : copy_text;
+
+	frame->name = copy(b, frame->name);
+	frame->module = copy(b, frame->module);
+	frame->path = copy(b, frame->path);
+	frame->build_id = copy(b, frame->build_id);
 }
 
 static bool note_file_of(struct build *b, const struct file *file)
@@ -218,10 +249,7 @@ static uint32_t build_frame(void *data, uint32_t id)
 	if (id < b->index.len && b->index.data[id])
 		return b->index.data[id];
 	frame = frame_of(b, id);
-	frame.name = copy_text(b, frame.name);
-	frame.module = copy_text(b, frame.module);
-	frame.path = copy_text(b, frame.path);
-	frame.build_id = copy_text(b, frame.build_id);
+	copy_texts(b, id, &frame);
 	twin = known_container(b, id, frame.name);
 	if (twin)
 		return twin;

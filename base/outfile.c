@@ -9,16 +9,18 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 
-enum { MAX_NAMES = 16 };
+enum { MAX_NAMES = 16, BUFFER_BYTES = 64 << 10 };
 
 struct outfile {
 	FILE *stream; /* cookie stream that writes to fd */
+	char *buffer; /* the stream's */
 	int fd;
 	int write_errno; /* of the first write that failed; 0 = none */
 	char *path;      /* for messages and, unless `direct`, where to rename to */
 	char *tmp;       /* NULL when nothing is to be renamed or removed */
 	bool nameless;   /* the file has no name yet: nothing is left of it however we end */
 	bool borrowed;   /* fd is stdout */
+	bool no_sync;
 	const struct outfile_opener *opener; /* who renames; NULL: we */
 	int64_t handle;  /* of it; -1: it is done with */
 };
@@ -52,6 +54,7 @@ static void outfile_free(struct outfile *f)
 		return;
 	if (f->stream)
 		fclose(f->stream);
+	free(f->buffer);
 	if (f->tmp)
 		unlink(f->tmp);
 	if (f->opener && f->handle >= 0)
@@ -98,7 +101,11 @@ static int open_stream(struct outfile *f, struct err *err)
 	static const cookie_io_functions_t functions = { .write = stream_write, .seek = stream_seek };
 
 	f->stream = fopencookie(f, "w", functions);
-	return f->stream ? 0 : err_oom(err);
+	f->buffer = malloc(BUFFER_BYTES);
+	if (!f->stream || !f->buffer)
+		return err_oom(err);
+	setvbuf(f->stream, f->buffer, _IOFBF, BUFFER_BYTES);
+	return 0;
 }
 
 /* ".NAME.XXXXXX" beside path: the same directory is the same file system, so rename is atomic. */
@@ -213,6 +220,11 @@ static int open_by_opener(struct outfile *f, struct err *err)
 int outfile_open(const char *path, struct outfile **ret, struct err *err)
 {
 	return outfile_open_by(NULL, path, ret, err);
+}
+
+void outfile_no_sync(struct outfile *f)
+{
+	f->no_sync = true;
 }
 
 int outfile_fd(const struct outfile *f)
@@ -351,7 +363,7 @@ static int finish_temporary(struct outfile *f, struct err *err)
 	if (fchmod(f->fd, wanted_mode()) < 0)
 		return fail(err, errno, f->path, "cannot set the mode of");
 	/* Some network and FUSE file systems know no fsync. */
-	if (fsync(f->fd) < 0 && errno != EINVAL && errno != ENOSYS)
+	if (!f->no_sync && fsync(f->fd) < 0 && errno != EINVAL && errno != ENOSYS)
 		return fail(err, errno, f->path, "cannot write");
 	r = f->nameless ? give_name(f, err) : 0;
 	if (r < 0)
@@ -362,7 +374,8 @@ static int finish_temporary(struct outfile *f, struct err *err)
 		return fail(err, errno, f->path, "cannot replace");
 	free(f->tmp);
 	f->tmp = NULL;
-	sync_directory(f->path);
+	if (!f->no_sync)
+		sync_directory(f->path);
 	return 0;
 }
 

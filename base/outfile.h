@@ -1,7 +1,7 @@
 /*
  * An output that appears whole or not at all: written without a name (O_TMPFILE; where the file system cannot, under a
- * temporary one in the same directory: O_EXCL), 0600 widened to 0666 & ~umask at commit, flushed, fsynced, named or
- * renamed. Nothing is left of it when its writer is killed, except under a temporary name.
+ * temporary one in the same directory: O_EXCL), 0600 widened to 0666 & ~umask at commit, flushed, fsynced (but see
+ * outfile_no_sync), named or renamed. Nothing is left of it when its writer is killed, except under a temporary name.
  * "-" is stdout and is flushed and checked at commit. Devices, pipes and sockets are written in place;
  * a symbolic link stays and what it leads to is replaced.
  */
@@ -36,6 +36,11 @@ struct outfile_opener {
 /* As outfile_open, through `opener`, which must outlive the file; NULL: ourselves. "-" is always our own. */
 int outfile_open_by(const struct outfile_opener *opener, const char *path, struct outfile **ret,
 		    struct err *err);
+/*
+ * Does not wait at commit until the disk has it: for what can be made again after a crash of the system. Of a crash of ours
+ * nothing is seen either way.
+ */
+void outfile_no_sync(struct outfile *f);
 int outfile_fd(const struct outfile *f); /* for an opener: borrowed */
 FILE *outfile_stream(struct outfile *f); /* borrowed */
 /* Checks every earlier write too; on failure what was at `path` before stays. Frees f either way. */

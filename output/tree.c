@@ -3,11 +3,21 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/escape.h"
+#include "base/hash.h"
 #include "base/intern.h"
 #include "base/strbuf.h"
 #include "output/stacks.h"
 
 #include <string.h>
+
+/* What a frame's text and key are made of; as the profile has each string once, the same pointers mean the same. */
+struct shown {
+	const char *name, *module, *path;
+	enum frame_kind kind;
+	uint32_t id; /* in the tree; 0 = the entry is empty */
+};
+
+enum { SHOWN_BITS = 10 };
 
 struct naming {
 	struct tree *tree;
@@ -15,6 +25,7 @@ struct naming {
 	enum tree_key key;
 	struct intern *keys; /* number n is frame n + 1 of the tree */
 	struct strbuf text, module, all;
+	struct shown shown[1 << SHOWN_BITS]; /* frames of late: a function has many places */
 };
 
 static void naming_deinit(struct naming *naming)
@@ -82,6 +93,18 @@ static uint32_t name_frame(struct naming *naming, const struct profile_frame *fr
 	return id + 1;
 }
 
+/* The same, without making the text again where a frame like it came before. */
+static uint32_t name_like(struct naming *naming, const struct profile_frame *frame)
+{
+	uint64_t hash = hash_two((uintptr_t)frame->name, (uintptr_t)frame->module);
+	struct shown *s = &naming->shown[hash >> (64 - SHOWN_BITS)];
+
+	if (!s->id || s->name != frame->name || s->module != frame->module || s->path != frame->path ||
+	    s->kind != frame->kind)
+		*s = (struct shown){ frame->name, frame->module, frame->path, frame->kind, name_frame(naming, frame) };
+	return s->id;
+}
+
 /* Number in the profile -> number in the tree; 0 = left out. NULL when out of memory. */
 static uint32_t *name_all(struct naming *naming, const struct profile *profile)
 {
@@ -94,7 +117,7 @@ static uint32_t *name_all(struct naming *naming, const struct profile *profile)
 
 		if (!profile_frame_shown(frame, naming->view))
 			continue;
-		ids[i] = name_frame(naming, frame);
+		ids[i] = name_like(naming, frame);
 		if (!ids[i])
 			return NULL;
 	}
