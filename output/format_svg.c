@@ -105,12 +105,12 @@ static void add_style(struct svg *svg)
 			       "text{font:11px ui-monospace,\"DejaVu Sans Mono\",Menlo,Consolas,monospace;fill:#131924}\n"
 			       ".title{font:600 15px system-ui,\"DejaVu Sans\",sans-serif}\n"
 			       ".soft{font:12px system-ui,\"DejaVu Sans\",sans-serif;fill:#5d6778}\n"
-			       ".ground{fill:#fff}g rect{rx:1.5px}\n"
+			       ":root{background:#fff}.ground{fill:#fff}g rect{rx:1.5px}\n"
 			       "g text{pointer-events:none}\n"
 			       "g:hover rect{stroke:#131924;stroke-width:.7}\n");
 	add_rules(svg, false);
 	strbuf_str(&svg->text, "@media(prefers-color-scheme:dark){\n"
-			       "text{fill:#f3f5fa}.soft{fill:#929db0}.ground{fill:#12151b}g:hover rect{stroke:#fff}\n");
+			       "text{fill:#f3f5fa}.soft{fill:#929db0}:root{background:#12151b}.ground{fill:#12151b}g:hover rect{stroke:#fff}\n");
 	add_rules(svg, true);
 	strbuf_str(&svg->text, "}\n</style>\n");
 }
