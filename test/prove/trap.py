@@ -6,7 +6,7 @@ cooldown or quota, with memory that does not grow. Fails above 1 % of one CPU, o
 import argparse
 import glob
 import os
-import resource
+import re
 import signal
 import subprocess
 import sys
@@ -54,20 +54,30 @@ def cpu_s(pid):
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def rss_kib(pid):
-    total = 0
+def memory_kib(pid):
+    """PSS by the names of its processes."""
+    sizes = {}
     for p in family(pid):
         try:
+            with open(f"/proc/{p}/comm") as f:
+                name = f.read().strip()
             with open(f"/proc/{p}/smaps_rollup") as f:
-                total += next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+                size = next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+            sizes[name] = sizes.get(name, 0) + size
         except (OSError, StopIteration):
             pass
-    return total
+    return sizes
+
+
+def rss_kib(pid):
+    return sum(memory_kib(pid).values())
 
 
 def start(*more):
-    t = subprocess.Popen([RINGFOLD, "trap", *more], stderr=subprocess.PIPE, text=True)
-    t.stderr.readline()
+    with open("said", "w") as said:
+        t = subprocess.Popen([RINGFOLD, "trap", *more], stderr=said)
+    while " at " not in open("said").read() and t.poll() is None:
+        time.sleep(0.05)
     return t
 
 
@@ -79,7 +89,7 @@ def idle():
     share = 100 * (cpu_s(t.pid) - before) / (time.time() - began)
     print(f"waiting at 49 Hz, -a: {share:.2f} % of one CPU, {rss_kib(t.pid)} KiB (PSS of all its processes)", flush=True)
     t.send_signal(signal.SIGINT)
-    t.communicate(timeout=60)
+    t.wait(timeout=60)
     if share >= 1:
         fail(f"{share:.2f} % of one CPU")
 
@@ -89,7 +99,7 @@ def pulses():
                               "import time\nwhile True:\n  e = time.time() + 2\n  while time.time() < e: pass\n  time.sleep(4)"])
     quota, cooldown = 3_000_000, 5
     t = start("--when", f"cpu(pid={pulse.pid})>5%/1s", "--before", "3", "-d", "1", "--cooldown", str(cooldown), "--quota", str(quota),
-              "-o", "cap.folded", "-o", "cap.data.txt", "--stats", "cap.json")
+              "-v", "-o", "cap.folded", "-o", "cap.data.txt", "--stats", "cap.json")
     end, seen, most, memory = time.time() + args.seconds, set(), 0, []
     while time.time() < end:
         time.sleep(0.5)
@@ -102,15 +112,20 @@ def pulses():
             except OSError:
                 pass
         most = max(most, size)
-        memory.append(rss_kib(t.pid))
+        memory.append(memory_kib(t.pid))
     t.send_signal(signal.SIGINT)
-    _, err = t.communicate(timeout=60)
+    t.wait(timeout=60)
+    with open("said") as f:
+        err = f.read()
     pulse.kill()
     pulse.wait()
     left = sum(os.path.getsize(f) for f in glob.glob("cap-*"))
-    early, late = memory[len(memory) // 4], max(memory[-len(memory) // 4:])
+    sums = [sum(m.values()) for m in memory]
+    early, late = max(sums[len(sums) // 4:len(sums) // 2]), max(sums[-len(sums) // 4:])
+    turns = re.search(r"(\d+) times a new session", err)
     print(f"pulses for {args.seconds:.0f} s: {len(seen)} captures, {left} bytes kept of {quota} (most at once {most}), "
-          f"memory {early} -> {late} KiB, exit {t.returncode}", flush=True)
+          f"memory {early} -> {late} KiB (most: {memory[sums.index(max(sums))]}), {turns[1] if turns else '?'} turns, exit {t.returncode}",
+          flush=True)
     if t.returncode:
         fail(f"exit {t.returncode}: {err[-300:]}")
     if not seen:
