@@ -105,20 +105,13 @@ static void process_deinit(struct process *p)
 	free(p->dump_path);
 }
 
-static bool is_code_without_file(const struct proc_map *map)
-{
-	return map->executable && !(map->path[0] == '/' && map->ino && strncmp(map->path, "/memfd:", 7)) &&
-	       strcmp(map->path, "[vdso]") && strcmp(map->path, "[vsyscall]") &&
-	       strcmp(map->path, "[uprobes]");
-}
-
 static int look_at_map(void *data, const struct proc_map *map)
 {
 	struct process *p = data;
 	pid_t named;
 
 	p->runtime = jit_runtime_better(p->runtime, jit_runtime_of_path(map->path));
-	if (is_code_without_file(map)) {
+	if (map->executable && proc_is_jit_path(map->path)) {
 		if (!vec_push(&p->code, ((struct code_range){ map->start, map->end })))
 			p->failed = true;
 		p->code_bytes += map->end - map->start;

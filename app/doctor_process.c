@@ -28,12 +28,6 @@ struct seen {
 	char last[4096];
 };
 
-static bool is_jit(const struct proc_map *map)
-{
-	return !map->path[0] || !strncmp(map->path, "/memfd:", 7) || !strncmp(map->path, "/dev/zero", 9) ||
-	       !strncmp(map->path, "/SYSV", 5) || !strncmp(map->path, "[anon", 5);
-}
-
 static void open_file(struct seen *seen, const struct proc_map *map)
 {
 	struct door_mapping mapping = {
@@ -58,7 +52,7 @@ static int see_map(void *data, const struct proc_map *map)
 		seen->runtime = jit_runtime_better(seen->runtime, jit_runtime_of_path(map->path));
 	if (!map->executable)
 		return 0;
-	if (is_jit(map)) {
+	if (proc_is_jit_path(map->path)) {
 		seen->anonymous++;
 		seen->anonymous_bytes += map->end - map->start;
 	} else if (map->path[0] == '/' && strcmp(map->path, seen->last)) {

@@ -214,31 +214,6 @@ static void place(struct addrspaces *a, struct addrspace *space, struct mapping 
 		mapping_drop(a, &m);
 }
 
-static bool has_prefix(const char *str, const char *prefix)
-{
-	return !strncmp(str, prefix, strlen(prefix));
-}
-
-/*
- * Executable memory without a file of its own is where JIT compilers put code. Names as perf
- * (kernel/events/core.c perf_event_mmap_event) and /proc/PID/maps (fs/proc/task_mmu.c) give them.
- */
-static bool is_jit_path(const char *path)
-{
-	static const char *const prefixes[] = {
-		"//anon",  "[anon", "[heap]",      "[stack",
-		"/memfd:", "/SYSV", "anon_inode:", "/anon_hugepage",
-	};
-
-	if (!*path || !strcmp(path, "/dev/zero") || !strcmp(path, "/dev/zero (deleted)"))
-		return true;
-	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
-		if (has_prefix(path, prefixes[i]))
-			return true;
-	}
-	return false;
-}
-
 /*
  * addr - vaddr. The segment is the executable one that most of the mapping's bytes belong to: the
  * page where two segments meet in the file is mapped for both, so its offset alone does not tell.
@@ -320,7 +295,7 @@ static void add_mapping(struct addrspaces *a, struct space *s, const struct door
 {
 	struct mapping m = { .start = dm->start, .end = dm->end, .pgoff = pgoff };
 
-	if (!is_jit_path(dm->path)) {
+	if (!proc_is_jit_path(dm->path)) {
 		m.file = mapped_file(a, s, dm, generation);
 		if (!m.file)
 			return; /* out of memory */

@@ -142,6 +142,22 @@ int proc_maps_parse(const char *text, size_t len,
 	return 0;
 }
 
+bool proc_is_jit_path(const char *path)
+{
+	static const char *const prefixes[] = {
+		"//anon",  "[anon", "[heap]",      "[stack",
+		"/memfd:", "/SYSV", "anon_inode:", "/anon_hugepage",
+	};
+
+	if (!*path || !strcmp(path, "/dev/zero") || !strcmp(path, "/dev/zero (deleted)"))
+		return true;
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+		if (!strncmp(path, prefixes[i], strlen(prefixes[i])))
+			return true;
+	}
+	return false;
+}
+
 /* The line's value when it starts with `key`. */
 static bool take_key(struct cursor *line, const char *key)
 {

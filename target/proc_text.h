@@ -20,6 +20,12 @@ struct proc_map {
 int proc_maps_parse(const char *text, size_t len, int (*each)(void *data, const struct proc_map *map),
 		    void *data, size_t *bad);
 
+/*
+ * Whether executable memory of this name has no file of its own, which is where JIT compilers put code: anonymous, memfd,
+ * shared memory. Names as /proc/PID/maps (fs/proc/task_mmu.c) and perf (kernel/events/core.c perf_event_mmap_event) give them.
+ */
+bool proc_is_jit_path(const char *path);
+
 /* What we need of /proc/PID/status. -EBADMSG when Tgid or Uid is missing. Names cannot forge fields:
  * the kernel escapes '\n' in Name, and only whole line starts are matched. */
 struct proc_status {

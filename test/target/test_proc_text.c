@@ -274,9 +274,24 @@ static void test_cpulist(void)
 	CHECK(cpus("0-3:1/2", bits, 16) == -EBADMSG);
 }
 
+static void test_jit_paths(void)
+{
+	static const char *const jit[] = {
+		"", "//anon", "[anon:v8]", "[anon_shmem:x]", "[heap]", "[stack]", "/memfd:doublemapper (deleted)", "/dev/zero",
+		"/dev/zero (deleted)", "/SYSV00000000 (deleted)", "anon_inode:[x]", "/anon_hugepage (deleted)",
+	};
+	static const char *const files[] = { "/usr/bin/x", "/dev/zero2", "[vdso]", "[vsyscall]", "[uprobes]", "/home/SYSV" };
+
+	for (size_t i = 0; i < sizeof(jit) / sizeof(jit[0]); i++)
+		CHECK(proc_is_jit_path(jit[i]));
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		CHECK(!proc_is_jit_path(files[i]));
+}
+
 int main(void)
 {
 	test_maps();
+	test_jit_paths();
 	test_bad_maps();
 	test_map_limits();
 	test_status();
