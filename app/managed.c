@@ -25,7 +25,8 @@
 
 enum {
 	SETTLE_MS = 2000,    /* at most until recording starts, and until it has ended */
-	ANSWER_MS = 2000,    /* for a runtime to answer a request */
+	ANSWER_MS = 2000,    /* a runtime that has not answered by then is not waited for at the end */
+	PATIENCE_MS = 15000, /* without a word while recording: nothing is expected any more; busy machines take seconds */
 	HOLD_MS = 350,       /* events come 100 ms late, more on a busy machine */
 	RETRY_MS = 50,       /* until a process that took no connection is tried again */
 	QUIET_MS = 120,      /* without an assembly going away, before what is there is asked for */
@@ -48,6 +49,7 @@ struct stream {
 	bool answered, ended; /* ended: all has come that ever will */
 	bool stopping;
 	uint64_t asked_ns;    /* when the last request was sent */
+	uint64_t heard_ns;    /* when the last bytes came; 0 = none yet */
 	uint64_t retry_ns;    /* not before then is it told to stop (again) */
 	struct nettrace *trace;
 	size_t have; /* bytes of the reply */
@@ -89,6 +91,7 @@ struct managed {
 	struct dotnet *dotnet; /* borrowed: the session's */
 	uint8_t *piece;        /* PIECE_BYTES; owned */
 	size_t num_held;
+	bool settled; /* what comes from now on comes while it is recorded */
 };
 
 int managed_new(const struct managed_opts *opts, struct managed **ret, struct err *err)
@@ -161,6 +164,7 @@ static int stream_ask(struct managed *m, struct process *p, struct stream *s)
 		return r;
 	}
 	s->asked_ns = clock_monotonic_ns();
+	s->heard_ns = 0;
 	if (send(s->fd, request, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)size)
 		return -EPIPE;
 	return 0;
@@ -195,6 +199,19 @@ static void stream_stop(struct managed *m, struct process *p, struct stream *s)
 		log_debug("managed", "process %d: it cannot be told to stop: %s", p->pid, strerror(errno));
 }
 
+/*
+ * Nothing more is wanted of it. A runtime waits for its session's reader, and keeps what it wants to tell until then: so
+ * both descriptors are closed, ours and the copy of the one that opens, and it is told to stop as well.
+ */
+static void stream_abandon(struct managed *m, struct process *p, struct stream *s)
+{
+	s->retry_ns = 0;
+	stream_stop(m, p, s);
+	if (s->answered)
+		door_session_ended(m->opts.door, p->pid, s->id);
+	stream_close(s);
+}
+
 struct told {
 	struct managed *m;
 	struct process *p;
@@ -226,7 +243,7 @@ static void take_bytes(struct managed *m, struct process *p, struct stream *s, c
 	if (nettrace_counts(s->trace)->bytes > max_stream ||
 	    (nettrace_counts(s->trace)->bytes > max_nothing && !nettrace_counts(s->trace)->events) ||
 	    nettrace_why(s->trace))
-		stream_close(s);
+		stream_abandon(m, p, s);
 }
 
 /* The answer to the request that opened it. */
@@ -282,6 +299,7 @@ static bool stream_read(struct managed *m, struct process *p, struct stream *s)
 			break;
 		}
 		any = true;
+		s->heard_ns = clock_monotonic_ns();
 		if (s->answered)
 			take_bytes(m, p, s, m->piece, (size_t)n);
 		else
@@ -290,9 +308,12 @@ static bool stream_read(struct managed *m, struct process *p, struct stream *s)
 	return any;
 }
 
-static bool is_late(const struct stream *s, uint64_t now_ns)
+/* Nothing was heard of it for so long. */
+static bool is_late(const struct stream *s, uint64_t now_ns, unsigned int ms)
 {
-	return !s->ended && now_ns > s->asked_ns + ANSWER_MS * ns_per_ms;
+	uint64_t since = s->heard_ns > s->asked_ns ? s->heard_ns : s->asked_ns;
+
+	return !s->ended && now_ns > since + ms * ns_per_ms;
 }
 
 /* ---- one process ---- */
@@ -319,6 +340,8 @@ static void rundown_done(struct managed *m, struct process *p)
 		return;
 	p->told = true;
 	m->counts.told++;
+	if (m->settled)
+		log_info(NULL, "process %d: its .NET methods are known now", p->pid);
 	if (dotnet)
 		dotnet_complete(dotnet, clock_monotonic_ns());
 }
@@ -370,8 +393,8 @@ static void process_poll(struct managed *m, struct process *p)
 		if (p->live.answered) {
 			p->stage = STAGE_QUIET;
 			p->began_ns = now_ns;
-		} else if (p->live.ended || is_late(&p->live, now_ns)) {
-			stream_close(&p->live);
+		} else if (p->live.ended || is_late(&p->live, now_ns, PATIENCE_MS)) {
+			stream_abandon(m, p, &p->live);
 			give_up(p, "its runtime does not answer");
 		}
 		break;
@@ -382,8 +405,8 @@ static void process_poll(struct managed *m, struct process *p)
 		stream_stop(m, p, &p->rundown);
 		if (p->rundown.ended) {
 			rundown_done(m, p);
-		} else if (is_late(&p->rundown, now_ns)) {
-			stream_close(&p->rundown);
+		} else if (is_late(&p->rundown, now_ns, PATIENCE_MS)) {
+			stream_abandon(m, p, &p->rundown);
 			p->why = "its runtime does not answer";
 			p->stage = STAGE_RUNNING;
 		}
@@ -504,6 +527,7 @@ void managed_settle(struct managed *m)
 		for (size_t i = 0; i < m->all.len; i++)
 			process_poll(m, m->all.data[i]);
 	}
+	m->settled = true;
 	if (!m->all.len)
 		return;
 	log_info(NULL, "%zu .NET process%s, %" PRIu64 " methods, asked in %" PRIu64 " ms", m->all.len,
@@ -513,7 +537,9 @@ void managed_settle(struct managed *m)
 
 		if (p->why || !p->told)
 			log_warn(NULL, "process %d: not all of its .NET methods are known: %s", p->pid,
-				 p->why ? p->why : "its runtime takes its time");
+				 p->why		    ? p->why
+				 : p->live.answered ? "its runtime takes its time"
+						    : "its runtime does not answer yet");
 	}
 }
 
@@ -553,9 +579,15 @@ void managed_poll(struct managed *m)
 	}
 }
 
-static bool is_over(const struct process *p)
+/* Or there is nothing to wait for: a session without an answer has no number to stop it by. */
+static bool stream_over(const struct stream *s, uint64_t now_ns)
 {
-	return (p->live.fd < 0 || p->live.ended) && (p->rundown.fd < 0 || p->rundown.ended);
+	return s->fd < 0 || s->ended || (!s->answered && is_late(s, now_ns, ANSWER_MS));
+}
+
+static bool is_over(const struct process *p, uint64_t now_ns)
+{
+	return stream_over(&p->live, now_ns) && stream_over(&p->rundown, now_ns);
 }
 
 void managed_end(struct managed *m)
@@ -569,14 +601,13 @@ void managed_end(struct managed *m)
 			struct process *p = m->all.data[i];
 			bool any;
 
-			/* A session that was asked for and has not been answered yet has no number to stop it by. */
 			stream_stop(m, p, &p->live);
 			stream_stop(m, p, &p->rundown);
 			any = stream_read(m, p, &p->live);
 			any |= stream_read(m, p, &p->rundown);
 			if (any)
 				session_runtime_said(m->opts.session, p->pid);
-			left += !is_over(p);
+			left += !is_over(p, clock_monotonic_ns());
 		}
 		if (left)
 			wait_for_word(m, 10);

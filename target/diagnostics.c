@@ -30,6 +30,7 @@ enum {
 	MAX_ENVIRON = 2 << 20, /* bytes: the kernel's limit for arguments and environment is a quarter of 8 MiB */
 	MAX_SESSIONS = 4096,
 	END_MS = 2000,
+	MAX_READS = 64, /* of one stream at a time */
 };
 
 /* Who the process is, as its socket's name and owner tell. */
@@ -303,16 +304,18 @@ static void send_stop(struct door *door, const struct diagnostics_session *sessi
 	close(fd);
 }
 
-/* Throws away what comes; true at the end of the stream. */
+/* Throws away what has come, and not what comes for ever; true at the end of the stream. */
 static bool drain_to_end(int fd)
 {
-	char bytes[4096];
-	ssize_t n;
+	char bytes[16384];
+	ssize_t n = -1;
 
-	do
+	for (int i = 0; i < MAX_READS; i++) {
 		n = read(fd, bytes, sizeof(bytes));
-	while (n > 0 || (n < 0 && errno == EINTR));
-	return n == 0 || errno != EAGAIN;
+		if (n == 0 || (n < 0 && errno != EINTR))
+			break;
+	}
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 void diagnostics_end_all(struct diagnostics_sessions *s, struct door *door)

@@ -283,6 +283,18 @@ def threads(pid):
     return found
 
 
+def sessions(pid):
+    return sum('EventPipe' in t for t in threads(pid))
+
+
+def sessions_left(pid, before, seconds=20):
+    """More than `before`, after a time that a crowded machine's runtime needs to end their threads."""
+    end = time.time() + seconds
+    while sessions(pid) > before and time.time() < end:
+        time.sleep(0.05)
+    return sessions(pid) - before
+
+
 def percent(part, whole):
     return 100.0 * part / whole if whole else 100.0
 
@@ -308,7 +320,7 @@ def prove(variant, base):
         if project == 'Web':
             load = load_web(c.pid, args.seconds + 12)
         time.sleep(5)
-        threads_before = sum('EventPipe' in t for t in threads(c.pid))
+        threads_before = sessions(c.pid)
         files_before = sorted(os.listdir(f'/proc/{c.pid}/root/tmp'))
         r = subprocess.run([ringfold, 'record', '-p', str(c.pid), '-F', args.freq, '-d', str(args.seconds), '-o', f'{out}/p.data.txt',
                             '-o', f'{out}/p.folded', '-o', f'{out}/p.data', '--stats', f'{out}/stats.json', '-v'], capture_output=True, text=True)
@@ -318,8 +330,7 @@ def prove(variant, base):
         open(f'{out}/stderr', 'w').write(r.stderr)
         # While it is there, as its files are.
         must([ringfold, 'fold', '-q', f'{out}/p.data', '-o', f'{out}/q.folded'])
-        time.sleep(0.3)
-        threads_left = sum('EventPipe' in t for t in threads(c.pid)) - threads_before
+        threads_left = sessions_left(c.pid, threads_before)
         files_left = sorted(set(os.listdir(f'/proc/{c.pid}/root/tmp')) - set(files_before))
         methods = Methods(truth.stop()) if truth else None
     finally:
@@ -392,40 +403,110 @@ def tree(pid):
     return found
 
 
-def ways_out(base):
-    """Ctrl-C, and each of our processes killed in turn: no session is left in the target, and none of us."""
-    work, out = publish('default'), f'{base}/ways'
+def where_it_is(pid):
+    """What each of our processes waits for."""
+    told = []
+    for p in tree(pid):
+        try:
+            stack = open(f'/proc/{p}/stack').read().split()[1::2][:6]
+            told.append(f'{open(f"/proc/{p}/comm").read().strip()} {p} {open(f"/proc/{p}/syscall").read().split()[:2]} {stack}')
+        except OSError:
+            pass
+    return '; '.join(told)
+
+
+def late(base):
+    """A runtime that does not get to answer for 4 s: its names come all the same, and where it never does no session is left."""
+    work, out = publish('default'), f'{base}/late'
     os.makedirs(out)
     c = Container(out, work, ['/usr/bin/dotnet', '/work/Service.dll', '120'], {})
     try:
         c.wait_for('ready')
         time.sleep(1)
-        before = sum('EventPipe' in t for t in threads(c.pid))
-        which = -1
-        while True:
+        before = sessions(c.pid)
+        argv = [ringfold, 'record', '-p', str(c.pid), '-F', args.freq, '-o', f'{out}/p.folded', '--stats', f'{out}/stats.json']
+        os.kill(c.pid, signal.SIGSTOP)
+        subprocess.run([*argv, '-q', '-d', '1'], capture_output=True)
+        os.kill(c.pid, signal.SIGCONT)
+        time.sleep(2)
+        left = sessions_left(c.pid, before)
+        if left > 0:
+            fail(f'late: {left} sessions are left where nobody answered')
+        os.kill(c.pid, signal.SIGSTOP)
+        r = subprocess.Popen([*argv, '-d', '12'], stderr=subprocess.PIPE, text=True)
+        time.sleep(4)
+        os.kill(c.pid, signal.SIGCONT)
+        told = r.communicate()[1]
+        stats = json.load(open(f'{out}/stats.json'))
+        named = percent(stats['jit_named'], stats['jit_frames'])
+        left = sessions_left(c.pid, before)
+        print(f'late: {stats["jit_frames"]} JIT frames, {named:.2f} % named, {left} sessions left', flush=True)
+        if 'are known now' not in told or named < 99 or stats['jit_frames'] < 100 or left > 0:
+            fail(f'late: {told.strip()[-400:]}')
+    finally:
+        try:
+            os.kill(c.pid, signal.SIGCONT)
+        except OSError:
+            pass
+        c.close()
+
+
+def ways_out(base):
+    """Ctrl-C, each of our processes killed in turn, the end of the target: no session is left there, and none of us."""
+    work, out = publish('default'), f'{base}/ways'
+    os.makedirs(out)
+    c = Container(out, work, ['/usr/bin/dotnet', '/work/Service.dll', '400'], {})
+    try:
+        c.wait_for('ready')
+        time.sleep(1)
+        before, which = sessions(c.pid), -1
+        while which < 16:
             r = subprocess.Popen([ringfold, 'record', '-q', '-p', str(c.pid), '-d', '6', '-o', f'{out}/p.folded'], stderr=subprocess.DEVNULL)
-            end = time.time() + 8
-            while sum('EventPipe' in t for t in threads(c.pid)) <= before and time.time() < end:
+            end = time.time() + 20
+            while sessions(c.pid) <= before and time.time() < end and r.poll() is None:
                 time.sleep(0.05)
             time.sleep(0.8)
             ours = tree(r.pid)
-            during = sum('EventPipe' in t for t in threads(c.pid)) - before
+            during = sessions(c.pid) - before
             if which >= len(ours):
                 r.kill()
+                r.wait()
                 break
-            who = 'Ctrl-C' if which < 0 else f'kill -9 {open(f"/proc/{ours[which]}/comm").read().strip()} ({which})'
-            os.kill(ours[max(which, 0)], signal.SIGINT if which < 0 else signal.SIGKILL)
-            r.wait()
-            end = time.time() + 6
-            while time.time() < end and (sum('EventPipe' in t for t in threads(c.pid)) > before or any(map(alive, ours))):
+            try:
+                who = 'Ctrl-C' if which < 0 else f'kill -9 {open(f"/proc/{ours[which]}/comm").read().strip()} ({which})'
+                os.kill(ours[max(which, 0)], signal.SIGINT if which < 0 else signal.SIGKILL)
+            except OSError:  # it had just been replaced
+                r.wait()
+                sessions_left(c.pid, before)
+                continue
+            try:
+                r.wait(60)
+            except subprocess.TimeoutExpired:
+                fail(f'{who}: it does not end: {where_it_is(r.pid)}')
+                r.kill()
+                r.wait()
+            left = sessions_left(c.pid, before)
+            end = time.time() + 20
+            while time.time() < end and any(map(alive, ours)):
                 time.sleep(0.05)
-            after = sum('EventPipe' in t for t in threads(c.pid))
-            left, of_us, before = after - before, sum(map(alive, ours)), min(before, after)
+            of_us, before = sum(map(alive, ours)), min(before, before + left)
             print(f'way out: {who:32} sessions {during} before, {left} after; {of_us} of our {len(ours)} processes left', flush=True)
             if left > 0 or of_us or not during:
                 fail(f'{who}: {left} sessions, {of_us} processes are left')
             which += 1
-        r.wait()
+        r = subprocess.Popen([ringfold, 'record', '-q', '-p', str(c.pid), '-d', '60', '-o', f'{out}/p.folded'], stderr=subprocess.DEVNULL)
+        time.sleep(3)
+        ours = tree(r.pid)
+        os.kill(c.pid, signal.SIGKILL)
+        try:
+            status = r.wait(30)
+        except subprocess.TimeoutExpired:
+            status = where_it_is(r.pid)
+            r.kill()
+            r.wait()
+        print(f'way out: end of the target: status {status}, {sum(map(alive, ours))} of our {len(ours)} processes left', flush=True)
+        if status != 0 or any(map(alive, ours)):
+            fail(f'end of the target: {status}')
     finally:
         c.close()
 
@@ -493,9 +574,9 @@ def main():
         base = args.keep or scratch
         os.makedirs(base, exist_ok=True)
         os.chmod(scratch, 0o755)
-        for variant in args.only.split(',') if args.only else [*VARIANTS, 'ways-out', 'cost']:
+        for variant in args.only.split(',') if args.only else [*VARIANTS, 'ways-out', 'late', 'cost']:
             try:
-                {'cost': cost, 'ways-out': ways_out}.get(variant, lambda base: prove(variant, base))(base)
+                {'cost': cost, 'ways-out': ways_out, 'late': late}.get(variant, lambda base: prove(variant, base))(base)
             except (RuntimeError, OSError, EOFError) as e:
                 fail(f'{variant}: {e}')
     print(f'nettrace: {compared["events"]} events read as TraceEvent 4.0.0 reads them, {compared["different"]} differently')
