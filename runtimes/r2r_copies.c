@@ -411,18 +411,17 @@ static bool name_unpacked(struct r2r_files *f, struct known *k, const struct bun
 			  size_t num, struct symbol *symbols)
 {
 	struct pe_bytes bytes = r2r_known_bytes(k), unpacked;
-	_cleanup_free_ void *whole = bundle_load(&bytes, file, file->size);
+	struct bundle_stream *stream = bundle_stream_new(&bytes, file);
 	const char *own = part_assembly(f, file);
-	struct r2r *r;
-	bool ok;
+	struct r2r *r = NULL;
+	bool ok = stream && own;
 
-	if (!whole || !own)
-		return false;
-	unpacked = pe_bytes_of_memory(whole, (size_t)file->size);
-	if (r2r_open(&unpacked, 0, &r) < 0)
-		return false;
-	ok = r2r_name_places(f, k, r, own, rvas, num, symbols);
+	if (ok) {
+		unpacked = bundle_stream_bytes(stream);
+		ok = !r2r_open(&unpacked, 0, &r) && r2r_name_places(f, k, r, own, rvas, num, symbols);
+	}
 	r2r_free(r);
+	bundle_stream_free(stream);
 	return ok;
 }
 

@@ -248,17 +248,20 @@ static void *load_from_bundle(struct known *k, const char *name, struct clr_meta
 {
 	const struct bundle_file *part = k->bundle ? bundle_find(k->bundle, name) : NULL;
 	struct pe_bytes bytes = r2r_known_bytes(k), unpacked;
-	_cleanup_free_ void *whole = NULL;
+	struct bundle_stream *stream;
+	void *loaded = NULL;
 
 	if (!part)
 		return NULL;
 	if (!part->packed_size)
 		return load_metadata(&bytes, part->offset, ret);
-	whole = bundle_load(&bytes, part, part->size);
-	if (!whole)
-		return NULL;
-	unpacked = pe_bytes_of_memory(whole, (size_t)part->size);
-	return load_metadata(&unpacked, 0, ret);
+	stream = bundle_stream_new(&bytes, part);
+	if (stream) {
+		unpacked = bundle_stream_bytes(stream);
+		loaded = load_metadata(&unpacked, 0, ret);
+	}
+	bundle_stream_free(stream);
+	return loaded;
 }
 
 /* NAME.dll in the folder of a file. */

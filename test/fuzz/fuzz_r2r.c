@@ -48,6 +48,21 @@ static int compare(const void *left, const void *right)
 	return *a < *b ? -1 : *a > *b;
 }
 
+/* Forward and back again. */
+static void read_packed(const struct pe_bytes *bytes, const struct bundle_file *file)
+{
+	struct bundle_stream *s = bundle_stream_new(bytes, file);
+	uint8_t last, first;
+
+	if (s && file->size < 1 << 20) {
+		struct pe_bytes view = bundle_stream_bytes(s);
+
+		if (view.read(view.data, &last, 1, view.size - 1) == 0 && view.read(view.data, &first, 1, 0) < 0)
+			abort();
+	}
+	bundle_stream_free(s);
+}
+
 static void ask_bundle(const struct pe_bytes *bytes)
 {
 	const struct bundle_file *files;
@@ -63,6 +78,7 @@ static void ask_bundle(const struct pe_bytes *bytes)
 		    ((files[i].packed_size || files[i].size) && !bundle_at(b, files[i].offset)))
 			abort();
 		free(bundle_load(bytes, &files[i], 1 << 16));
+		read_packed(bytes, &files[i]);
 	}
 	bundle_free(b);
 }
