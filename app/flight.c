@@ -9,6 +9,7 @@
 #include "output/window.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { TURN_BYTES = 24 << 20 };
 static const uint64_t pause_ns = 10000000000;
@@ -105,6 +106,20 @@ int flight_tick(struct flight *f, uint64_t now_ns, bool hold, struct err *err)
 	return 0;
 }
 
+/* What is not of single samples: of the time since the session began. */
+static void tell_runtimes(struct profile_stats *into, const struct profile_stats *whole)
+{
+	for (struct profile_runtime *r = into->runtimes; r->name; r++) {
+		for (const struct profile_runtime *of = whole->runtimes; of->name; of++) {
+			if (strcmp(r->name, of->name) != 0)
+				continue;
+			r->advice = of->advice;
+			r->reads += of->reads;
+			r->read_ns += of->read_ns;
+		}
+	}
+}
+
 static int add_session(struct profile *into, struct session *s, uint64_t from_ns, uint64_t to_ns,
 		       bool (*stop)(void *data), void *data, struct err *err)
 {
@@ -114,6 +129,7 @@ static int add_session(struct profile *into, struct session *s, uint64_t from_ns
 	if (r < 0)
 		return r;
 	r = profile_add_window(into, whole, from_ns, to_ns, err);
+	tell_runtimes(&into->stats, &whole->stats);
 	into->stats.unwind_ns += whole->stats.unwind_ns;
 	into->stats.symbolize_ns += whole->stats.symbolize_ns;
 	profile_free(whole);

@@ -11,6 +11,8 @@ const struct jit_runtime jit_runtime_other = {
 	"have it write /tmp/perf-PID.map or a jitdump",
 };
 
+const char jit_runtime_dotnet[] = "dotnet";
+
 /*
  * In order of rank: what embeds another comes after it, as Python with a JVM in it does. A name that ends in '*' stands
  * for all that begin so.
@@ -19,7 +21,7 @@ static const struct {
 	struct jit_runtime runtime;
 	const char *files[6]; /* last parts of paths */
 } runtimes[] = {
-	{ { "dotnet", "start it with DOTNET_PerfMapEnabled=3, or `ringfold maps enable -p PID` (.NET 8 on)" },
+	{ { jit_runtime_dotnet, "start it with DOTNET_PerfMapEnabled=3, or `ringfold maps enable -p PID` (.NET 8 on)" },
 	  { "libcoreclr.so", "memfd:doublemapper", "memfd:doublemapper (deleted)", "libclrjit.so" } },
 	{ { "java", "run `jcmd PID Compiler.perfmap` (JDK 17 on) while it is recorded; for whole stacks start it "
 		    "with -XX:+PreserveFramePointer" },

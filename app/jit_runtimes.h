@@ -17,3 +17,4 @@ const struct jit_runtime *jit_runtime_of_space(const struct addrspace *space);
 /* The better of two; either may be NULL. */
 const struct jit_runtime *jit_runtime_better(const struct jit_runtime *a, const struct jit_runtime *b);
 extern const struct jit_runtime jit_runtime_other;
+extern const char jit_runtime_dotnet[]; /* the name of .NET's */

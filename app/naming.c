@@ -1,5 +1,6 @@
 #include "app/naming.h"
 
+#include "app/jit_runtimes.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/htab.h"
@@ -135,6 +136,13 @@ static const char *build_id_text(struct naming *n, const struct file *file)
 	return slot ? slot->text : NULL;
 }
 
+static bool is_assembly(const char *base)
+{
+	size_t len = strlen(base);
+
+	return len > 4 && !strcmp(base + len - 4, ".dll");
+}
+
 /* What is known of a frame without its symbol; false: there is none to look for. */
 static bool describe(struct naming *n, const struct unwind_frame *place, struct waiting *ret,
 		     struct profile_frame *frame)
@@ -157,6 +165,8 @@ static bool describe(struct naming *n, const struct unwind_frame *place, struct 
 	frame->kind = FRAME_NATIVE;
 	ret->owner = file->id;
 	ret->by_offset = file->kind != FILE_ELF || !elf_file_vaddr(file->elf, place->place, &ret->place);
+	if (ret->by_offset && is_assembly(file->base))
+		frame->runtime = jit_runtime_dotnet;
 	return file->kind != FILE_MISSING;
 }
 
@@ -221,8 +231,10 @@ static bool name_frame(struct naming *n, uint32_t id, const struct symbol *symbo
 	describe(n, &place, &unused, &frame);
 	frame.name = symbol->name;
 	frame.offset = symbol->offset;
-	if (symbol->module)
+	if (symbol->module) {
 		frame.module = symbol->module;
+		frame.runtime = jit_runtime_dotnet; /* in a file there is no other managed code */
+	}
 	if (place.where == FRAME_IN_KERNEL) {
 		frame.module = kernel_module ? kernel_module
 					     : intern_str(n->opts.strings, "[kernel]");

@@ -8,6 +8,7 @@
 #include "base/intern.h"
 #include "base/strbuf.h"
 #include "output/stacks.h"
+#include "runtimes/dotnet.h"
 #include "runtimes/dotnet_name.h"
 #include "runtimes/jit_cfi.h"
 #include "runtimes/python.h"
@@ -39,13 +40,14 @@ static void spell_dotnet(struct session *s, struct profile_frame *frame)
 	frame->name = intern_str(s->strings, text.data);
 }
 
-static bool is_dotnet(struct live *live)
+/* Single-file programs have no library of the runtime's: what answers at its socket tells. */
+static const struct jit_runtime *runtime_of(struct live *live)
 {
-	if (!live->looked) {
-		live->looked = true;
-		live->dotnet = !strcmp(jit_runtime_of_space(live->space)->name, "dotnet");
-	}
-	return live->dotnet;
+	if (!live->runtime)
+		live->runtime = jit_runtime_of_space(live->space);
+	if (live->runtime == &jit_runtime_other && dotnet_process_find(live->session->dotnet, live->space->pid))
+		live->runtime = jit_runtime_of_path("libcoreclr.so");
+	return live->runtime;
 }
 
 struct profile_frame session_space_frame(struct session *s, struct addrspace *space, uint32_t id)
@@ -64,12 +66,13 @@ struct profile_frame session_space_frame(struct session *s, struct addrspace *sp
 		return frame;
 	frame.kind = FRAME_JIT;
 	frame.module = intern_str(s->strings, "[jit]");
+	frame.runtime = live ? runtime_of(live)->name : NULL;
 	if (!symbols_jit(s->symbols, space, place.place, &symbol))
 		return frame;
 	frame.name = symbol.name;
 	if (symbol.module)
 		frame.module = symbol.module;
-	else if (frame.name && live && is_dotnet(live))
+	else if (frame.name && frame.runtime == jit_runtime_dotnet)
 		spell_dotnet(s, &frame);
 	if (s->opts.keep_addresses)
 		frame.offset = symbol.offset;
@@ -249,7 +252,7 @@ void session_count_jit(struct live *live, struct jit_counts *counts)
 
 	if (!live->jit)
 		return;
-	count.runtime = jit_runtime_of_space(live->space);
+	count.runtime = runtime_of(live);
 	count.origin = symbols_jit_origin(s->symbols, live->space);
 	if (!count_frames(live, &count)) {
 		s->failed = true;
@@ -310,22 +313,46 @@ static void tell_refused(struct profile_stats *stats, const char *why)
 	stats->refused_by[i].count++;
 }
 
+static int compare_runtimes(const void *left, const void *right)
+{
+	const struct profile_runtime *a = left, *b = right;
+
+	return a->frames > b->frames ? -1 : a->frames < b->frames;
+}
+
+/* What their frames, which are counted already, do not tell. */
+static void tell_runtimes(struct session *s, const struct jit_counts *all, struct profile_stats *stats)
+{
+	size_t num = 0;
+
+	while (stats->runtimes[num].name)
+		num++;
+	if (num)
+		qsort(stats->runtimes, num, sizeof(stats->runtimes[0]), compare_runtimes);
+	for (size_t i = 0; i < num; i++) {
+		struct profile_runtime *r = &stats->runtimes[i];
+
+		if (r->name == jit_runtime_dotnet)
+			r->by_frame_pointer = dotnet_counts(s->dotnet).no_starts;
+		for (size_t k = 0; k < all->runtimes.len; k++) {
+			const struct jit_count *c = &all->runtimes.data[k];
+
+			if (strcmp(c->runtime->name, r->name) != 0)
+				continue;
+			r->advice = c->runtime->advice;
+			r->reads = c->origin.reads;
+			r->read_ns = c->origin.read_ns;
+		}
+	}
+}
+
 static bool tell(struct session *s, struct jit_counts *all, struct profile *profile)
 {
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	struct profile_stats *stats = &profile->stats;
-	size_t max = sizeof(stats->runtimes) / sizeof(stats->runtimes[0]) - 1;
 	bool ok = true;
 
-	if (all->runtimes.len)
-		qsort(all->runtimes.data, all->runtimes.len, sizeof(all->runtimes.data[0]), compare_frames);
-	for (size_t i = 0; i < all->runtimes.len && i < max; i++) {
-		const struct jit_count *c = &all->runtimes.data[i];
-
-		stats->runtimes[i] = (struct profile_runtime){
-			c->runtime->name, c->runtime->advice, c->frames, c->named, c->origin.reads, c->origin.read_ns,
-		};
-	}
+	tell_runtimes(s, all, stats);
 	if (all->processes.len)
 		qsort(all->processes.data, all->processes.len, sizeof(all->processes.data[0]), compare_frames);
 	for (size_t i = 0; i < all->processes.len; i++) {

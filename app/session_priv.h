@@ -47,7 +47,7 @@ struct live {
 	struct stacks *stacks;
 	struct live *prev, *next;
 	bool jit;                /* a frame in code without a file was sampled, or a runtime tells of such */
-	bool looked, dotnet;     /* whether that is .NET's, by the files it maps */
+	const struct jit_runtime *runtime; /* whose that is, by the files it maps; NULL = not looked at yet */
 	struct retired_tab retired; /* by frame id */
 	uint32_t comm;           /* what the process is called; interned; 0 = not known yet */
 	uint64_t polled_ns;      /* when it was last looked for what the process has published */
@@ -84,7 +84,7 @@ static inline uint64_t frame_hash(const struct profile_frame *f)
 
 HTAB(label_tab, struct label_slot, const struct profile_frame *, frame_hash(key),
      slot->frame.name == key->name && slot->frame.module == key->module && slot->frame.kind == key->kind &&
-	     slot->frame.addr == key->addr,
+	     slot->frame.addr == key->addr && slot->frame.runtime == key->runtime,
      frame_hash(&slot->frame));
 
 /* The first frames of a stack by who ran: formatted once per (comm, pid, tid). */
@@ -132,7 +132,8 @@ static const uint32_t PLACED = 1u << 31, CONTAINER = 1u << 30;
 struct kept_sample {
 	uint64_t time_ns;
 	uint64_t period : 42; /* what is more is cut to that: 20 minutes of cycles */
-	uint64_t cpu : 14;    /* the last = not told */
+	uint64_t cpu : 13;    /* the last = not told; Linux has 8192 at most */
+	uint64_t no_method_start : 1;
 	uint64_t event : 8;
 	uint32_t owner;       /* index in session.owners */
 	pid_t tid;
@@ -147,7 +148,7 @@ static inline uint8_t sample_end(enum sample_class class, uint8_t reason)
 }
 _Static_assert(REASON_NUM < 32 && SAMPLE_BROKEN < 8, "an end is 8 bits");
 static const uint64_t MAX_PERIOD = (1ull << 42) - 1;
-static const uint32_t MAX_CPU = (1u << 14) - 1, MAX_EVENT = (1u << 8) - 1;
+static const uint32_t MAX_CPU = (1u << 13) - 1, MAX_EVENT = (1u << 8) - 1;
 
 /* A generation that kept samples are of. */
 struct owner {
@@ -193,6 +194,7 @@ struct session {
 	VEC(struct kept_sample) samples;
 	VEC(uint8_t) ends;           /* of them */
 	uint8_t end;                 /* of the sample at hand */
+	bool no_method_start;        /* likewise: a frame of it went by rbp, as its method is not known */
 	VEC(struct owner) owners;
 	VEC(struct file_id) gone;    /* files that left the table, with opts.keep_build_ids */
 	uint32_t mark_truncated, mark_altstack, mark_broken; /* frame ids */

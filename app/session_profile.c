@@ -292,8 +292,8 @@ static uint32_t profile_comm(struct build *b, uint32_t comm)
 	return slot->index;
 }
 
-/* Named JIT frames are known only now: every occurrence counts, as jit_frames does. */
-static int count_jit_named(struct profile *p)
+/* What has a name and whose code it is are known only now: every occurrence counts, as in jit_frames. */
+static int count_managed(struct profile *p)
 {
 	size_t num = stacks_num_nodes(p->stacks);
 	_cleanup_free_ uint64_t *total = calloc(num + 1, sizeof(*total));
@@ -309,6 +309,7 @@ static int count_jit_named(struct profile *p)
 		total[node->parent] += total[i];
 		if (frame->kind == FRAME_JIT && frame->name)
 			p->stats.jit_named += total[i];
+		profile_count_runtime(&p->stats, frame, total[i]);
 	}
 	return 0;
 }
@@ -412,6 +413,7 @@ static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *cons
 			.event = kept->event,
 			.place = profile_place(b, owner->place),
 			.class = s->ends.data[i] & 7,
+			.no_method_start = kept->no_method_start,
 			.reason = s->ends.data[i] >> 3 ? unwind_reason_name(s->ends.data[i] >> 3) : NULL,
 		};
 	}
@@ -544,7 +546,7 @@ static int build_profile(struct build *b, struct err *err)
 	if (s->opts.keep_files && !keep_files(b))
 		return err_oom(err);
 	fill_counts(s, &p->stats);
-	if (count_jit_named(p) < 0 || !session_tell_jit(s, p) || !note_kernel(b) || !note_denied(b))
+	if (count_managed(p) < 0 || !session_tell_jit(s, p) || !note_kernel(b) || !note_denied(b))
 		return err_oom(err);
 	return missing_note(p, b->files.data, b->files.len, s->opts.offline, err);
 }

@@ -174,7 +174,8 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	}
 	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE)
 		s->last.cut = walk_cut(s, live, sample, &in, s->frames + num, &result);
-	s->stats.no_method_starts += dotnet_no_starts(s->dotnet) != no_starts;
+	s->no_method_start = dotnet_no_starts(s->dotnet) != no_starts;
+	s->stats.no_method_starts += s->no_method_start;
 	if (s->opts.keep_addresses)
 		session_place_frames(s, live->space, s->frames + num, result.num_frames);
 	num += result.num_frames;
@@ -220,6 +221,7 @@ static void keep_sample(struct session *s, struct live *live, const struct recor
 		.period = at_most(rec->sample.period, MAX_PERIOD),
 		.cpu = at_most(rec->cpu, MAX_CPU),
 		.event = at_most(event, MAX_EVENT),
+		.no_method_start = s->no_method_start,
 		.tid = rec->tid,
 		.node = node,
 		.comm = comm,
@@ -264,6 +266,7 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 		return;
 	s->stats.samples++;
 	s->end = sample_end(idle ? SAMPLE_IDLE : SAMPLE_KERNEL_ONLY, 0);
+	s->no_method_start = false;
 	if (idle) {
 		s->stats.idle++;
 		if (!s->opts.include_idle)

@@ -175,3 +175,22 @@ void profile_frame_text(const struct profile_frame *frame, const struct profile_
 	if (view->annotate)
 		strbuf_str(ret, suffix(frame->kind));
 }
+
+void profile_count_runtime(struct profile_stats *stats, const struct profile_frame *frame, uint64_t times)
+{
+	struct profile_runtime *r = stats->runtimes;
+	struct profile_runtime *end = r + sizeof(stats->runtimes) / sizeof(*r) - 1;
+	bool precompiled = frame->kind == FRAME_NATIVE;
+
+	if (!frame->runtime || !times || (frame->kind != FRAME_JIT && !precompiled))
+		return;
+	while (r < end && r->name && strcmp(r->name, frame->runtime) != 0)
+		r++;
+	if (r == end)
+		return;
+	r->name = frame->runtime;
+	r->frames += times;
+	r->named += frame->name ? times : 0;
+	r->precompiled += precompiled ? times : 0;
+	r->precompiled_named += precompiled && frame->name ? times : 0;
+}

@@ -32,6 +32,7 @@ struct profile_frame {
 	uint64_t place;      /* offset in the file, or address; where it is looked up: of callers, inside the call */
 	uint64_t addr;       /* the same in the process, where addresses were asked for; else 0 */
 	uint64_t offset;     /* of the place from where the symbol begins */
+	const char *runtime; /* whose code it is: "dotnet", "node"; static; NULL = native, or not known */
 	enum frame_kind kind;
 };
 
@@ -50,6 +51,7 @@ struct profile_sample {
 	uint32_t event;      /* index in `events` */
 	uint32_t place;      /* index in `places`; UINT32_MAX = not known */
 	enum sample_class class;
+	bool no_method_start; /* see struct profile_stats */
 	const char *reason;  /* SAMPLE_BROKEN: static; else NULL */
 };
 
@@ -63,8 +65,10 @@ struct profile_count {
 struct profile_runtime {
 	const char *name;        /* "node", "java", ..., "other" */
 	const char *advice;      /* what would name more of it: "start it with ..."; NULL = nothing is known */
-	uint64_t frames, named;
+	uint64_t frames, named;  /* in its code, every occurrence */
 	uint64_t reads, read_ns; /* of what it published */
+	uint64_t precompiled, precompiled_named; /* of `frames` and `named`: in files, not compiled by the process */
+	uint64_t by_frame_pointer; /* of `frames`: left by it, as nothing told where their function begins */
 };
 
 /* --stats, and the quality lines. Invariant: samples == idle + kernel_only + complete + truncated + broken. */
@@ -112,6 +116,12 @@ struct profile {
 int profile_new(struct profile **ret, struct err *err);
 void profile_free(struct profile *profile); /* NULL is fine */
 void profile_freep(struct profile **profile);
+
+/*
+ * Counts in stats.runtimes a frame that was seen so many times; those of native code are none of theirs. Where one more
+ * runtime has no room it is not listed.
+ */
+void profile_count_runtime(struct profile_stats *stats, const struct profile_frame *frame, uint64_t times);
 
 /* How stacks are shown; the same for every format. */
 struct profile_view {

@@ -109,7 +109,8 @@ static bool advise(const struct profile_stats *s, struct strbuf *ret)
 	for (size_t i = 0; i < NUM_OF(s->runtimes) && s->runtimes[i].name; i++) {
 		const struct profile_runtime *r = &s->runtimes[i];
 
-		if (r->named >= r->frames || !r->advice)
+		/* It is about what the process compiles. */
+		if (r->named - r->precompiled_named >= r->frames - r->precompiled || !r->advice)
 			continue;
 		strbuf_str(ret, any ? ". For " : "; for ");
 		escape_line(ret, r->name, strlen(r->name), MAX_WORD);

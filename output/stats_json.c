@@ -114,8 +114,8 @@ static void runtimes_value(struct strbuf *ret, const struct profile_stats *stats
 		escape_json(ret, r->name, strlen(r->name));
 		strbuf_printf(ret,
 			      ": {\"frames\": %" PRIu64 ", \"named\": %" PRIu64 ", \"reads\": %" PRIu64
-			      ", \"read_ns\": %" PRIu64 "}",
-			      r->frames, r->named, r->reads, r->read_ns);
+			      ", \"read_ns\": %" PRIu64 ", \"precompiled\": %" PRIu64 ", \"by_frame_pointer\": %" PRIu64 "}",
+			      r->frames, r->named, r->reads, r->read_ns, r->precompiled, r->by_frame_pointer);
 	}
 	strbuf_str(ret, i ? "\n  },\n" : "},\n");
 }

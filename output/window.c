@@ -22,7 +22,8 @@ static inline uint64_t frame_hash(const struct profile_frame *f)
 }
 HTAB(frame_tab, struct frame_slot, const struct profile_frame *, frame_hash(key),
      slot->frame.name == key->name && slot->frame.module == key->module && slot->frame.path == key->path &&
-	     slot->frame.place == key->place && slot->frame.addr == key->addr && slot->frame.kind == key->kind,
+	     slot->frame.place == key->place && slot->frame.addr == key->addr && slot->frame.kind == key->kind &&
+	     slot->frame.runtime == key->runtime,
      frame_hash(&slot->frame));
 
 struct adding {
@@ -104,6 +105,7 @@ static uint32_t map_text(struct adding *a, uint32_t *map, uint32_t index, const 
 static void count_class(struct profile_stats *stats, const struct profile_sample *sample)
 {
 	stats->samples++;
+	stats->no_method_starts += sample->no_method_start;
 	stats->user_stacks += sample->class >= SAMPLE_COMPLETE;
 	switch (sample->class) {
 	case SAMPLE_IDLE:
@@ -134,6 +136,7 @@ static void count_class(struct profile_stats *stats, const struct profile_sample
 
 static void count_frame(struct profile_stats *stats, const struct profile_frame *frame)
 {
+	profile_count_runtime(stats, frame, 1);
 	switch (frame->kind) {
 	case FRAME_KERNEL:
 		stats->kernel_frames++;
