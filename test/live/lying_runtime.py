@@ -33,11 +33,26 @@ def silent(conn):
     time.sleep(60)
 
 
+closed_at = os.pipe()
+
+
+def held(conn):
+    """Rubbish, and then it waits until nobody holds the other end any more: a runtime would wait so in a write, for ever."""
+    conn.sendall(OK + NETTRACE + TRACE + block(b'EventBlock', 0xfffffffe))
+    try:
+        while conn.recv(4096):
+            pass
+    except ConnectionError:
+        pass
+    os.write(closed_at[1], struct.pack('<d', time.time()))
+
+
 LIES = {
     'silent': silent,
     'garbage': lambda c: c.sendall(b'HTTP/1.1 400 Bad Request\r\n\r\n' * 100),
     'long-reply': lambda c: c.sendall(HEAD + struct.pack('<HBBH', 0xffff, 0xff, 0, 0) + bytes(65000)),
     'four-gigabytes': lambda c: c.sendall(OK + NETTRACE + TRACE + block(b'EventBlock', 0xfffffffe)),
+    'held': held,
     'short-block': lambda c: c.sendall(OK + NETTRACE + TRACE + block(b'EventBlock', 4, b'\0\0\0\1\6' * 3)),
     'endless': endless,
     'closed': lambda c: None,
@@ -96,7 +111,7 @@ def pretend_elsewhere(lie, path, ready):
         sum(i * i for i in range(1000))
 
 
-def run(lie, words, seconds):
+def run(lie, words, seconds, record='1'):
     out, ready = os.pipe()
     pid = os.fork()
     if not pid:
@@ -105,7 +120,7 @@ def run(lie, words, seconds):
     path = os.read(out, 4096).decode()
     start = time.time()
     with tempfile.TemporaryDirectory() as d:
-        r = subprocess.run([ringfold, 'record', '-v', '-p', str(pid), '-d', '1', '-F', '99', '-o', f'{d}/x.folded', '--stats', f'{d}/s.json'],
+        r = subprocess.run([ringfold, 'record', '-v', '-p', str(pid), '-d', record, '-F', '99', '-o', f'{d}/x.folded', '--stats', f'{d}/s.json'],
                            capture_output=True, text=True)
         took = time.time() - start
         stats = open(f'{d}/s.json').read() if os.path.exists(f'{d}/s.json') else ''
@@ -129,6 +144,11 @@ run('garbage', 'no .NET runtime', limit)
 run('long-reply', 'no .NET runtime', limit)
 run('four-gigabytes', 'a block that is too large', limit)
 run('short-block', 'a block without a header', limit)
+run('held', 'a block that is too large', limit + 3, '4')
+at = struct.unpack('<d', os.read(closed_at[0], 8))[0]  # the first of its connections
+if at > time.time() - 2:
+    failures.append('held')
+    print('FAILED: a stream that was given up stayed open')
 run('endless', 'does not answer|listed nothing|takes its time', limit)
 run('closed', 'does not answer', limit)
 run('refused', 'refused to tell', limit)

@@ -5,8 +5,9 @@ stack whole, the callers of frameless methods there, and nothing left behind.
 usage: dotnet.py RINGFOLD VICTIMS_DIR [--only NAME,..] [--seconds S] [--freq HZ] [--keep DIR] [--cache DIR]
 
 One row per variant of test/prove/dotnet/Service.cs (see VARIANTS) and of Web.cs, a Kestrel application under load. What
-names are held against is a second event session that this script keeps in the process from its start on. Needs the .NET
-SDK, runc and root: exit 77 without.
+names are held against is a second event session that this script keeps in the process from its start on. `perfview` is a
+bundle of it in PerfView's own parser (TRACEVIEW=COMMAND, which shows as JSON what TraceEvent sees in a .trace.zip): methods
+named, CPU time per thread as the scheduler counted it. Needs the .NET SDK, runc and root: exit 77 without.
 """
 import argparse, bisect, collections, glob, json, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time
 
@@ -511,6 +512,70 @@ def ways_out(base):
         c.close()
 
 
+class Clocks(threading.Thread):
+    """CPU time of each thread of a process, looked at 20 times a second."""
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.over, self.seen = pid, threading.Event(), collections.defaultdict(list)
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.05):
+            for path in glob.glob(f'/proc/{self.pid}/task/*/schedstat'):
+                try:
+                    ns = int(open(path).read().split()[0])
+                    self.seen[int(path.split('/')[4])].append((time.monotonic_ns(), ns))
+                except (OSError, IndexError):
+                    pass
+
+    def at(self, tid, t):
+        """CPU time of a thread at that time; between two looks in proportion."""
+        looks = self.seen[tid]
+        i = bisect.bisect_left(looks, (t, 0))
+        if i == 0 or i == len(looks):
+            return looks[min(i, len(looks) - 1)][1]
+        (t0, c0), (t1, c1) = looks[i - 1], looks[i]
+        return c0 + (c1 - c0) * (t - t0) / (t1 - t0)
+
+
+def perfview(base):
+    command = os.environ.get('TRACEVIEW')
+    if not command:
+        print('SKIP: perfview: TRACEVIEW is not set', flush=True)
+        return
+    seconds = max(args.seconds, 30)
+    work, out = publish('default'), f'{base}/perfview'
+    os.makedirs(out)
+    c = Container(out, work, ['/usr/bin/dotnet', '/work/Service.dll', str(seconds + 90)], {})
+    clocks = None
+    try:
+        c.wait_for('ready')
+        time.sleep(5)
+        clocks = Clocks(c.pid)
+        must([ringfold, 'bundle', f'{out}/p', '-q', '-p', str(c.pid), '-F', '999', '-d', str(seconds), '-o', f'{out}/p.data.txt'])
+    finally:
+        if clocks:
+            clocks.over.set()
+        c.close()
+    seen = json.loads(must([command, f'{out}/p.trace.zip'], timeout=300))
+    times = [t for _, t, _ in samples(f'{out}/p.data.txt')]
+    since, until = min(times) - 10**9 / 999, max(times)
+    far, told = 0, []
+    for name, ms in seen['thread'].items():
+        tid = int(re.search(r'Thread.*?(\d+)\D*$', name).group(1))
+        cpu = (clocks.at(tid, until) - clocks.at(tid, since)) / 1e6 if clocks.seen[tid] else 0
+        if cpu > 1000:
+            told.append(f'{tid} {ms:.0f} of {cpu:.0f} ms')
+            far = max(far, abs(ms / cpu - 1))
+    methods = [m for m in seen['self'] if 'Shop.' in m or 'System.' in m]
+    unnamed = sum(ms for m, ms in seen['self'].items() if ('?' in m or 'unknown' in m.lower()) and '.so' not in m) / seen['weight_ms']
+    spin = [m for m in seen['self'] if 'Hot.Spin' in m or 'Hot::Spin' in m]
+    print(f'perfview: {seen["samples"]} samples, {seen["broken"]} broken; {len(methods)} managed methods, {unnamed * 100:.2f} % unnamed; '
+          f'CPU of {len(told)} threads right to {far * 100:.2f} %: {", ".join(told)}', flush=True)
+    if not told or far > .02 or seen['broken'] or not spin or unnamed > .005:
+        fail(f'perfview: {far * 100:.2f} % off, {seen["broken"]} broken, {spin}, {unnamed * 100:.2f} % unnamed')
+
+
 def alive(pid):
     try:
         return open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()[0] != 'Z'
@@ -574,9 +639,9 @@ def main():
         base = args.keep or scratch
         os.makedirs(base, exist_ok=True)
         os.chmod(scratch, 0o755)
-        for variant in args.only.split(',') if args.only else [*VARIANTS, 'ways-out', 'late', 'cost']:
+        for variant in args.only.split(',') if args.only else [*VARIANTS, 'ways-out', 'late', 'perfview', 'cost']:
             try:
-                {'cost': cost, 'ways-out': ways_out, 'late': late}.get(variant, lambda base: prove(variant, base))(base)
+                {'cost': cost, 'ways-out': ways_out, 'late': late, 'perfview': perfview}.get(variant, lambda base: prove(variant, base))(base)
             except (RuntimeError, OSError, EOFError) as e:
                 fail(f'{variant}: {e}')
     print(f'nettrace: {compared["events"]} events read as TraceEvent 4.0.0 reads them, {compared["different"]} differently')
