@@ -9,7 +9,8 @@
 #   scripts/prove.sh crash        kill -9 at 20 moments and a full disk: every perf.data reads back
 #   scripts/prove.sh inline       --inline against perf script --inline: names and cost (PERF7 as above)
 #   scripts/prove.sh scale        what folding costs with more samples, binaries, processes
-#   scripts/prove.sh dotnet       .NET services in containers with no switch: names by their time, whole stacks, nothing left
+#   scripts/prove.sh dotnet       .NET services in containers with no switch: names by their time, whole stacks, nothing left;
+#                                 CPU time per thread in PerfView's parser (TRACEVIEW=CMD)
 #   scripts/prove.sh r2r          precompiled .NET code: names against the runtime's own, frames against the machine code
 #   scripts/prove.sh runtimes     Node, Java, Python, .NET with their maps on: names, whole stacks, beside perf (PERF7 as above)
 #   scripts/prove.sh formats      every format of one recording, opened by go tool pprof, speedscope (SPEEDSCOPE=npm or DIR),
