@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TURN_BYTES = 24 << 20 };
+enum { TURN_BYTES = 16 << 20 };
 static const uint64_t pause_ns = 10000000000;
 
 struct flight {

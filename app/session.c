@@ -481,14 +481,18 @@ void session_forget_samples(struct session *s, uint64_t before_ns)
 	s->samples.len = s->ends.len = left;
 }
 
+/* About what malloc has given, with the room that vectors and tables keep: measured with a machine that compiles. */
 size_t session_bytes(const struct session *s)
 {
-	const size_t node_bytes = 40, label_bytes = 3 * sizeof(struct label_slot);
+	const size_t node_bytes = 80; /* with its hash and links */
+	const size_t frame_bytes = 200; /* its rule and its name */
+	const size_t label_bytes = 3 * sizeof(struct label_slot), placed_bytes = 5 * sizeof(struct placed_slot);
 	size_t nodes = stacks_num_nodes(s->ended);
 
 	for (const struct live *live = s->live; live; live = live->next)
 		nodes += stacks_num_nodes(live->stacks);
-	return nodes * node_bytes + s->labels.len * label_bytes + s->samples.len * (sizeof(s->samples.data[0]) + 1) +
+	return nodes * node_bytes + unwinder_num_frames(s->unwinder) * frame_bytes + s->labels.len * label_bytes +
+	       s->placed.len * placed_bytes + s->samples.len * (sizeof(s->samples.data[0]) + 1) +
 	       s->owners.len * sizeof(s->owners.data[0]);
 }
 

@@ -125,7 +125,7 @@ void session_tick(struct session *s);
 /* Of the samples kept, those before that time are needed no more; may leave some. */
 void session_forget_samples(struct session *s, uint64_t before_ns);
 
-/* About how much memory stacks, samples and the names of what has ended take. */
+/* About how much memory stacks, frames and samples take. */
 size_t session_bytes(const struct session *s);
 
 struct session_progress session_progress(const struct session *s);
