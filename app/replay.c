@@ -23,11 +23,14 @@
 #include "target/door.h"
 #include "target/given.h"
 #include "target/offline.h"
+#include "target/proc_text.h"
 #include "unwinder/arch.h"
 
 enum {
 	MAX_NOTE_BYTES = 380,
 	MAX_TOLD_EVENTS = 4,
+	REST_SAMPLES = 4096,    /* after so many, call-frame information is let go of that none of them needed */
+	MAX_STATUS_BYTES = 16 << 10,
 	SLACK_SECONDS = 30, /* between what a file's time and its records' clock say of one moment */
 };
 static const uint64_t second_ns = 1000000000;
@@ -51,6 +54,7 @@ struct replay {
 	uint64_t from_ns, to_ns; /* --time */
 	uint64_t first_ns, last_ns; /* of the samples that count */
 	uint64_t regs_mask;     /* the session's now */
+	uint64_t samples;
 	uint64_t start_ns;      /* when we began */
 	struct err failure;     /* while records come */
 	struct err damage;      /* why the recording could not be read to its end */
@@ -460,6 +464,8 @@ static void take_sample(struct replay *r, const struct record *rec, size_t index
 		return;
 	}
 	state->samples++;
+	if (++r->samples % REST_SAMPLES == 0)
+		session_tick(r->session);
 	if (!state->wanted)
 		return;
 	if (r->opts.args->have_cpus && rec->cpu == UINT32_MAX) {
@@ -758,11 +764,24 @@ static bool copy_event_names(const struct replay *r, struct profile *p)
 	return true;
 }
 
+/* What getrusage tells is not less than what the program that started us had when it did so (fs/exec.c exec_mmap). */
+static uint64_t own_peak_kib(const struct replay *r)
+{
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+	struct proc_status status = { 0 };
+	struct rusage usage;
+
+	if (door_read_proc(r->door, getpid(), "status", MAX_STATUS_BYTES, &text, NULL, NULL) == 0 &&
+	    proc_status_parse(text.data, text.len, &status) == 0 && status.peak_kib)
+		return status.peak_kib;
+	getrusage(RUSAGE_SELF, &usage);
+	return (uint64_t)usage.ru_maxrss;
+}
+
 int replay_profile(struct replay *r, bool (*stop)(void *data), void *data, struct profile **ret,
 		   struct err *err)
 {
 	const struct perfdata_info *info = info_of(r);
-	struct rusage usage;
 	struct profile *p;
 	int e;
 
@@ -779,8 +798,7 @@ int replay_profile(struct replay *r, bool (*stop)(void *data), void *data, struc
 	note_reading(r, p);
 	note_events(r, p);
 	note_origin(r, p);
-	getrusage(RUSAGE_SELF, &usage);
-	p->stats.peak_rss_kib = (uint64_t)usage.ru_maxrss;
+	p->stats.peak_rss_kib = own_peak_kib(r);
 	p->stats.cpu_s = (double)clock_cpu_ns() / 1e9;
 	p->stats.wall_s = (double)(r->last_ns - r->first_ns) / 1e9;
 	p->stats.targets = intern_str(p->strings, info->cmdline ? info->cmdline : r->opts.path);

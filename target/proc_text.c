@@ -211,6 +211,16 @@ static bool take_uids(struct cursor *c, struct proc_status *ret)
 	return true;
 }
 
+/* "\t    1234 kB" (fs/proc/task_mmu.c task_mem). */
+static void take_peak(struct cursor *c, uint64_t *ret)
+{
+	uint64_t kib;
+
+	skip_blanks(c);
+	if (take_number(c, 10, UINT64_MAX, &kib) && take_key(c, " kB"))
+		*ret = kib;
+}
+
 static pid_t last_pid(struct cursor *c)
 {
 	pid_t pid = 0;
@@ -238,6 +248,8 @@ int proc_status_parse(const char *text, size_t len, struct proc_status *ret)
 			status.nspid = last_pid(&line);
 		else if (take_key(&line, "Uid:"))
 			has_uid = take_uids(&line, &status);
+		else if (take_key(&line, "VmHWM:"))
+			take_peak(&line, &status.peak_kib);
 	}
 	if (!has_tgid || !has_uid)
 		return -EBADMSG;

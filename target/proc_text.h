@@ -34,6 +34,7 @@ struct proc_status {
 	pid_t nspid;  /* innermost pid: last field of NSpid; tgid when the line is missing */
 	uid_t uid;    /* real */
 	uid_t euid;
+	uint64_t peak_kib; /* the most memory it ever had resident (VmHWM); 0 = not told */
 	char name[64]; /* as the task set it: \n and \\ are turned back; cut when longer */
 };
 int proc_status_parse(const char *text, size_t len, struct proc_status *ret);
