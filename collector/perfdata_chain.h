@@ -5,7 +5,7 @@
  *
  *	u64 size | filled bytes, a multiple of 8 | u64 mark | u64 number | addresses, leaf first | u64 filled
  *
- * A copy that has it was full. The mark is of the sample's own time, which nobody can know who wrote into a ring before.
+ * The mark tells whether the copy was full. It is of the sample's own time, which nobody can know who wrote into a ring before.
  */
 #pragma once
 
@@ -19,16 +19,15 @@ enum {
 	CHAIN_MAX_BYTES = (CHAIN_HEAD_WORDS + CHAIN_MAX) * 8,
 };
 
-static inline uint64_t chain_mark(uint64_t time_ns)
+static inline uint64_t chain_mark(uint64_t time_ns, bool full)
 {
-	return time_ns ^ 0x6e69616863666c72; /* "rlfchain" */
+	return time_ns ^ (full ? 0x6e69616863666c72 : 0x6e69616863736c72); /* "rlfchain", "rlschain" */
 }
 
 /* Bytes that it takes behind the copy; 0 = it is not written. */
 static inline size_t chain_bytes(const struct record_sample *s)
 {
-	bool fits = s->user_chain && s->num_user_chain <= CHAIN_MAX && s->stack &&
-		    s->stack_bytes == s->stack_size && s->stack_bytes % 8 == 0;
+	bool fits = s->user_chain && s->num_user_chain <= CHAIN_MAX && s->stack && s->stack_bytes % 8 == 0;
 
 	return fits ? (CHAIN_HEAD_WORDS + s->num_user_chain) * sizeof(uint64_t) : 0;
 }
@@ -39,13 +38,16 @@ static inline void chain_find(struct record *rec)
 	struct record_sample *s = &rec->sample;
 	size_t words = (s->stack_size - s->stack_bytes) / sizeof(uint64_t);
 	const uint64_t *at;
+	bool full;
 
 	if (!s->stack || s->stack_bytes % 8 || words < CHAIN_HEAD_WORDS)
 		return;
 	at = (const uint64_t *)(const void *)(s->stack + s->stack_bytes);
-	if (at[0] != chain_mark(rec->time_ns) || at[1] > CHAIN_MAX || at[1] != words - CHAIN_HEAD_WORDS)
+	full = at[0] == chain_mark(rec->time_ns, true);
+	if ((!full && at[0] != chain_mark(rec->time_ns, false)) || at[1] > CHAIN_MAX || at[1] != words - CHAIN_HEAD_WORDS)
 		return;
 	s->user_chain = at + CHAIN_HEAD_WORDS;
 	s->num_user_chain = at[1];
-	s->stack_size = s->stack_bytes;
+	if (full)
+		s->stack_size = s->stack_bytes;
 }

@@ -168,11 +168,13 @@ static void put_stack(struct draft *d, const struct record *rec)
 	}
 	if (d->len + size + chain + 2 * sizeof(uint64_t) > WRITE_RECORD_MAX)
 		chain = 0;
+	if (chain)
+		size = filled; /* it is the word more */
 	put_u64(d, size + chain);
 	put(d, s->stack, filled);
 	put_zeros(d, size - filled);
 	if (chain) {
-		put_u64(d, chain_mark(rec->time_ns));
+		put_u64(d, chain_mark(rec->time_ns, s->stack_bytes == s->stack_size));
 		put_u64(d, s->num_user_chain);
 		put(d, s->user_chain, s->num_user_chain * sizeof(uint64_t));
 	}

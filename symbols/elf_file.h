@@ -71,6 +71,10 @@ enum elf_root {
 	 * were a return address (golang src/runtime/asm_amd64.s, gosave_systemstack_switch, cgocallback). */
 	ELF_ROOT_MARK,
 	ELF_ROOT_CALLBACK, /* None either: cgocallback, which changes stacks and keeps its frame. */
+	/* Nor these: time.now and others call the vDSO on a stack that has room for C, and the frame pointer stays behind
+	 * on their own (golang src/runtime/time_linux_amd64.s, sys_linux_amd64.s). */
+	ELF_ROOT_CLOCK,
+	ELF_ROOT_NUM,
 };
 /* *start: of the function; untouched for ELF_ROOT_NONE. */
 enum elf_root elf_file_root(struct elf_file *f, uint64_t vaddr, uint64_t *start);

@@ -28,6 +28,10 @@ static enum elf_root root_of_name(const char *name, size_t name_len)
 		{ "runtime.morestack", ELF_ROOT_CUT },
 		{ "runtime.systemstack_switch", ELF_ROOT_MARK },
 		{ "runtime.cgocallback", ELF_ROOT_CALLBACK },
+		{ "time.now", ELF_ROOT_CLOCK },
+		{ "runtime.nanotime1", ELF_ROOT_CLOCK },
+		{ "runtime.walltime1", ELF_ROOT_CLOCK }, /* before Go 1.17 */
+		{ "runtime.vgetrandom1", ELF_ROOT_CLOCK }, /* from Go 1.24 on */
 	};
 
 	if (name_len >= 5 && !memcmp(name, "_rt0_", 5))

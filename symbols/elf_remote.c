@@ -345,7 +345,7 @@ static bool take_go_root(struct elf_file *f, struct reader *r)
 	root.start = reader_u64(r);
 	root.end = reader_u64(r);
 	root.kind = reader_u8(r);
-	return root.end > root.start && root.kind > ELF_ROOT_NONE && root.kind <= ELF_ROOT_CALLBACK &&
+	return root.end > root.start && root.kind > ELF_ROOT_NONE && root.kind < ELF_ROOT_NUM &&
 	       f->go_roots.len < MAX_GO_ROOTS && vec_push(&f->go_roots, root);
 }
 

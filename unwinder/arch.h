@@ -14,6 +14,7 @@ enum {
 	ARCH_MAX_PERF_REGS = 64,
 	ARCH_CALL_BYTES = 7,   /* of the longest call instruction */
 	ARCH_CONTEXT_BYTES = 7,
+	ARCH_SIGRETURN_BYTES = 9,
 };
 
 /* Registers of one frame, by DWARF number. A register whose bit in `valid` is clear is not known. */
@@ -43,6 +44,14 @@ struct arch {
 	/* How the function begins that glibc's makecontext lets contexts return to. */
 	uint8_t context_start[ARCH_CONTEXT_BYTES];
 	uint8_t context_start_bytes;
+	/*
+	 * The code that only returns from a signal handler: it loads the number of rt_sigreturn and enters the kernel, in the
+	 * very form that debuggers look for, so no C library changes it.
+	 */
+	uint8_t sigreturn[ARCH_SIGRETURN_BYTES];
+	uint8_t sigreturn_bytes;
+	/* Where it stands, each register and, as `ra`, the pc lie so far above the stack pointer; 0 = not known. */
+	uint16_t sigframe_at[ARCH_MAX_REGS];
 };
 
 extern const struct arch arch_x86_64;

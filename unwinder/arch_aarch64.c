@@ -46,4 +46,7 @@ const struct arch arch_aarch64 = {
 	 */
 	.context_start = { 0xe0, 0x03, 0x13, 0xaa },
 	.context_start_bytes = 4,
+	/* mov x8, #139; svc #0: arch/arm64/kernel/vdso/sigreturn.S, which has call-frame information */
+	.sigreturn = { 0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4 },
+	.sigreturn_bytes = 8,
 };

@@ -69,4 +69,9 @@ const struct arch arch_x86_64 = {
 	 */
 	.context_start = { 0x48, 0x89, 0xdc, 0x48, 0x8b, 0x3c, 0x24 },
 	.context_start_bytes = 7,
+	/* mov $15,%rax; syscall: glibc sysdeps/unix/sysv/linux/x86_64/libc_sigaction.c */
+	.sigreturn = { 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05 },
+	.sigreturn_bytes = 9,
+	/* struct sigcontext in struct ucontext (arch/x86/include/uapi/asm/sigcontext.h), where the stack pointer points */
+	.sigframe_at = { 144, 136, 152, 128, 112, 104, 120, 160, 40, 48, 56, 64, 72, 80, 88, 96, 168 },
 };

@@ -422,33 +422,16 @@ void libunwind_file_gone(struct unwinder *u, uint32_t file_id)
 /* ---- the walk ---- */
 
 /*
- * Code that only returns from a signal handler: it loads the number of rt_sigreturn and enters the kernel,
- * in the very form that debuggers look for, so no C library changes it (glibc sysdeps/unix/sysv/linux/x86_64/
- * libc_sigaction.c; arch/arm64/kernel/vdso/sigreturn.S). unw_is_signal_frame knows it only where libunwind
- * had no row for it.
+ * The frame at pc was entered by a signal: the pc of the next one is exact. unw_is_signal_frame knows it only where
+ * libunwind had no row for it.
  */
-static const struct {
-	uint16_t elf_machine;
-	uint8_t len;
-	uint8_t code[2 * WORD];
-} trampolines[] = {
-	{ EM_X86_64, 9, { 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05 } },
-	{ EM_AARCH64, 8, { 0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4 } },
-};
-
-/* The frame at pc was entered by a signal: the pc of the next one is exact. */
 static bool is_signal_frame(struct walk *w, uint64_t pc)
 {
 	unw_word_t code[2];
 
 	if (!image_read(w, pc, &code[0]) || !image_read(w, pc + WORD, &code[1]))
 		return false;
-	for (size_t i = 0; i < sizeof(trampolines) / sizeof(trampolines[0]); i++) {
-		if (trampolines[i].elf_machine == w->u->arch->elf_machine &&
-		    !memcmp(code, trampolines[i].code, trampolines[i].len))
-			return true;
-	}
-	return false;
+	return !memcmp(code, w->u->arch->sigreturn, w->u->arch->sigreturn_bytes);
 }
 
 static bool in_copy(const struct walk *w, uint64_t addr)

@@ -10,7 +10,11 @@
 
 #include <errno.h>
 
-enum { MAX_AHEAD = 16 << 10 }; /* bytes of stack that are looked at for addresses */
+enum {
+	MAX_AHEAD = 16 << 10, /* bytes of stack that are looked at for addresses */
+	/* sub $24,%rsp; mov %rbp,16(%rsp); lea 16(%rsp),%rbp: the longest in which functions of 16 bytes set up their frame. */
+	GO_PROLOGUE_BYTES = 14,
+};
 
 static const char *const reason_names[REASON_NUM] = {
 	[REASON_NONE] = "none",
@@ -183,13 +187,38 @@ bool unwinder_is_entered_from(struct unwinder *u, const struct mapping *m, uint6
 	return true;
 }
 
+/*
+ * Go's and musl's ways back from a signal handler have no call-frame information that says so. The kernel made their frame,
+ * so what lies where is known. vaddr is the byte before the code, as that of a return address, or an instruction of it, or
+ * what follows it while the kernel does what it asked for.
+ */
+static bool returns_from_signal(struct unwinder *u, const struct mapping *m, uint64_t vaddr, struct rule_ext *ret)
+{
+	const struct arch *arch = u->arch;
+	uint8_t code[2 * ARCH_SIGRETURN_BYTES + 1];
+	const size_t len = arch->sigreturn_bytes;
+	size_t at = 0;
+
+	if (!arch->sigframe_at[arch->ra] ||
+	    !elf_file_read_vaddr(m->file->elf, vaddr - len, code, 2 * len + 1))
+		return false;
+	while (at <= len + 1 && memcmp(code + at, arch->sigreturn, len) != 0)
+		at++;
+	if (at > len + 1)
+		return false;
+	*ret = (struct rule_ext){ .signal = true, .cfa.how = HOW_REGISTER, .cfa_reg = arch->sp };
+	for (size_t reg = 0; reg < arch->num_regs; reg++)
+		ret->reg[reg] = (struct rule_where){ .how = HOW_AT_CFA, .value = arch->sigframe_at[reg] };
+	return true;
+}
+
 static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t pc)
 {
 	struct elf_file *elf = m->file->elf;
 	uint64_t vaddr = pc - mapping_bias(m);
 	uint64_t start, end;
 	const struct rule *known;
-	struct rule_ext ext;
+	struct rule_ext ext, by_code;
 	struct rule rule;
 	enum elf_root root;
 
@@ -198,10 +227,19 @@ static struct rule compile(struct unwinder *u, const struct mapping *m, uint64_t
 	root = elf_file_root(elf, vaddr, &start);
 	if (root > ELF_ROOT_NONE && root < ELF_ROOT_MARK)
 		return (struct rule){ .kind = RULE_ROOT, .ext = root == ELF_ROOT_FIRST ? 0 : root };
+	if (root == ELF_ROOT_CLOCK && vaddr - start >= GO_PROLOGUE_BYTES)
+		return (struct rule){ .kind = RULE_ROOT, .ext = root };
 	known = rows_find(u->rows, m->file->id, vaddr);
 	if (known)
 		return *known;
 	rule = row_of(u, m, vaddr, &start, &end, &ext);
+	/* As a return address it stands for the byte before, which may be the end of another function. */
+	if ((rule.kind == RULE_FP || end == vaddr + 1 || elf_file_is_go(elf)) && !(rule.flags & RULE_SIGNAL) &&
+	    returns_from_signal(u, m, vaddr, &by_code)) {
+		rule_ext_deinit(&ext);
+		ext = by_code;
+		rule = (struct rule){ .kind = RULE_EXT, .flags = RULE_SIGNAL };
+	}
 	rows_add(&u->rows, m->file->id, vaddr, end, &rule);
 	if (rule.kind == RULE_FP && is_first_of_stack(u, m, pc + 1))
 		rule.kind = RULE_NEXT;
@@ -245,7 +283,8 @@ bool unwinder_ends_at(struct unwinder *u, const struct addrspace *space, uint64_
 		return false;
 	if (rule.kind == RULE_NEXT && !exact)
 		++*pc;
-	return rule.kind == RULE_END || rule.kind == RULE_ROOT || (rule.kind == RULE_NEXT && !exact);
+	return rule.kind == RULE_END || (rule.kind == RULE_ROOT && rule.ext != ELF_ROOT_CLOCK) ||
+	       (rule.kind == RULE_NEXT && !exact);
 }
 
 /* ---- frames ---- */

@@ -526,11 +526,12 @@ static bool fp_leads_on(struct walk *w, const struct fp_frame *f)
 /*
  * The C code that calls main may have neither call-frame information nor a frame pointer: musl's has not. Where the
  * next address on the stack that a call can have left is one of the program's entry point, nothing lies
- * between but the few words that such code pushed. Any other such address may be its caller or a remnant.
+ * between but the few words that such code pushed. Any other such address may be its caller or a remnant. Go's entry points
+ * do not call its functions, so in its code one is a remnant.
  */
 static bool step_to_entry(struct walk *w, const struct mapping *m)
 {
-	if (!w->arch->call_pushes_ra || !m->file || m->file->kind != FILE_ELF)
+	if (!w->arch->call_pushes_ra || !m->file || m->file->kind != FILE_ELF || elf_file_is_go(m->file->elf))
 		return false;
 	for (uint64_t at = w->sp; at < w->sp + max_entry_bytes; at += 8) {
 		const struct mapping *above;
@@ -712,6 +713,28 @@ static bool step_thread(struct walk *w)
 	return true;
 }
 
+/*
+ * time.now calls the vDSO on its thread's own stack, where there is room for C, so its stack pointer tells nothing. Its frame
+ * pointer stays that of its own record, whose caller the kernel's chain has when the copy has not.
+ */
+static bool step_clock(struct walk *w, const struct mapping *m)
+{
+	uint64_t fp = w->regs.v[w->arch->fp], ra;
+	size_t first;
+
+	if (!(w->regs.valid >> w->arch->fp & 1))
+		return stop(w, REASON_UNKNOWN_REG);
+	if (fp >= w->sp && fp - w->base < w->stack_bytes)
+		return step_fp(w, m);
+	first = chain_behind_switch(w);
+	ra = first ? w->in->chain[first] & w->arch->ra_mask : 0;
+	if (!ra || !is_caller(w, m, ra))
+		return stop(w, REASON_ALTSTACK);
+	chain_append(w->u, w->in, first, w->frames, w->ret);
+	w->ret->spliced = true;
+	return false;
+}
+
 static bool step_root(struct walk *w, const struct mapping *m, uint32_t kind)
 {
 	switch ((enum elf_root)kind) {
@@ -721,10 +744,13 @@ static bool step_root(struct walk *w, const struct mapping *m, uint32_t kind)
 		return step_switch(w, m);
 	case ELF_ROOT_CUT:
 		return complete_switched(w);
+	case ELF_ROOT_CLOCK:
+		return step_clock(w, m);
 	case ELF_ROOT_NONE:
 	case ELF_ROOT_FIRST:
 	case ELF_ROOT_MARK:
 	case ELF_ROOT_CALLBACK:
+	case ELF_ROOT_NUM:
 		break;
 	}
 	return complete(w);

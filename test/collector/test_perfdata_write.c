@@ -375,7 +375,7 @@ static void test_too_long(void)
 }
 
 /* What the session made of a sample reaches the file's reader: that the copy was cut, and how the stack goes on. */
-static void check_chain(size_t bytes, size_t num)
+static void check_chain(size_t bytes, size_t num, bool full)
 {
 	static uint64_t user[300], got[300];
 	static uint8_t big[16384];
@@ -390,7 +390,8 @@ static void check_chain(size_t bytes, size_t num)
 	for (size_t i = 0; i < num; i++)
 		user[i] = 0x400000 + i;
 	rec.sample.stack = big;
-	rec.sample.stack_bytes = rec.sample.stack_size = bytes;
+	rec.sample.stack_bytes = bytes;
+	rec.sample.stack_size = full ? bytes : 65528;
 	rec.sample.user_chain = user;
 	rec.sample.num_user_chain = num;
 	perfdata_write_record(w, &rec, 0);
@@ -407,7 +408,7 @@ static void check_chain(size_t bytes, size_t num)
 	if (num <= 254)
 		CHECK(!memcmp(got, user, num * sizeof(user[0])));
 	for (size_t i = 0; i < 2; i++)
-		CHECK(s->rec[i].sample.stack_bytes == bytes && s->rec[i].sample.stack_size == bytes);
+		CHECK(s->rec[i].sample.stack_bytes == bytes && (s->rec[i].sample.stack_size == bytes) == full);
 	CHECK(record_user_chain(&s->rec[1].sample, &chain_back) == 0);
 	free(s);
 	perfdata_close(p);
@@ -415,11 +416,13 @@ static void check_chain(size_t bytes, size_t num)
 
 static void test_chain(void)
 {
-	check_chain(2048, 3);    /* read as a whole */
-	check_chain(8192, 127);  /* by a dump that is read later */
-	check_chain(16384, 254); /* the longest */
-	check_chain(16384, 255);
-	check_chain(4096, 0);
+	for (int full = 0; full < 2; full++) {
+		check_chain(2048, 3, full);    /* read as a whole */
+		check_chain(8192, 127, full);  /* by a dump that is read later */
+		check_chain(16384, 254, full); /* the longest */
+		check_chain(16384, 255, full);
+		check_chain(4096, 0, full);
+	}
 }
 
 /* A reader holds two or three rounds: they must not be as long as a second of a busy machine. */

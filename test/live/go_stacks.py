@@ -3,6 +3,7 @@
 
 Go changes stacks for its own work (systemstack), for C (asmcgocall) and back (cgocallback): stacks go on where the goroutine
 called, by the frame pointers that the kernel followed, in stripped programs too, and behind mstart to who made the thread.
+So they do behind time.now, which calls the vDSO on another stack; behind a signal handler stands what it interrupted.
 """
 import collections
 import json
@@ -71,6 +72,17 @@ for flags in ([], ['-ldflags=-s -w']):
     check(num >= 100 and part >= 99, f'cgo {flags}: {part:.1f} % of {num} samples that C called have their callers')
     part, num = share(stacks, r';runtime\.mstart;', r'^cgo;(_start|__?clone3?|clone3?|runtime\.|\[)')
     check(part >= 99, f'cgo {flags}: {part:.1f} % of {num} stacks from mstart on')
+for flags in ([], ['-ldflags=-s -w']):
+    stacks, said = record(build('clock', f'{source}/test/live/clock.go', *flags))
+    whole = 100 * (said['complete'] + said['broken'].get('altstack', 0)) / max(said['user_stacks'], 1)
+    check(whole >= 98, f'clock {flags}: {whole:.1f} % of the stacks as far as the copy goes', said['broken'])
+    part, num = share(stacks, r';main\.clock;|;time\.now', r'^clock;runtime\.goexit;runtime\.main;main\.main;main\.clock;time\.Now;|'
+                                                          r'^clock;runtime\.goexit;runtime\.main;main\.main;main\.clock;time\.Now$')
+    check(num >= 20 and part >= 95, f'clock {flags}: {part:.1f} % of {num} samples in time.now have their callers')
+    part, num = share(stacks, r';time\.Since;', r'^clock;runtime\.goexit;runtime\.main;main\.main;main\.since;time\.Since;')
+    check(num >= 20 and part >= 95, f'clock {flags}: {part:.1f} % of {num} samples in time.Since have their callers')
+    part, num = share(stacks, r';runtime\.sigtramp', r'^clock;(\[altstack\];)?runtime\.[^[]*;runtime\.sigreturn[^;]*;runtime\.sigtramp')
+    check(num >= 3 and part >= 90, f'clock {flags}: {part:.1f} % of {num} handlers know what they interrupted')
 stacks, said = record(build('load', f'{source}/test/prove/load.go'), '4')
 whole = 100 * said['complete'] / max(said['user_stacks'], 1)
 check(whole >= 98.5, f'load: {whole:.1f} % of the stacks whole', said['broken'])
