@@ -274,6 +274,12 @@ static size_t list_relatives(struct addrspaces *a, const struct space *s, pid_t 
 	return num;
 }
 
+/* Where JIT compilers put code as well, but some programs and libraries are loaded from there. */
+static bool is_memfd_path(const char *path)
+{
+	return !strncmp(path, "/memfd:", strlen("/memfd:"));
+}
+
 static struct file *mapped_file(struct addrspaces *a, struct space *s,
 				const struct door_mapping *dm, uint32_t generation)
 {
@@ -295,7 +301,9 @@ static void add_mapping(struct addrspaces *a, struct space *s, const struct door
 {
 	struct mapping m = { .start = dm->start, .end = dm->end, .pgoff = pgoff };
 
-	if (!proc_is_jit_path(dm->path)) {
+	if (is_memfd_path(dm->path)) {
+		m.file = files_in_memory(a->opts.files, dm, generation);
+	} else if (!proc_is_jit_path(dm->path)) {
 		m.file = mapped_file(a, s, dm, generation);
 		if (!m.file)
 			return; /* out of memory */

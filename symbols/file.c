@@ -41,6 +41,7 @@ struct entry {
 	int fd;               /* of FILE_OTHER; the ELF file holds its own */
 	unsigned int num_fds; /* 0, 1, or 2 with a debug file */
 	bool reachable;       /* a look-up can still find it; false once it changed on disk */
+	bool in_memory;       /* a memfd: our descriptor keeps its memory */
 	bool idle;            /* in the list: refs is 0, and something can still find it */
 	struct entry *prev, *next;
 };
@@ -237,7 +238,7 @@ void files_unref(struct files *files, struct file *file)
 
 	if (file->refs && --file->refs)
 		return;
-	if (!e->reachable) {
+	if (!e->reachable || e->in_memory) {
 		evict(files, e);
 		return;
 	}
@@ -627,6 +628,62 @@ struct file *files_get(struct files *files, const struct door_mapping *mapping,
 	}
 	alias_add(files, e, &key, ino_generation);
 	return touch(files, e);
+}
+
+/* Only ELF files are worth holding memory for. */
+static void let_go_of_other(struct files *files, struct entry *e)
+{
+	if (e->file.kind != FILE_OTHER)
+		return;
+	closep(&e->fd);
+	e->fd = -1;
+	files->num_fds -= e->num_fds;
+	e->num_fds = 0;
+}
+
+static struct file *open_in_memory(struct files *files, const struct door_mapping *mapping, const struct alias_key *key,
+				   uint32_t ino_generation)
+{
+	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
+	enum door_refusal refusal = DOOR_FAILED;
+	struct file *file;
+	struct entry *e;
+
+	if (make_room(files))
+		refusal = door_open_mapping(files->opts.door, mapping, NULL, 0, &opened, NULL);
+	if (refusal != DOOR_OK) {
+		file = missing(files, key->path, refusal);
+	} else {
+		e = entry_opened(files, key->path, &opened);
+		file = e ? touch(files, e) : NULL;
+		if (e) {
+			e->in_memory = e->file.deleted = true;
+			e->file.seen_pid = mapping->pid;
+			let_go_of_other(files, e);
+		}
+	}
+	if (file) /* also that there is nothing: compilers map new parts all the time */
+		alias_add(files, entry_of(file), key, ino_generation);
+	return file;
+}
+
+struct file *files_in_memory(struct files *files, const struct door_mapping *mapping, uint32_t ino_generation)
+{
+	struct alias_key key = { mapping->maj, mapping->min, mapping->ino, NULL };
+	struct file *file = NULL;
+	struct entry *e;
+	bool deleted;
+
+	key.path = clean_path(files, mapping->path, &deleted);
+	if (!key.path || !key.ino)
+		return NULL;
+	if (files->opts.offline)
+		file = mapping->build_id_len ? get_recorded(files, mapping, key.path) : NULL;
+	else if ((e = alias_find(files, &key, ino_generation)))
+		file = touch(files, e);
+	else if (files->opts.door)
+		file = open_in_memory(files, mapping, &key, ino_generation);
+	return file && file->kind == FILE_ELF ? file : NULL;
 }
 
 struct own_vdso {
