@@ -39,6 +39,19 @@ static void print_help(FILE *out)
 	fputs("\nWithout a command, options mean record. --version prints the version.\n", out);
 }
 
+static void ignore_signal(int signal_number)
+{
+}
+
+/* What cannot be written is an error with a name, not a silent end. The handler goes at a command's exec, SIG_IGN would not. */
+static void survive_failed_writes(void)
+{
+	const struct sigaction action = { .sa_handler = ignore_signal, .sa_flags = SA_RESTART };
+
+	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGXFSZ, &action, NULL); /* ulimit -f */
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command;
@@ -47,7 +60,7 @@ int main(int argc, char **argv)
 		return EXIT_FAILED;
 	/* Large blocks go back to the system when freed: by default the first one freed ends that. */
 	mallopt(M_MMAP_THRESHOLD, 128 << 10);
-	signal(SIGPIPE, SIG_IGN); /* a closed stdout is a write error with a name, not a silent end */
+	survive_failed_writes();
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_USAGE;

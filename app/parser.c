@@ -1,6 +1,7 @@
 #include "app/parser.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/worker.h"
 #include "perfmap/published.h"
 #include "symbols/elf_serve.h"
@@ -9,20 +10,14 @@
 #include "unwinder/rules_serve.h"
 
 #include <stddef.h>
-#include <sys/resource.h>
 
 enum { REST_MS = 1000 };
 
 void parser_run(int sock)
 {
-	struct rlimit limit;
 	struct elf_serve *files;
 
-	/* It is sent a descriptor of every file that is sampled. */
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	limits_raise_files(); /* it is sent a descriptor of every file that is sampled */
 	/* Before the first byte of anything is read. Without a jail there is no parser, and so no symbols. */
 	if (jail_enter_parser(NULL) < 0)
 		return;

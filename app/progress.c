@@ -18,12 +18,14 @@ enum { PLAIN_LINE_SECONDS = 10 };
 
 void progress_start(const struct collector_info *info, const char *targets, const char *unwinder)
 {
-	char stacks[64] = "no user stacks";
+	char stacks[64] = "no user stacks", rate[32] = ""; /* none where events are counted */
 
 	if (info->stack_bytes)
 		snprintf(stacks, sizeof(stacks), "%u bytes of stack by %s", info->stack_bytes, unwinder);
-	log_info(NULL, "%s, %s at %u Hz on %u CPU%s, %s; Ctrl-C stops and writes", targets, info->event,
-		 info->freq_hz, info->num_cpus, info->num_cpus == 1 ? "" : "s", stacks);
+	if (info->freq_hz)
+		snprintf(rate, sizeof(rate), " at %u Hz", info->freq_hz);
+	log_info(NULL, "%s, %s%s on %u CPU%s, %s; Ctrl-C stops and writes", targets, info->event, rate, info->num_cpus,
+		 info->num_cpus == 1 ? "" : "s", stacks);
 	log_debug(NULL, "rings of %" PRIu64 " KiB, %" PRIu64 " KiB in all", info->ring_bytes / 1024,
 		  info->all_ring_bytes / 1024);
 	for (size_t i = 0; i < sizeof(info->notes) / sizeof(info->notes[0]) && info->notes[i]; i++)

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/opts.h"
 #include "base/vec.h"
@@ -217,12 +218,14 @@ int recording_check_targets(struct record_args *a, struct err *err)
 {
 	int kinds = (a->pids.len > 0) + (a->tids.len > 0) + a->by_uid + recording_by_containers(a);
 
+	if (!kinds && !a->command && a->have_cpus)
+		a->all = true;
 	if (kinds > 1 || (kinds && (a->all || a->command)))
 		return err_set(err, EINVAL,
 			       "-a, -p, -t, -u, -- COMMAND and --container with -G exclude each other");
 	if (!kinds && !a->all && !a->command)
-		return err_set(err, EINVAL, "nothing to record: -a, -p PID, -t TID, -u USER, --container ID, "
-					    "-G CGROUP or -- COMMAND");
+		return err_set(err, EINVAL, "nothing to record: -a, -p PID, -t TID, -u USER, -C CPUS, "
+					    "--container ID, -G CGROUP or -- COMMAND");
 	if (a->freq && a->period)
 		return err_set(err, EINVAL, "-F and -c exclude each other");
 	return 0;
@@ -476,13 +479,17 @@ static void choose_session(struct recording *r, const struct collector_opts *col
 int recording_scan(struct recording *r, struct session *session, struct err *err)
 {
 	const struct record_args *a = r->args;
+	int ret = 0;
 
-	if (a->all || a->by_uid || recording_by_containers(a) || collector_info(r->collector)->filtered)
-		return session_scan(session, err);
-	if (a->command)
-		return 0;
-	return a->pids.len ? session_scan_tasks(session, a->pids.data, a->pids.len, err) :
-			     session_scan_tasks(session, a->tids.data, a->tids.len, err);
+	/* Even where all are asked for: where descriptors run out, these are to have theirs. */
+	if (a->pids.len)
+		ret = session_scan_tasks(session, a->pids.data, a->pids.len, err);
+	else if (a->tids.len)
+		ret = session_scan_tasks(session, a->tids.data, a->tids.len, err);
+	if (ret < 0)
+		return ret;
+	return a->all || a->by_uid || recording_by_containers(a) || collector_info(r->collector)->filtered ?
+		       session_scan(session, err) : 0;
 }
 
 int recording_open(struct recording *r, const struct recording_opts *opts, struct err *err)
@@ -506,6 +513,7 @@ int recording_open(struct recording *r, const struct recording_opts *opts, struc
 	}
 	if (ret < 0)
 		return ret;
+	limits_raise_files(); /* not for the command */
 	collect = collector_opts(r);
 	ret = collector_open(&collect, &r->collector, err);
 	if (ret < 0)

@@ -150,7 +150,7 @@ int recording_set_map_dir(void *data, const char *arg, struct err *err);
 	{ 'G', "cgroup", "CGROUP", "what runs in a cgroup and below it; repeatable, a list too", \
 	  recording_set_cgroup },                                                            \
 	{ 'u', "uid", "USER", "every process of a user (id or name)", recording_set_uid },   \
-	{ 'C', "cpu", "LIST", "only these CPUs, such as 0-3,7", recording_set_cpus }
+	{ 'C', "cpu", "LIST", "only these CPUs, such as 0-3,7; alone: every process there", recording_set_cpus }
 
 #define EVENT_ROWS                                                                           \
 	{ 'c', "count", "N", "a sample every N events, instead of -F", recording_set_period }, \

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/escape.h"
 #include "base/intern.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "collector/perfdata.h"
@@ -140,7 +141,6 @@ int replay_open(const struct replay_opts *opts, struct replay **ret, struct err 
 {
 	_cleanup_(replay_freep) struct replay *r = calloc(1, sizeof(*r));
 	struct offline_opts offline = { .symfs = opts->args->symfs, .map_dir = opts->args->map_dir };
-	struct rlimit files;
 	int e;
 
 	if (!r)
@@ -149,10 +149,7 @@ int replay_open(const struct replay_opts *opts, struct replay **ret, struct err 
 	r->to_ns = UINT64_MAX;
 	r->start_ns = clock_monotonic_ns();
 	/* Every file of the recording stays open while it is read. */
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
+	limits_raise_files();
 	e = door_new(&r->door, err);
 	if (!e)
 		e = open_inputs(r, err);

@@ -14,7 +14,6 @@
 #include "target/door.h"
 
 #include <linux/perf_event.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,18 +86,6 @@ static uint64_t read_mem_kib(struct saving *s)
 }
 
 /* --- life --- */
-
-/* A file size limit (ulimit -f) is to be a failed write, not a death. The handler goes at the command's exec. */
-static void ignore_signal(int sig)
-{
-}
-
-static void survive_file_size_limit(void)
-{
-	struct sigaction action = { .sa_handler = ignore_signal, .sa_flags = SA_RESTART };
-
-	sigaction(SIGXFSZ, &action, NULL);
-}
 
 /* The recording goes on, but -q does not silence this. */
 static void tell_failure(const struct err *err)
@@ -209,7 +196,6 @@ int saving_open(const struct saving_opts *opts, struct saving **ret, struct err 
 	r = open_files(s, err);
 	if (r < 0 || !s->files.len)
 		return r;
-	survive_file_size_limit();
 	r = tell_what_is_there(s, err);
 	if (r < 0)
 		return r;

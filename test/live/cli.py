@@ -215,8 +215,51 @@ def test_filtered():
         check(f"filtered {option}", r.end(), 0)
         check(f"filtered {option}: said", "ulimit -n" in r.said, True)
         check(f"filtered {option}: names", comms(), {"wanted"})
+        check(f"filtered {option}: its files are opened", stats()["broken"].get("no_file", 0), 0)
     end(target)
     end(other)
+
+
+def test_memfd():
+    """A program that was loaded from memory, as runc does, is a file like others."""
+    code = ("import os\n"
+            "fd = os.memfd_create('looper')\n"
+            "os.write(fd, open('/bin/sh', 'rb').read())\n"
+            "os.execv(f'/proc/self/fd/{fd}', ['sh', '-c', 'while :; do :; done'])\n")
+    target = subprocess.Popen([sys.executable, "-S", "-c", code])
+    while b"\0-c\0while" not in open(f"/proc/{target.pid}/cmdline", "rb").read():
+        time.sleep(0.05)
+    r = Recording("-p", str(target.pid), "-d", "0.5", "-F", "999")
+    check("memfd", r.end(), 0)
+    end(target)
+    check("memfd: broken", stats()["broken"], {})
+    check("memfd: its own code", {"[memfd:looper]" in stack.split(";") for stack in stacks()}, {True})
+
+
+def test_soft_limit():
+    """All files of the machine may be held open, however few most programs are allowed; the command gets what we got."""
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    target = spinner("wanted")
+    r = Recording("-a", "-d", "0.5", preexec_fn=few)
+    check("soft limit", r.end(), 0)
+    check("soft limit: every file was opened", stats()["refused"].get("failed", 0), 0)
+    end(target)
+    check("soft limit of the command", run("-q", "--", "sh", "-c", "test $(ulimit -Sn) = 60", preexec_fn=few)[0], 0)
+
+
+def test_file_size_limit():
+    """A failed write as any other, not the end by SIGXFSZ."""
+    with open("old.folded", "w") as f:
+        f.write("old 1\n")
+    target = spinner("limited")
+    status, said = run("-q", "-p", str(target.pid), "-d", "0.5", "-F", "999", "-o", "old.folded",
+                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8)))
+    end(target)
+    check("file size", (status, "old.folded" in said), (1, True))
+    with open("old.folded") as f:
+        check("file size: the old one", f.read(), "old 1\n")
 
 
 def test_user():

@@ -169,6 +169,8 @@ def test_cpus():
     with Target(cpu=CPUS[0]), Target(cpu=CPUS[1], name="other"):
         stacks = folded("-a", "-C", str(CPUS[0]), "-d", "0.5", "-F", "999")
         check("-C", (through(stacks, "first_work") > 5, "other" in comms(stacks)), (True, False))
+        alone = folded("-C", str(CPUS[0]), "-d", "0.5", "-F", "999")
+        check("-C alone", (through(alone, "first_work") > 5, "other" in comms(alone)), (True, False))
         both = folded("-a", "-C", f"{CPUS[0]},{CPUS[1]}", "-d", "0.5", "-F", "999")
         check("-C LIST", {"target", "other"} <= comms(both), True)
 
