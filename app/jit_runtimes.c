@@ -23,7 +23,8 @@ static const struct {
 } runtimes[] = {
 	{ { jit_runtime_dotnet, "start it with DOTNET_PerfMapEnabled=3, or `ringfold maps enable -p PID` (.NET 8 on)" },
 	  { "libcoreclr.so", "memfd:doublemapper", "memfd:doublemapper (deleted)", "libclrjit.so" } },
-	{ { "java", "run `jcmd PID Compiler.perfmap` (JDK 17 on) while it is recorded; for whole stacks start it "
+	{ { "java", "run `jcmd PID Compiler.perfmap` (JDK 17 on) while it is recorded, and again near its end, as "
+		    "it lists what is compiled by then; for whole stacks start it "
 		    "with -XX:+PreserveFramePointer" },
 	  { "libjvm.so" } },
 	{ { "openj9", "OpenJ9 can name its code by -Xjit:perfTool" }, { "libj9jit*" } },

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/worker.h"
 #include "perfmap/published.h"
+#include "runtimes/r2r_serve.h"
 #include "symbols/elf_serve.h"
 #include "target/broker.h"
 #include "target/jail.h"
@@ -16,17 +17,20 @@ enum { REST_MS = 1000 };
 void parser_run(int sock)
 {
 	struct elf_serve *files;
+	struct r2r_serve *r2r;
 
 	limits_raise_files(); /* it is sent a descriptor of every file that is sampled */
 	/* Before the first byte of anything is read. Without a jail there is no parser, and so no symbols. */
 	if (jail_enter_parser(NULL) < 0)
 		return;
 	files = elf_serve_new(0);
-	if (files) {
+	r2r = r2r_serve_new();
+	if (files && r2r) {
 		const struct worker_services services[] = {
 			{ elf_services, files },
 			{ rules_services, files },
 			{ published_services, NULL },
+			{ r2r_services, r2r },
 			{ 0 },
 		};
 		const struct worker_server server = {
@@ -38,6 +42,7 @@ void parser_run(int sock)
 
 		worker_serve(sock, &server);
 	}
+	r2r_serve_free(r2r);
 	elf_serve_free(files);
 }
 

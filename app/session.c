@@ -118,7 +118,7 @@ static void space_gone(void *data, struct addrspace *space)
 }
 
 /* It ended the parser, or kept it busy, twice in a row. */
-static void file_aside(void *data, struct file *file)
+void session_file_aside(void *data, struct file *file)
 {
 	struct strbuf text = { 0 };
 
@@ -302,7 +302,7 @@ static int open_parts(struct session *s, struct err *err)
 {
 	struct files_opts files = { .door = s->opts.door, .strings = s->strings,
 				    .offline = s->opts.offline, .worker = s->opts.worker,
-				    .aside = file_aside, .evict = file_evicted, .data = s };
+				    .aside = session_file_aside, .evict = file_evicted, .data = s };
 	struct addrspaces_opts spaces = { .door = s->opts.offline ? NULL : s->opts.door,
 					  .strings = s->strings,
 					  .first_id = s->opts.first_space,

@@ -301,7 +301,7 @@ static void sentence(struct session *s, const struct jit_count *c, struct strbuf
 			      c->origin.refused);
 }
 
-/* Beside the files that were refused, which are counted where that is done. */
+/* Beside the files that were refused, which are counted where that is done: what was not, or not wholly, believed later. */
 static void tell_refused(struct profile_stats *stats, const char *why)
 {
 	size_t i = 0;

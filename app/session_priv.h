@@ -261,5 +261,7 @@ int session_open_r2r(struct session *s, struct err *err);
 /* Names of copies of it in memory without a file: last, as they are only known by unpacking a program. */
 int session_name_copies(struct session *s, struct err *err);
 
+/* session.c: the file ended the parser twice in a row, and is asked nothing any more */
+void session_file_aside(void *data, struct file *file);
 /* session.c: what was seen of the process, made when there is nothing yet; NULL when out of memory. */
 struct live *session_live(struct session *s, struct addrspace *space);

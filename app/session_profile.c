@@ -9,6 +9,7 @@
 #include "base/intern.h"
 #include "output/stacks.h"
 #include "runtimes/jit_cfi.h"
+#include "runtimes/r2r_files.h"
 #include "symbols/addrspace.h"
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
@@ -320,6 +321,7 @@ static void fill_counts(struct session *s, struct profile_stats *stats)
 	const uint64_t *of_mappings = files_refused(s->files);
 	/* After the fact many places are tried, and only what came of it counts. */
 	const uint64_t *by_path = s->opts.door && !s->opts.offline ? door_refused(s->opts.door) : none;
+	uint64_t aside;
 	size_t num = 0;
 
 	for (int i = 0; i < REASON_NUM; i++) {
@@ -339,9 +341,9 @@ static void fill_counts(struct session *s, struct profile_stats *stats)
 	}
 	if (session_memory_blocked(s))
 		stats->refused_by[num++] = (struct profile_count){ "blocked", session_memory_blocked(s) };
-	if (files_aside(s->files) + jit_cfi_aside(s->jit_cfi))
-		stats->refused_by[num++] =
-			(struct profile_count){ "parser", files_aside(s->files) + jit_cfi_aside(s->jit_cfi) };
+	aside = files_aside(s->files) + jit_cfi_aside(s->jit_cfi) + r2r_files_counts(s->r2r_files).aside;
+	if (aside)
+		stats->refused_by[num++] = (struct profile_count){ "parser", aside };
 }
 
 /* The index of a container's name in the profile, which has each name once; UINT32_MAX = not known. */

@@ -50,6 +50,9 @@ int session_open_r2r(struct session *s, struct err *err)
 		.strings = s->strings,
 		.arch = s->opts.arch ? s->opts.arch : arch_host(),
 		.tiers = s->opts.dotnet_tiers,
+		.worker = s->opts.worker,
+		.aside = session_file_aside,
+		.data = s,
 	};
 	struct unwind_giver giver;
 	struct file_source source;

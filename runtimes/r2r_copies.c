@@ -31,10 +31,8 @@ struct place {
 };
 HTAB(place_tab, struct place, uint32_t, hash_u64(key), slot->rva == key, hash_u64(slot->rva));
 
-/* One of the files in a bundle. */
+/* One of the images in a bundle. */
 struct part {
-	bool looked;
-	uint32_t timestamp, image_size; /* that tell an image from others */
 	VEC(uint32_t) asked;            /* RVAs that were stepped through since it was last named */
 	struct place_tab places;        /* named */
 };
@@ -42,7 +40,7 @@ struct part {
 /* A compressed bundle. */
 struct packed {
 	struct known *known; /* borrowed until r2r_copies_file_gone */
-	struct part *parts;  /* by index in the bundle; owned */
+	struct part *parts;  /* as known->heads; owned */
 	size_t num;
 };
 
@@ -137,21 +135,52 @@ void r2r_copies_file_gone(struct r2r_files *f, const struct known *k)
 
 /* ---- processes that run a compressed bundle ---- */
 
-static bool is_packed(const struct known *k)
+/* What tells the part's image from others; false: it is none. */
+static bool look_at_part(struct known *k, const struct bundle_file *file, struct packed_head *ret)
+{
+	struct pe_bytes bytes = r2r_known_bytes(k), head;
+	_cleanup_free_ void *loaded = NULL;
+	struct pe_image pe;
+
+	if (!file->packed_size || file->size < HEAD_BYTES)
+		return false;
+	loaded = bundle_load(&bytes, file, HEAD_BYTES);
+	if (!loaded)
+		return false;
+	head = pe_bytes_of_memory(loaded, HEAD_BYTES);
+	if (!pe_image_open(&head, 0, &pe) || !pe.image_size)
+		return false;
+	ret->timestamp = pe.timestamp;
+	ret->image_size = pe.image_size;
+	return true;
+}
+
+bool r2r_packed_heads(struct known *k, struct packed_heads *ret)
 {
 	const struct bundle_file *files;
-	size_t num = k->bundle ? bundle_files(k->bundle, &files) : 0;
+	size_t num = r2r_known_bundle(k) ? bundle_files(k->bundle, &files) : 0;
 
-	for (size_t i = 0; i < num; i++) {
-		if (files[i].packed_size)
-			return true;
+	for (size_t i = 0; i < num && i < R2R_MAX_PARTS; i++) {
+		struct packed_head head = { .part = (uint32_t)i };
+
+		if (look_at_part(k, &files[i], &head) && !vec_push(&ret->v, head))
+			return false;
 	}
-	return false;
+	return true;
+}
+
+static bool is_packed(struct r2r_files *f, struct known *k)
+{
+	if (!k->heads_tried) {
+		k->heads_tried = true;
+		if (!(f->opts.worker ? r2r_ask_heads(f, k, &k->heads) : r2r_packed_heads(k, &k->heads)))
+			k->heads.v.len = 0;
+	}
+	return k->heads.v.len;
 }
 
 static struct packed *packed_of(struct copies *c, struct known *k)
 {
-	const struct bundle_file *files;
 	struct packed *p;
 
 	for (size_t i = 0; i < c->packed.len; i++) {
@@ -162,7 +191,7 @@ static struct packed *packed_of(struct copies *c, struct known *k)
 	if (!p)
 		return NULL;
 	p->known = k;
-	p->num = bundle_files(k->bundle, &files);
+	p->num = k->heads.v.len;
 	p->parts = calloc(p->num, sizeof(*p->parts));
 	if (!p->parts || !vec_push(&c->packed, p)) {
 		free(p->parts);
@@ -182,7 +211,7 @@ static struct known *bundle_of(struct r2r_files *f, const struct addrspace *spac
 		if (!file || file->kind != FILE_ELF || strstr(file->base, ".so"))
 			continue;
 		k = r2r_know(f, file);
-		if (k && k->fd >= 0 && is_packed(k))
+		if (k && k->fd >= 0 && !k->aside && is_packed(f, k))
 			return k;
 	}
 	return NULL;
@@ -252,34 +281,12 @@ static int read_memory(void *data, void *buf, size_t size, uint64_t offset)
 	return -EIO;
 }
 
-static void look_at_part(struct packed *p, size_t i)
-{
-	const struct bundle_file *files;
-	struct pe_bytes bytes = r2r_known_bytes(p->known), head;
-	_cleanup_free_ void *loaded = NULL;
-	struct pe_image pe;
-
-	p->parts[i].looked = true;
-	bundle_files(p->known->bundle, &files);
-	if (!files[i].packed_size || files[i].size < HEAD_BYTES)
-		return;
-	loaded = bundle_load(&bytes, &files[i], HEAD_BYTES);
-	if (!loaded)
-		return;
-	head = pe_bytes_of_memory(loaded, HEAD_BYTES);
-	if (!pe_image_open(&head, 0, &pe))
-		return;
-	p->parts[i].timestamp = pe.timestamp;
-	p->parts[i].image_size = pe.image_size;
-}
-
 static uint32_t find_part(struct packed *p, const struct pe_image *pe)
 {
 	for (size_t i = 0; i < p->num; i++) {
-		if (!p->parts[i].looked)
-			look_at_part(p, i);
-		if (p->parts[i].image_size && p->parts[i].image_size == pe->image_size &&
-		    p->parts[i].timestamp == pe->timestamp)
+		const struct packed_head *head = &p->known->heads.v.data[i];
+
+		if (head->image_size == pe->image_size && head->timestamp == pe->timestamp)
 			return (uint32_t)i;
 	}
 	return NO_PART;
@@ -406,23 +413,29 @@ static const char *part_assembly(struct r2r_files *f, const struct bundle_file *
 	return intern_mem(f->opts.strings, name, len);
 }
 
-/* Into `symbols`, by unpacking it. */
-static bool name_unpacked(struct r2r_files *f, struct known *k, const struct bundle_file *file, const uint32_t *rvas,
-			  size_t num, struct symbol *symbols)
+bool r2r_packed_names(struct r2r_files *f, struct known *k, uint32_t part, const uint32_t *rvas, size_t num,
+		      struct symbol *ret)
 {
+	const struct bundle_file *files;
+	size_t num_files = r2r_known_bundle(k) ? bundle_files(k->bundle, &files) : 0;
 	struct pe_bytes bytes = r2r_known_bytes(k), unpacked;
-	struct bundle_stream *stream = bundle_stream_new(&bytes, file);
-	const char *own = part_assembly(f, file);
+	struct bundle_stream *stream = part < num_files ? bundle_stream_new(&bytes, &files[part]) : NULL;
+	const char *own = stream ? part_assembly(f, &files[part]) : NULL;
 	struct r2r *r = NULL;
-	bool ok = stream && own;
+	bool ok = own;
 
 	if (ok) {
 		unpacked = bundle_stream_bytes(stream);
-		ok = !r2r_open(&unpacked, 0, &r) && r2r_name_places(f, k, r, own, rvas, num, symbols);
+		ok = !r2r_open(&unpacked, 0, &r) && r2r_name_places(f, k, r, own, rvas, num, ret);
 	}
 	r2r_free(r);
 	bundle_stream_free(stream);
 	return ok;
+}
+
+static bool names_of(struct r2r_files *f, struct known *k, uint32_t part, const uint32_t *rvas, size_t num, struct symbol *ret)
+{
+	return f->opts.worker ? r2r_ask_packed(f, k, part, rvas, num, ret) : r2r_packed_names(f, k, part, rvas, num, ret);
 }
 
 /* Names all of a part's places that were stepped through since the last time. */
@@ -431,12 +444,10 @@ static void name_part(struct r2r_files *f, struct packed *p, uint32_t index)
 	struct part *part = &p->parts[index];
 	size_t num = sort_unique(part->asked.data, part->asked.len);
 	_cleanup_free_ struct symbol *symbols = calloc(num, sizeof(*symbols));
-	const struct bundle_file *files;
 	uint64_t start = clock_monotonic_ns();
 
-	bundle_files(p->known->bundle, &files);
-	if (!symbols || r2r_known_changed(p->known) ||
-	    !name_unpacked(f, p->known, &files[index], part->asked.data, num, symbols))
+	if (!symbols || p->known->aside || r2r_known_changed(p->known) ||
+	    !names_of(f, p->known, p->known->heads.v.data[index].part, part->asked.data, num, symbols))
 		num = 0;
 	for (size_t i = 0; i < num; i++) {
 		uint32_t rva = part->asked.data[i];

@@ -19,21 +19,22 @@
 #include <string.h>
 
 enum {
-	MAX_FOLDERS = 8,       /* in which an assembly is looked for */
-	MAX_ASSEMBLY = 256,    /* bytes of its name */
 	MAX_ASSEMBLIES = 512,  /* that places in one file lead to */
 	COR_BYTES = 72,
 };
 
 /* ---- files ---- */
 
-static void known_free(struct known *k)
+void r2r_known_free(struct known *k)
 {
 	if (!k)
 		return;
 	for (size_t i = 0; i < k->images.len; i++)
 		r2r_free(k->images.data[i].r2r);
 	vec_deinit(&k->images);
+	vec_deinit(&k->data);
+	vec_deinit(&k->heads.v);
+	r2r_said_tab_deinit(&k->said);
 	bundle_free(k->bundle);
 	if (k->own_fd)
 		closep(&k->fd);
@@ -67,21 +68,36 @@ static struct r2r *image_at_base(struct r2r_files *f, struct known *k, uint64_t 
 	if (k->fd < 0 || r2r_open(&bytes, base, &image.r2r) < 0)
 		image.r2r = NULL;
 	f->counts.files += image.r2r != NULL;
+	k->has_code |= image.r2r != NULL;
 	vec_push(&k->images, image);
 	return image.r2r;
 }
 
-/* The marker is in the program's data. */
-static void open_bundle(struct known *k)
+struct bundle *r2r_known_bundle(struct known *k)
 {
 	struct pe_bytes bytes = r2r_known_bytes(k);
+
+	if (k->bundle_tried || k->fd < 0)
+		return k->bundle;
+	k->bundle_tried = true;
+	for (size_t i = 0; i < k->data.len && !k->bundle; i++)
+		bundle_open(&bytes, k->data.data[i].from, k->data.data[i].to, &k->bundle);
+	return k->bundle;
+}
+
+/* The marker is in the program's data. False when out of memory. */
+static bool take_data(struct known *k)
+{
 	const struct elf_load *loads;
 	size_t num = elf_file_loads(k->file->elf, &loads);
 
-	for (size_t i = 0; i < num && !k->bundle; i++) {
-		if (!loads[i].executable)
-			bundle_open(&bytes, loads[i].offset, loads[i].offset + loads[i].filesz, &k->bundle);
+	for (size_t i = 0; i < num; i++) {
+		struct span span = { loads[i].offset, loads[i].offset + loads[i].filesz };
+
+		if (!loads[i].executable && !vec_push(&k->data, span))
+			return false;
 	}
+	return true;
 }
 
 static void open_file(struct known *k)
@@ -92,8 +108,8 @@ static void open_file(struct known *k)
 		return;
 	if (fstat(k->fd, &k->at_open) < 0)
 		k->at_open.st_size = 0;
-	if (k->file->kind == FILE_ELF)
-		open_bundle(k);
+	if (k->is_elf && !take_data(k))
+		k->data.len = 0;
 }
 
 struct known *r2r_know(struct r2r_files *f, struct file *file)
@@ -107,6 +123,8 @@ struct known *r2r_know(struct r2r_files *f, struct file *file)
 	if (!k)
 		return NULL;
 	k->file = file;
+	k->path = file->path;
+	k->is_elf = file->kind == FILE_ELF;
 	k->fd = -1;
 	slot = known_tab_add(&f->known, file->id, NULL);
 	if (!slot) {
@@ -125,7 +143,8 @@ void r2r_files_gone(struct r2r_files *f, uint32_t file_id)
 	if (!slot)
 		return;
 	r2r_copies_file_gone(f, slot->known);
-	known_free(slot->known);
+	r2r_ask_gone(f, slot->known);
+	r2r_known_free(slot->known);
 	known_tab_remove(&f->known, file_id);
 }
 
@@ -138,17 +157,17 @@ static bool is_native(const struct file *file, uint64_t offset)
 	       (file->kind == FILE_ELF && elf_file_vaddr(file->elf, offset, &unused));
 }
 
-/* The image that holds a place, and where the place is in it. NULL: none does. */
-static struct r2r *image_of(struct r2r_files *f, struct file *file, uint64_t offset, uint32_t *ret_rva)
+bool r2r_may_have_image(struct known *k)
+{
+	return k->fd >= 0 && (k->is_elf ? r2r_known_bundle(k) != NULL : !k->images.len || k->images.data[0].r2r);
+}
+
+struct r2r *r2r_image_in(struct r2r_files *f, struct known *k, uint64_t offset, uint32_t *ret_rva)
 {
 	const struct bundle_file *part;
-	struct known *k;
 	struct r2r *r;
 
-	if (is_native(file, offset))
-		return NULL;
-	k = r2r_know(f, file);
-	if (!k || (file->kind == FILE_ELF && !k->bundle))
+	if (k->is_elf && !r2r_known_bundle(k))
 		return NULL;
 	part = k->bundle ? bundle_at(k->bundle, offset) : NULL;
 	if (k->bundle && (!part || part->packed_size))
@@ -168,23 +187,40 @@ bool r2r_known_changed(const struct known *k)
 
 /* ---- frames ---- */
 
+bool r2r_rule_in(struct r2r_files *f, struct known *k, uint64_t offset, bool exact, struct rule *ret)
+{
+	uint32_t rva;
+	struct r2r *r = r2r_image_in(f, k, offset, &rva);
+
+	if (!r)
+		return false;
+	/* What is no method and no thunk may keep a frame pointer; nobody else knows better. */
+	if (!r2r_rule(r, f->opts.arch, rva, exact, ret))
+		*ret = (struct rule){ .kind = RULE_FP };
+	return true;
+}
+
 static enum give give(void *data, const struct give_query *query, struct give_answer *ret)
 {
 	struct r2r_files *f = data;
 	const struct mapping *m = query->mapping;
-	uint64_t start;
-	struct r2r *r;
-	uint32_t rva;
+	uint64_t start, offset;
+	struct known *k;
+	bool ok;
 
 	if (!m || !m->file)
 		return GIVE_PASS;
-	r = image_of(f, m->file, query->pc - m->start + m->pgoff, &rva);
-	if (!r)
+	offset = query->pc - m->start + m->pgoff;
+	if (is_native(m->file, offset))
+		return GIVE_PASS;
+	k = r2r_know(f, m->file);
+	if (!k || k->nothing || k->aside)
 		return GIVE_PASS;
 	start = clock_monotonic_ns();
-	/* What is no method and no thunk may keep a frame pointer; nobody else knows better. */
-	if (!r2r_rule(r, f->opts.arch, rva, query->activation, &ret->rule))
-		ret->rule = (struct rule){ .kind = RULE_FP };
+	ok = f->opts.worker ? r2r_ask_rule(f, k, query, &ret->rule)
+			    : r2r_rule_in(f, k, offset, query->activation, &ret->rule);
+	if (!ok)
+		return GIVE_PASS;
 	ret->life = GIVE_WITH_FILE;
 	f->counts.rules++;
 	f->counts.rule_ns += clock_monotonic_ns() - start;
@@ -246,7 +282,7 @@ static void *load_metadata(const struct pe_bytes *bytes, uint64_t base, struct c
 
 static void *load_from_bundle(struct known *k, const char *name, struct clr_metadata *ret)
 {
-	const struct bundle_file *part = k->bundle ? bundle_find(k->bundle, name) : NULL;
+	const struct bundle_file *part = r2r_known_bundle(k) ? bundle_find(k->bundle, name) : NULL;
 	struct pe_bytes bytes = r2r_known_bytes(k), unpacked;
 	struct bundle_stream *stream;
 	void *loaded = NULL;
@@ -264,29 +300,56 @@ static void *load_from_bundle(struct known *k, const char *name, struct clr_meta
 	return loaded;
 }
 
-/* NAME.dll in the folder of a file. */
-static void *load_beside(struct r2r_files *f, struct file *file, const char *name, struct clr_metadata *ret)
-{
-	char path[MAX_ASSEMBLY + 8];
-	_cleanup_close_ int fd = -1;
-	struct pe_bytes bytes;
-	struct stat st;
-
-	if (strlen(name) > MAX_ASSEMBLY || strchr(name, '/') || !*name)
-		return NULL;
-	snprintf(path, sizeof(path), "%s.dll", name);
-	fd = files_open_named(f->opts.files, file, path);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return NULL;
-	bytes = (struct pe_bytes){ read_file, &fd, (uint64_t)st.st_size };
-	return load_metadata(&bytes, 0, ret);
-}
-
 static bool same_folder(const struct file *a, const struct file *b)
 {
 	size_t len = (size_t)(a->base - a->path);
 
 	return len == (size_t)(b->base - b->path) && !memcmp(a->path, b->path, len);
+}
+
+/* A file in the `place`th of the other folders; NULL: there are not so many. */
+static struct file *other_folder(struct r2r_files *f, const struct known *at, size_t place)
+{
+	const struct file *tried[R2R_MAX_FOLDERS] = { at->file };
+	size_t num = 1, cursor = 0;
+	struct known_slot *slot;
+
+	while (num < R2R_MAX_FOLDERS && (slot = known_tab_next(&f->known, &cursor))) {
+		struct file *file = slot->known->file;
+		bool is_new = slot->known->has_code && !slot->known->is_elf;
+
+		for (size_t i = 0; i < num && is_new; i++)
+			is_new = !same_folder(file, tried[i]);
+		if (is_new && num == place)
+			return file;
+		if (is_new)
+			tried[num++] = file;
+	}
+	return NULL;
+}
+
+int r2r_open_near(struct r2r_files *f, const struct known *at, size_t place, const char *name)
+{
+	char path[R2R_MAX_ASSEMBLY + 8];
+	struct file *file = place ? other_folder(f, at, place) : at->file;
+
+	if (!file || strlen(name) > R2R_MAX_ASSEMBLY || strchr(name, '/') || !*name)
+		return -1;
+	snprintf(path, sizeof(path), "%s.dll", name);
+	return files_open_named(f->opts.files, file, path);
+}
+
+static void *load_near(struct batch *b, size_t place, const char *name, struct clr_metadata *ret)
+{
+	struct r2r_files *f = b->files;
+	_cleanup_close_ int fd = f->near ? f->near(f->near_data, place, name) : r2r_open_near(f, b->at, place, name);
+	struct pe_bytes bytes;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return NULL;
+	bytes = (struct pe_bytes){ read_file, &fd, (uint64_t)st.st_size };
+	return load_metadata(&bytes, 0, ret);
 }
 
 static bool same_build(const struct clr_metadata *a, const struct clr_metadata *b)
@@ -300,25 +363,14 @@ static bool same_build(const struct clr_metadata *a, const struct clr_metadata *
  * In the folders of other files that hold precompiled code: an application's is not the framework's. Where there are
  * several builds of it, of several frameworks, there is no telling which is meant: none is.
  */
-static void *load_elsewhere(struct r2r_files *f, const struct known *at, const char *name, struct clr_metadata *ret)
+static void *load_elsewhere(struct batch *b, const char *name, struct clr_metadata *ret)
 {
-	const struct file *tried[MAX_FOLDERS] = { at->file };
-	size_t num = 1, cursor = 0;
-	struct known_slot *slot;
 	void *found = NULL;
 
-	while (num < MAX_FOLDERS && (slot = known_tab_next(&f->known, &cursor))) {
-		const struct file *file = slot->known->file;
+	for (size_t place = 1; place < R2R_MAX_FOLDERS; place++) {
 		struct clr_metadata md;
-		bool is_new = slot->known->images.len && slot->known->images.data[0].r2r && !slot->known->bundle;
-		void *bytes;
+		void *bytes = load_near(b, place, name, &md);
 
-		for (size_t i = 0; i < num && is_new; i++)
-			is_new = !same_folder(file, tried[i]);
-		if (!is_new)
-			continue;
-		tried[num++] = file;
-		bytes = load_beside(f, slot->known->file, name, &md);
 		if (bytes && found && !same_build(&md, ret)) {
 			free(bytes);
 			free(found);
@@ -338,9 +390,9 @@ static void load_assembly(struct batch *b, struct assembly *a)
 {
 	a->bytes = load_from_bundle(b->at, a->name, &a->md);
 	if (!a->bytes)
-		a->bytes = load_beside(b->files, b->at->file, a->name, &a->md);
+		a->bytes = load_near(b, 0, a->name, &a->md);
 	if (!a->bytes)
-		a->bytes = load_elsewhere(b->files, b->at, a->name, &a->md);
+		a->bytes = load_elsewhere(b, a->name, &a->md);
 }
 
 /* struct r2r_assemblies */
@@ -404,8 +456,8 @@ bool r2r_name_places(struct r2r_files *f, struct known *at, const struct r2r *r,
 /* The assembly that a place's file is, or in a bundle the part of it; NULL when out of memory. */
 static const char *assembly_at(struct r2r_files *f, struct known *k, uint64_t offset)
 {
-	const struct bundle_file *part = k->bundle ? bundle_at(k->bundle, offset) : NULL;
-	const char *path = part ? part->name : k->file->path;
+	const struct bundle_file *part = r2r_known_bundle(k) ? bundle_at(k->bundle, offset) : NULL;
+	const char *path = part ? part->name : k->path;
 	size_t len;
 
 	path = dotnet_assembly(path, strlen(path), &len);
@@ -444,7 +496,7 @@ static bool name_image(struct r2r_files *f, struct known *k, const uint64_t *off
 
 	for (end = first; end < num; end++) {
 		uint32_t rva;
-		struct r2r *here = image_of(f, k->file, offsets[end], &rva);
+		struct r2r *here = r2r_image_in(f, k, offsets[end], &rva);
 
 		if (end > first && here != r)
 			break;
@@ -463,27 +515,38 @@ static bool name_image(struct r2r_files *f, struct known *k, const uint64_t *off
 	return true;
 }
 
-static bool names(void *data, struct file *file, const uint64_t *offsets, size_t num, struct symbol *ret)
+bool r2r_known_names(struct r2r_files *f, struct known *k, const uint64_t *offsets, size_t num, struct symbol *ret)
 {
 	_cleanup_(places_deinit) struct places places = { 0 };
-	struct r2r_files *f = data;
-	uint64_t start = clock_monotonic_ns();
-	struct known *k;
 
-	if (file->kind == FILE_MISSING || !num)
-		return true;
-	k = r2r_know(f, file);
-	if (!k || !places_init(&places, num))
+	if (!places_init(&places, num))
 		return false;
-	if (k->fd < 0 || r2r_known_changed(k))
-		return true;
 	for (size_t i = 0; i < num;) {
 		if (!name_image(f, k, offsets, i, num, &places, ret, &i))
 			return false;
 	}
+	return true;
+}
+
+/* Those of it that no ELF part of the file holds. */
+static bool names(void *data, struct file *file, const uint64_t *offsets, size_t num, struct symbol *ret)
+{
+	struct r2r_files *f = data;
+	uint64_t start = clock_monotonic_ns();
+	struct known *k;
+	bool ok;
+
+	if (file->kind == FILE_MISSING || !num)
+		return true;
+	k = r2r_know(f, file);
+	if (!k)
+		return false;
+	if (k->fd < 0 || k->nothing || k->aside || r2r_known_changed(k))
+		return true;
+	ok = f->opts.worker ? r2r_ask_names(f, k, offsets, num, ret) : r2r_known_names(f, k, offsets, num, ret);
 	f->counts.places += num;
 	f->counts.name_ns += clock_monotonic_ns() - start;
-	return true;
+	return ok;
 }
 
 struct file_source r2r_files_source(struct r2r_files *f)
@@ -517,7 +580,7 @@ void r2r_files_free(struct r2r_files *f)
 	if (!f)
 		return;
 	while ((slot = known_tab_next(&f->known, &cursor)))
-		known_free(slot->known);
+		r2r_known_free(slot->known);
 	r2r_copies_free(f->copies);
 	known_tab_deinit(&f->known);
 	free(f);

@@ -15,14 +15,21 @@ struct addrspace;
 struct arch;
 struct err;
 struct files;
+struct file;
 struct intern;
 struct r2r_files;
+struct worker;
 
 struct r2r_files_opts {
 	struct files *files;     /* borrowed */
 	struct intern *strings;  /* borrowed: names live there */
 	const struct arch *arch; /* of the samples */
 	bool tiers;              /* names end in "[ReadyToRun]" */
+	/* Borrowed: the files are parsed there (r2r_serve.h); NULL = here. */
+	struct worker *worker;
+	/* One that ended two workers in a row is set aside: it has no names and no rules. May be NULL. */
+	void (*aside)(void *data, struct file *file);
+	void *data;
 };
 
 int r2r_files_new(const struct r2r_files_opts *opts, struct r2r_files **ret, struct err *err);
@@ -48,6 +55,7 @@ struct r2r_files_counts {
 	uint64_t rules;  /* that were made */
 	uint64_t places; /* that were asked for names */
 	uint64_t named;  /* of them, stubs included */
+	uint64_t aside;  /* files */
 	uint64_t rule_ns, name_ns;
 };
 struct r2r_files_counts r2r_files_counts(const struct r2r_files *f);

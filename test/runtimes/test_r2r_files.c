@@ -1,14 +1,22 @@
-/* Precompiled code in files that are mapped, Shop.dll as it is and in single-file bundles, and copies of it in memory. */
+/*
+ * Precompiled code in files that are mapped, Shop.dll as it is and in single-file bundles, and copies of it in memory; by a
+ * parser in another process as well as here.
+ */
 #include "base/intern.h"
 #include "runtimes/dotnet_name.h"
 #include "runtimes/r2r_files.h"
+#include "runtimes/r2r_serve.h"
 #include "symbols/addrspace.h"
 #include "symbols/file.h"
 #include "target/door.h"
 #include "test/check.h"
 #include "unwinder/rule.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -25,7 +33,83 @@ static volatile uint8_t marker[8 + 32] = {
 	0xec, 0x0a, 0x46, 0x19, 0x10, 0x51, 0xcc, 0xe7, 0x11, 0xc4, 0xd2, 0x31, 0xdb, 0x4c, 0x95, 0x51,
 };
 
+/* ---- the other process ---- */
+
+enum parser_kind { HERE, PARSER, CRASHING, LYING };
+struct parser {
+	enum parser_kind kind;
+	pid_t pid;
+	unsigned int started, aside;
+};
+
+static int serve_crash(void *state, struct worker_call *call, struct reader *r, int *fd)
+{
+	signal(SIGABRT, SIG_DFL);
+	abort();
+}
+
+/* A name for a place that nobody asked for. */
+static int serve_lie(void *state, struct worker_call *call, struct reader *r, int *fd)
+{
+	static const uint8_t record[] = { 9, 0, 0, 0,  1, 0, 0, 0, 0, 0, 0, 0,  1, 0, 'x',  0, 0 };
+
+	return worker_answer(call, record, sizeof(record)) ? 0 : -EPIPE;
+}
+
+static void serve(int sock, enum parser_kind kind)
+{
+	static const struct worker_service crashing[] = { { R2R_ASK_RULES, serve_crash }, { 0 } };
+	static const struct worker_service lying[] = { { R2R_ASK_NAMES, serve_lie }, { 0 } };
+	struct r2r_serve *r2r = r2r_serve_new();
+	const struct worker_services services[] = {
+		{ kind == CRASHING ? crashing : kind == LYING ? lying : r2r_services, r2r },
+		{ r2r_services, r2r },
+		{ 0 },
+	};
+	const struct worker_server server = { .services = services };
+
+	worker_serve(sock, &server);
+	r2r_serve_free(r2r);
+}
+
+static void end_parser(struct parser *p, int *status)
+{
+	if (!p->pid)
+		return;
+	kill(p->pid, SIGKILL);
+	waitpid(p->pid, status, 0);
+	p->pid = 0;
+}
+
+static int start(void *data, struct worker_process *ret, struct err *err)
+{
+	struct parser *p = data;
+	int sock[2], status = 0;
+
+	end_parser(p, &status);
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) == 0);
+	p->started++;
+	p->pid = fork();
+	if (!p->pid) {
+		close(sock[0]);
+		serve(sock[1], p->kind);
+		_exit(0);
+	}
+	close(sock[1]);
+	*ret = (struct worker_process){ .sock = sock[0], .pid = p->pid, .ended = status };
+	return 0;
+}
+
+static void is_aside(void *data, struct file *file)
+{
+	((struct parser *)data)->aside++;
+}
+
+/* ---- this one ---- */
+
 struct world {
+	struct parser *parser;
+	struct worker *worker;
 	struct intern *strings;
 	struct door *door;
 	struct files *files;
@@ -34,14 +118,21 @@ struct world {
 	struct file_source source;
 };
 
-static struct world world_new(bool tiers)
+static struct world world_new(enum parser_kind kind, bool tiers)
 {
 	struct world w = { .strings = intern_new() };
 	struct files_opts files = { .strings = w.strings };
 	struct r2r_files_opts opts = { .strings = w.strings, .arch = &arch_x86_64, .tiers = tiers };
 
-	if (!w.strings || door_new(&w.door, NULL) < 0)
+	const struct worker_opts worker = { .start = start, .data = w.parser = calloc(1, sizeof(*w.parser)) };
+
+	if (!w.parser || !w.strings || door_new(&w.door, NULL) < 0)
 		abort();
+	w.parser->kind = kind;
+	if (kind != HERE)
+		opts.worker = w.worker = worker_new(&worker);
+	opts.aside = is_aside;
+	opts.data = w.parser;
 	files.door = w.door;
 	if (files_new(&files, &w.files, NULL) < 0)
 		abort();
@@ -56,6 +147,9 @@ static struct world world_new(bool tiers)
 static void world_free(struct world *w)
 {
 	r2r_files_free(w->r2r);
+	worker_free(w->worker);
+	end_parser(w->parser, NULL);
+	free(w->parser);
 	files_free(w->files);
 	door_free(w->door);
 	intern_free(w->strings);
@@ -120,9 +214,9 @@ static void check_image(struct world *w, const struct mapping *m, uint64_t base)
 	CHECK(ask(w, m, base + 0x10, true, &answer) == GIVE_PASS);
 }
 
-static void test_dll(const char *dll)
+static void test_dll(enum parser_kind kind, const char *dll)
 {
-	struct world w = world_new(false);
+	struct world w = world_new(kind, false);
 	struct mapping m, none = { .start = 0x1000, .end = 0x2000, .pgoff = 0x1000 };
 	struct give_answer answer;
 	struct file *file = map_file(&w, dll, 0, &m);
@@ -140,9 +234,9 @@ static void test_dll(const char *dll)
 	world_free(&w);
 }
 
-static void test_tiers(const char *dll)
+static void test_tiers(enum parser_kind kind, const char *dll)
 {
-	struct world w = world_new(true);
+	struct world w = world_new(kind, true);
 	const uint64_t offset = FRAMELESS;
 	struct symbol symbol = { 0 };
 	struct mapping m;
@@ -225,10 +319,10 @@ static uint64_t write_bundle(const char *path, const struct text *dll, size_t si
 	return at;
 }
 
-static void test_bundle(const char *dll, const char *dir)
+static void test_bundle(enum parser_kind kind, const char *dll, const char *dir)
 {
 	struct text text = read_whole(dll);
-	struct world w = world_new(false);
+	struct world w = world_new(kind, false);
 	struct give_answer answer;
 	struct mapping m, native;
 	char path[128];
@@ -350,13 +444,13 @@ static void check_copy(struct world *w, struct addrspace *space, struct process 
 	CHECK(ask_copy(w, space, p, copy, 0x108e6, false, &answer) == GIVE_PASS);
 }
 
-static void test_copies(const char *dll, const char *dir)
+static void test_copies(enum parser_kind kind, const char *dll, const char *dir)
 {
 	struct text text = read_whole(dll), packed = pack(&text);
 	struct process p = load(&text);
 	struct mapping maps[3] = { 0 };
 	struct addrspace space = { .id = 7, .maps = { maps, 3, 3 } }, plain = { .id = 8 };
-	struct world w = world_new(false);
+	struct world w = world_new(kind, false);
 	char path[128];
 
 	snprintf(path, sizeof(path), "%s/packed", dir);
@@ -378,10 +472,10 @@ static void test_copies(const char *dll, const char *dir)
 }
 
 /* Written over while it is mapped: what is read now is not what was sampled. */
-static void test_changed(const char *dll, const char *dir)
+static void test_changed(enum parser_kind kind, const char *dll, const char *dir)
 {
 	struct text text = read_whole(dll);
-	struct world w = world_new(false);
+	struct world w = world_new(kind, false);
 	const uint64_t offset = FRAMELESS;
 	struct symbol symbol = { 0 };
 	struct give_answer answer;
@@ -406,9 +500,9 @@ static void test_changed(const char *dll, const char *dir)
 	free(text.bytes);
 }
 
-static void test_no_image(const char *dir)
+static void test_no_image(enum parser_kind kind, const char *dir)
 {
-	struct world w = world_new(false);
+	struct world w = world_new(kind, false);
 	const uint64_t offset = 0x10;
 	struct symbol symbol = { 0 };
 	struct give_answer answer;
@@ -430,6 +524,84 @@ static void test_no_image(const char *dir)
 	unlink(path);
 }
 
+/* A file that ends two parsers in a row is not asked about again, and others are. */
+static void test_aside(const char *dll)
+{
+	struct world w = world_new(CRASHING, false);
+	const uint64_t offset = FRAMELESS;
+	struct symbol symbol = { 0 };
+	struct give_answer answer;
+	struct mapping m;
+
+	map_file(&w, dll, 0, &m);
+	CHECK(ask(&w, &m, FRAMELESS, true, &answer) == GIVE_PASS);
+	CHECK(w.parser->aside == 1 && w.parser->started == 3 && r2r_files_counts(w.r2r).aside == 1);
+	CHECK(ask(&w, &m, MOVE_NEXT, true, &answer) == GIVE_PASS);
+	CHECK(w.source.names(w.source.data, m.file, &offset, 1, &symbol) && !symbol.name);
+	CHECK(w.parser->aside == 1 && w.parser->started == 3);
+	world_free(&w);
+}
+
+/* Somebody kills it: asked again, and the next one is told of the file. */
+static void test_killed(const char *dll)
+{
+	struct world w = world_new(PARSER, false);
+	struct give_answer answer;
+	struct mapping m;
+
+	map_file(&w, dll, 0, &m);
+	for (unsigned int i = 0; i < 5; i++) {
+		CHECK(ask(&w, &m, MOVE_NEXT + i, true, &answer) == GIVE_RULE);
+		CHECK(w.parser->started == i + 1 && !w.parser->aside);
+		kill(w.parser->pid, SIGKILL);
+	}
+	check_image(&w, &m, 0);
+	world_free(&w);
+}
+
+static void test_lies(const char *dll)
+{
+	struct world w = world_new(LYING, false);
+	const uint64_t offset = FRAMELESS;
+	struct symbol symbol = { 0 };
+	struct mapping m;
+
+	map_file(&w, dll, 0, &m);
+	CHECK(w.source.names(w.source.data, m.file, &offset, 1, &symbol) && !symbol.name);
+	CHECK(w.parser->aside == 1);
+	world_free(&w);
+}
+
+/* More files than the parser keeps open: those it has forgotten are told again. */
+static void test_many(const char *dll, const char *dir)
+{
+	enum { MANY = 80 };
+	struct text text = read_whole(dll);
+	struct world w = world_new(PARSER, false);
+	struct give_answer answer;
+	struct mapping m[MANY];
+	char path[128];
+
+	for (int i = 0; i < MANY; i++) {
+		FILE *out;
+
+		snprintf(path, sizeof(path), "%s/many%d.dll", dir, i);
+		out = fopen(path, "wb");
+		if (!out)
+			abort();
+		fwrite(text.bytes, text.size, 1, out);
+		fclose(out);
+		map_file(&w, path, 0, &m[i]);
+		unlink(path);
+		CHECK(ask(&w, &m[i], FRAMELESS, true, &answer) == GIVE_RULE);
+	}
+	for (int i = 0; i < MANY; i++)
+		CHECK(ask(&w, &m[i], MOVE_NEXT, true, &answer) == GIVE_RULE);
+	CHECK(w.parser->started == 1 && !w.parser->aside);
+	world_free(&w);
+	free(text.bytes);
+}
+
 int main(int argc, char **argv)
 {
 	char dll[4096], dir[] = "/var/tmp/ringfold-test-XXXXXX";
@@ -439,12 +611,18 @@ int main(int argc, char **argv)
 	snprintf(dll, sizeof(dll), "%s/Shop.dll", argv[1]);
 	if (access(dll, R_OK) < 0)
 		SKIP("%s is not there", dll);
-	test_dll(dll);
-	test_tiers(dll);
-	test_bundle(dll, dir);
-	test_copies(dll, dir);
-	test_changed(dll, dir);
-	test_no_image(dir);
+	for (enum parser_kind kind = HERE; kind <= PARSER; kind++) {
+		test_dll(kind, dll);
+		test_tiers(kind, dll);
+		test_bundle(kind, dll, dir);
+		test_changed(kind, dll, dir);
+		test_copies(kind, dll, dir);
+		test_no_image(kind, dir);
+	}
+	test_aside(dll);
+	test_killed(dll);
+	test_lies(dll);
+	test_many(dll, dir);
 	rmdir(dir);
 	return check_done();
 }
