@@ -32,6 +32,12 @@ enum {
 	WORD = sizeof(unw_word_t),
 	/* How far above the copy a read still is a stack's: the main thread's default limit. */
 	STACK_REACH = 8 << 20,
+	/*
+	 * Words that one walk may read: 1,024 frames take 150,000. libunwind runs expressions for as long as they have
+	 * operations, which may be for ever, and keeps 300 bytes for each state that a row remembers; it reads a word
+	 * for each byte of either, so this bounds its time (50 ms) and its memory.
+	 */
+	MAX_READS = 512 << 10,
 };
 
 /* A segment that the program cannot write: what the file says is what its memory holds. */
@@ -74,6 +80,7 @@ struct walk {
 	uint64_t base;                 /* address of in->stack[0] */
 	const struct mapping *current; /* whose table was searched last */
 	bool searching;                /* find_proc_info runs */
+	uint32_t reads;
 	bool failed_read;              /* a read of the last step could not be answered: */
 	uint64_t failed_addr;
 };
@@ -313,7 +320,7 @@ static int access_mem(unw_addr_space_t as, unw_word_t addr, unw_word_t *value, i
 {
 	struct walk *w = arg;
 
-	if (write)
+	if (write || w->reads++ >= MAX_READS)
 		return -UNW_EINVAL;
 	if (stack_word(w->in->stack, w->in->stack_bytes, w->base, addr, value))
 		return 0;

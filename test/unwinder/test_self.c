@@ -216,6 +216,32 @@ static void test_altstack(struct self *self)
 	munmap(alt.ss_sp, alt.ss_size);
 }
 
+/* A row whose expression never ends (DW_CFA_def_cfa_expression: DW_OP_skip -3). It is not run. */
+void endless(void);
+__asm__(".text\n.globl endless\n.type endless, @function\nendless:\n.cfi_startproc\n"
+	".cfi_escape 0x0f, 3, 0x2f, 0xfd, 0xff\nnop\nnop\nret\n.cfi_endproc\n.size endless, . - endless\n");
+
+/* Neither unwinder follows it for ever. */
+static void test_endless(struct self *self, enum unwind_method method)
+{
+	struct unwinder *u = new_unwinder(&arch_x86_64, method);
+	struct unwind_input in = { .space = &self->space,
+				   .perf_regs = taken.regs,
+				   .perf_mask = arch_x86_64.perf_regs,
+				   .stack = taken.stack,
+				   .stack_bytes = taken.stack_bytes };
+	static uint32_t frames[1024];
+	struct unwind_result result;
+
+	taken.regs[8] = (uint64_t)(uintptr_t)endless + 1;
+	alarm(60);
+	unwinder_walk(u, &in, frames, &result);
+	alarm(0);
+	CHECK_MSG(result.class == UNWIND_BROKEN && result.num_frames == 1, "method %d: %s, %zu frames", method,
+		  unwind_reason_name(result.reason), result.num_frames);
+	unwinder_free(u);
+}
+
 static void *in_thread(void *arg)
 {
 	volatile int sum = 0;
@@ -258,6 +284,8 @@ int main(void)
 	taken.nested = false;
 	compare(&self, UNWIND_CFI, true);
 	compare(&self, UNWIND_LIBUNWIND, true);
+	test_endless(&self, UNWIND_CFI);
+	test_endless(&self, UNWIND_LIBUNWIND);
 	test_altstack(&self);
 	handle(SIGUSR1, on_usr1, 0);
 	CHECK(pthread_create(&thread, NULL, in_thread, NULL) == 0);
