@@ -2,13 +2,16 @@
 #include "perfmap/perfmap.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/intern.h"
+#include "perfmap/published.h"
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
 #include "target/door.h"
@@ -307,6 +310,64 @@ static void test_chunks(void)
 	world_deinit(&w);
 }
 
+static int serve_crash(void *state, struct worker_call *call, struct reader *r, int *fd)
+{
+	signal(SIGABRT, SIG_DFL);
+	abort();
+}
+
+/* A parser that no map survives. */
+static int start_crashing(void *data, struct worker_process *ret, struct err *err)
+{
+	static const struct worker_service crashing[] = { { PUBLISHED_TEXT, serve_crash }, { 0 } };
+	static const struct worker_services services[] = { { crashing, NULL }, { 0 } };
+	const struct worker_server server = { .services = services };
+	unsigned int *started = data;
+	int sock[2], ended = 0;
+	pid_t pid;
+
+	if (*started)
+		wait(&ended);
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) == 0);
+	++*started;
+	pid = fork();
+	if (!pid) {
+		close(sock[0]);
+		worker_serve(sock[1], &server);
+		_exit(0);
+	}
+	close(sock[1]);
+	*ret = (struct worker_process){ .sock = sock[0], .pid = pid, .ended = ended };
+	return 0;
+}
+
+/* A map that ends two parsers in a row is read no more, and told of. */
+static void test_aside(void)
+{
+	unsigned int started = 0;
+	const struct worker_opts opts = { .start = start_crashing, .data = &started };
+	struct worker *worker = worker_new(&opts);
+	struct symbol_origin origin = { 0 };
+	struct world w;
+
+	world_init(&w);
+	w.source.free(w.source.data);
+	if (!worker || perfmap_source_new(w.door, worker, NULL, w.strings, &w.source, NULL) < 0)
+		abort();
+	put(&w, "1000 10 one\n", O_TRUNC);
+	CHECK_STR(name_at(&w, 0x1000), "-");
+	CHECK(started == 3);
+	put(&w, "2000 10 two\n", O_APPEND);
+	CHECK_STR(name_at(&w, 0x2000), "-");
+	CHECK(started == 3);
+	w.source.origin(w.source.data, &w.space, &origin);
+	CHECK(origin.aside && !origin.from);
+	CHECK_STR(origin.refused, "parser");
+	world_deinit(&w);
+	worker_free(worker);
+	wait(NULL);
+}
+
 int main(void)
 {
 	test_grows();
@@ -319,5 +380,6 @@ int main(void)
 	test_left();
 	test_hostile();
 	test_chunks();
+	test_aside();
 	return check_done();
 }
