@@ -66,7 +66,7 @@ static bool prepare(void *data, struct worker *w)
 
 	if (k->told == worker_generation(w))
 		return true;
-	put(&body, &k->file->id, 4);
+	put(&body, &k->number, 4);
 	put(&body, &is_elf, 1);
 	put(&body, &len, 2);
 	put(&body, k->path, len);
@@ -84,7 +84,7 @@ static bool prepare(void *data, struct worker *w)
 void r2r_ask_gone(struct r2r_files *f, const struct known *k)
 {
 	if (f->opts.worker && k->told && k->told == worker_generation(f->opts.worker))
-		worker_tell(f->opts.worker, R2R_TELL_FORGET, &k->file->id, 4, -1);
+		worker_tell(f->opts.worker, R2R_TELL_FORGET, &k->number, 4, -1);
 }
 
 static void set_aside(struct r2r_files *f, struct known *k)
@@ -213,7 +213,7 @@ bool r2r_ask_rule(struct r2r_files *f, struct known *k, const struct give_query 
 		return known->is_code;
 	}
 	asking.num = list_likely(k, query, places);
-	memcpy(body, &k->file->id, 4);
+	memcpy(body, &k->number, 4);
 	memcpy(body + 4, places, asking.num * sizeof(places[0]));
 	request.size = 4 + asking.num * sizeof(places[0]);
 	if (k->fd < 0 || !ask(&asking, &request) || asking.next != asking.num)
@@ -308,7 +308,7 @@ static bool ask_some(struct r2r_files *f, struct known *k, uint16_t kind, const 
 
 	if (!body)
 		return false;
-	memcpy(body, &k->file->id, 4);
+	memcpy(body, &k->number, 4);
 	memcpy(body + 4, &tiers, 1);
 	memcpy(body + 5, rest, rest_bytes);
 	if (!ask(&asking, &request))
@@ -366,7 +366,7 @@ bool r2r_ask_heads(struct r2r_files *f, struct known *k, struct packed_heads *re
 	struct asking asking = { .files = f, .known = k, .heads = ret };
 	struct worker_request request = {
 		.kind = R2R_ASK_HEADS,
-		.body = &k->file->id,
+		.body = &k->number,
 		.size = 4,
 		.cpu_ms = HEADS_CPU_MS,
 		.wall_ms = HEADS_WALL_MS,

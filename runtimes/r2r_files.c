@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/intern.h"
 #include "base/strbuf.h"
+#include "base/worker.h"
 #include "runtimes/bundle.h"
 #include "runtimes/clr_metadata.h"
 #include "runtimes/dotnet_name.h"
@@ -125,6 +126,7 @@ struct known *r2r_know(struct r2r_files *f, struct file *file)
 	k->file = file;
 	k->path = file->path;
 	k->is_elf = file->kind == FILE_ELF;
+	k->number = f->opts.worker ? worker_number(f->opts.worker) : 0;
 	k->fd = -1;
 	slot = known_tab_add(&f->known, file->id, NULL);
 	if (!slot) {

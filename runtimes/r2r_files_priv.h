@@ -64,6 +64,7 @@ struct known {
 	bool has_code;            /* precompiled, as far as was asked */
 	bool aside;               /* nothing is asked of it any more */
 	bool nothing;             /* it has no such code anywhere */
+	uint32_t number;          /* by which the worker knows it: other sessions may share that */
 	uint32_t told;            /* generation of the worker that knows it; 0 = none */
 	struct r2r_said_tab said;
 };

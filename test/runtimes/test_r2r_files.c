@@ -572,6 +572,41 @@ static void test_lies(const char *dll)
 	world_free(&w);
 }
 
+/* Two sessions share a parser, each with its own numbers of files. */
+static void test_shared(const char *dll, const char *dir)
+{
+	struct world first = world_new(PARSER, false), second = world_new(HERE, false);
+	struct r2r_files_opts opts = { .files = second.files, .strings = second.strings, .arch = &arch_x86_64,
+				       .worker = first.worker };
+	struct give_answer answer;
+	struct mapping m, none;
+	struct stat st;
+	char path[128];
+	FILE *out;
+
+	snprintf(path, sizeof(path), "%s/none.dll", dir);
+	out = fopen(path, "wb");
+	if (!out || stat(dll, &st) < 0)
+		abort();
+	for (off_t i = 0; i < st.st_size; i++)
+		fputc('x', out);
+	fclose(out);
+	r2r_files_free(second.r2r);
+	if (r2r_files_new(&opts, &second.r2r, NULL) < 0)
+		abort();
+	second.giver = r2r_files_giver(second.r2r);
+	map_file(&first, dll, 0, &m);
+	map_file(&second, path, 0, &none);
+	CHECK(m.file->id == none.file->id);
+	CHECK(ask(&first, &m, FRAMELESS, true, &answer) == GIVE_RULE);
+	CHECK(ask(&second, &none, FRAMELESS, true, &answer) == GIVE_PASS);
+	CHECK(ask(&first, &m, MOVE_NEXT, true, &answer) == GIVE_RULE);
+	world_free(&second);
+	CHECK(ask(&first, &m, MOVE_NEXT + 1, true, &answer) == GIVE_RULE);
+	world_free(&first);
+	unlink(path);
+}
+
 /* More files than the parser keeps open: those it has forgotten are told again. */
 static void test_many(const char *dll, const char *dir)
 {
@@ -623,6 +658,7 @@ int main(int argc, char **argv)
 	test_killed(dll);
 	test_lies(dll);
 	test_many(dll, dir);
+	test_shared(dll, dir);
 	rmdir(dir);
 	return check_done();
 }
