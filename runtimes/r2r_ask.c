@@ -160,17 +160,15 @@ static bool is_listed(const uint64_t *places, size_t num, uint64_t place)
 static size_t list_likely(struct known *k, const struct give_query *q, uint64_t *places)
 {
 	const struct mapping *m = q->mapping;
-	uint64_t sp = q->regs ? q->regs->v[arch_host()->sp] : 0, from = sp - q->stack_base;
-	size_t num = 1, left;
+	const uint8_t sp = arch_host()->sp;
+	uint64_t ra, place;
+	size_t num = 1;
 
-	if (!q->regs || !(q->regs->valid >> arch_host()->sp & 1) || from >= q->stack_bytes)
+	if (!q->regs || !(q->regs->valid >> sp & 1))
 		return num;
-	left = q->stack_bytes - (size_t)from;
-	left = left < MAX_AHEAD ? left : MAX_AHEAD;
-	for (size_t at = 0; at + 8 <= left && num < MANY_RULES; at += 8) {
-		uint64_t ra, place;
-
-		memcpy(&ra, q->stack + from + at, 8);
+	for (uint64_t at = 0; at < MAX_AHEAD && num < MANY_RULES; at += sizeof(ra)) {
+		if (!give_stack_word(q, q->regs->v[sp] + at, &ra))
+			break;
 		ra--;
 		if (ra - m->start >= m->end - m->start)
 			continue;
