@@ -11,7 +11,6 @@
 #include "base/strbuf.h"
 #include "runtimes/r2r_files_priv.h"
 #include "symbols/addrspace.h"
-#include "symbols/file.h"
 #include "symbols/symbols.h"
 #include "target/door.h"
 #include "unwinder/giver.h"
