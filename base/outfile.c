@@ -86,6 +86,37 @@ static int fail(struct err *err, int code, const char *path, const char *what)
 	return err_set(err, code, "%s %s: %s", what, path, strerror(code));
 }
 
+/*
+ * The descriptor that a path stands for; -1 = none. It means that of whoever opens the path, so another process could not,
+ * and to replace such a name would be to replace the system's own link.
+ */
+static int own_descriptor(const char *path)
+{
+	static const char *const names[] = { "/dev/stdin", "/dev/stdout", "/dev/stderr" };
+	static const char *const dirs[] = { "/dev/fd/", "/proc/self/fd/" };
+	const char *number = NULL;
+
+	for (int i = 0; i < 3; i++) {
+		if (!strcmp(path, names[i]))
+			return i;
+	}
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		if (!strncmp(path, dirs[i], strlen(dirs[i])))
+			number = path + strlen(dirs[i]);
+	}
+	if (!number || !*number || strlen(number) > 7 || number[strspn(number, "0123456789")])
+		return -1;
+	return atoi(number);
+}
+
+static int copy_descriptor(const char *path, int fd, int *ret, struct err *err)
+{
+	if (fd == STDOUT_FILENO)
+		fflush(stdout); /* what others printed comes first */
+	*ret = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return *ret < 0 ? fail(err, errno, path, "cannot open") : 0;
+}
+
 static int stream_seek(void *cookie, off64_t *offset, int whence)
 {
 	off64_t at = lseek64(((struct outfile *)cookie)->fd, *offset, whence);
@@ -236,7 +267,7 @@ int outfile_open_by(const struct outfile_opener *opener, const char *path, struc
 		    struct err *err)
 {
 	_cleanup_(outfile_abortp) struct outfile *f = calloc(1, sizeof(*f));
-	int r = 0;
+	int own = own_descriptor(path), r = 0;
 
 	if (!f)
 		return err_oom(err);
@@ -251,7 +282,9 @@ int outfile_open_by(const struct outfile_opener *opener, const char *path, struc
 	f->path = strdup(path);
 	if (!f->path)
 		return err_oom(err);
-	if (!f->borrowed && opener) {
+	if (own >= 0) {
+		r = copy_descriptor(path, own, &f->fd, err);
+	} else if (!f->borrowed && opener) {
 		f->opener = opener;
 		r = open_by_opener(f, err);
 	} else if (!f->borrowed) {
@@ -278,15 +311,12 @@ static int keep_old(const char *path, struct err *err)
 
 int outfile_open_growing(const char *path, int *ret_fd, bool *stream, struct err *err)
 {
+	int own = own_descriptor(path), r = 0;
 	struct stat st;
-	int r = 0;
 
-	*stream = !strcmp(path, "-");
-	if (*stream) {
-		fflush(stdout);
-		*ret_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-		return *ret_fd < 0 ? fail(err, errno, "standard output", "cannot open") : 0;
-	}
+	*stream = own >= 0 || !strcmp(path, "-");
+	if (*stream)
+		return copy_descriptor(own < 0 ? "standard output" : path, own < 0 ? STDOUT_FILENO : own, ret_fd, err);
 	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
 		if (S_ISDIR(st.st_mode))
 			return fail(err, EISDIR, path, "cannot write to");

@@ -2,8 +2,8 @@
  * An output that appears whole or not at all: written without a name (O_TMPFILE; where the file system cannot, under a
  * temporary one in the same directory: O_EXCL), 0600 widened to 0666 & ~umask at commit, flushed, fsynced (but see
  * outfile_no_sync), named or renamed. Nothing is left of it when its writer is killed, except under a temporary name.
- * "-" is stdout and is flushed and checked at commit. Devices, pipes and sockets are written in place;
- * a symbolic link stays and what it leads to is replaced.
+ * "-" is stdout and is flushed and checked at commit. Devices, pipes and sockets are written in place, and so is whatever a
+ * descriptor of ours leads to (/dev/stdout, /dev/fd/N); any other symbolic link stays and what it leads to is replaced.
  */
 #pragma once
 
@@ -17,7 +17,8 @@ struct outfile;
 /*
  * The exception: a file that is to be readable at every moment, even after its writer was killed, has its own name
  * from the start. What had that name is kept as PATH.old. Mode 0600, as such a file holds what others' memory held.
- * "-" is a copy of stdout; devices, pipes and sockets are opened in place. *stream: it cannot be sought in.
+ * "-" is a copy of stdout, and so for other descriptors of ours; devices, pipes and sockets are opened in place. *stream: it
+ * cannot be sought in.
  */
 int outfile_open_growing(const char *path, int *ret_fd, bool *stream, struct err *err);
 
@@ -33,7 +34,7 @@ struct outfile_opener {
 	void (*abort)(void *data, int64_t handle);
 	void *data;
 };
-/* As outfile_open, through `opener`, which must outlive the file; NULL: ourselves. "-" is always our own. */
+/* As outfile_open, through `opener`, which must outlive the file; NULL: ourselves. "-" and other descriptors are always our own. */
 int outfile_open_by(const struct outfile_opener *opener, const char *path, struct outfile **ret,
 		    struct err *err);
 /*

@@ -317,6 +317,31 @@ static void test_growing(void)
 	unlink("fifo");
 }
 
+/* Whatever they lead to is written in place, and not by an opener, whose descriptors are others. */
+static void test_own_descriptors(void)
+{
+	const struct outfile_opener nobody = { 0 };
+	struct outfile *f = NULL;
+	struct err err = { 0 };
+	char path[64];
+	bool stream = false;
+	int fd = open("own", O_RDWR | O_CREAT, 0600), copy = -1;
+
+	snprintf(path, sizeof(path), "/dev/fd/%d", fd);
+	CHECK(fd > 2 && write(fd, "before\n", 7) == 7);
+	CHECK(outfile_open_by(&nobody, path, &f, &err) == 0);
+	CHECK(f && fputs("text\n", outfile_stream(f)) >= 0 && outfile_commit(f, &err) == 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	CHECK(outfile_open_growing(path, &copy, &stream, &err) == 0 && stream && copy > 2 && copy != fd);
+	CHECK(write(copy, "more\n", 5) == 5);
+	close(copy);
+	CHECK_STR(contents("own"), "before\ntext\nmore\n");
+	close(fd);
+	CHECK(outfile_open_by(NULL, path, &f, &err) == -EBADF && outfile_open_growing(path, &copy, &stream, &err) == -EBADF);
+	CHECK(outfile_open_by(NULL, "/dev/fd/1x", &f, &err) < 0 && err.code != EBADF);
+	CHECK(!unlink("own"));
+}
+
 int main(void)
 {
 	char dir[] = "/tmp/test-outfile-XXXXXX";
@@ -332,6 +357,7 @@ int main(void)
 	test_links();
 	test_stdout();
 	test_growing();
+	test_own_descriptors();
 	CHECK(!chmod(".", 0755)); /* for the ordinary user */
 	test_read_only();
 	CHECK(entries(".") == 0);

@@ -236,6 +236,21 @@ def test_memfd():
     check("memfd: its own code", {"[memfd:looper]" in stack.split(";") for stack in stacks()}, {True})
 
 
+def test_own_descriptors():
+    """Names of descriptors are ours, not those of the process that opens files for us; a pipe of the shell's is such a name."""
+    target = spinner("out")
+    for how in "-o /dev/stdout > own", "-o /dev/fd/1 | cat > own", "-o >(cat > own; echo >> done)":
+        for name in "own", "done":
+            if os.path.exists(name):
+                os.unlink(name)
+        p = subprocess.run(["bash", "-c", f"exec 3<&-; {RINGFOLD} record -q -p {target.pid} -d 0.5 -F 199 -f collapsed {how}"])
+        while ">(" in how and not os.path.exists("done"):
+            time.sleep(0.05)
+        with open("own") as f:
+            check(f"{how}", (p.returncode, f.read().startswith("out;")), (0, True))
+    end(target)
+
+
 def test_soft_limit():
     """All files of the machine may be held open, however few most programs are allowed; the command gets what we got."""
     def few():
