@@ -107,6 +107,8 @@ struct collector {
 	int wake_fd; /* borrowed, in the epoll set; -1 = none */
 	VEC(struct awaited) awaited;
 	size_t num_ended;
+	uint64_t uncounted_ns; /* since then nothing counts the command any more; 0 = something does */
+	bool told_uncounted;
 	bool ended;
 	bool cpu_wide; /* every slot has a barrier_fd */
 	bool enabled;

@@ -10,6 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 
 /* What became ready: the kind in the upper half, an index in the lower. */
@@ -182,6 +183,15 @@ static void look_for_targets(struct collector *c)
 	}
 }
 
+static bool nothing_counts(const struct collector *c)
+{
+	for (size_t i = 0; i < c->slots.len; i++) {
+		if (c->slots.data[i].streams[STREAM_SAMPLES].poll_fd >= 0)
+			return false;
+	}
+	return true;
+}
+
 static bool all_ended(const struct collector *c)
 {
 	/* Processes may come into a cgroup at any time: the caller knows when it is over. */
@@ -189,13 +199,27 @@ static bool all_ended(const struct collector *c)
 		return false;
 	if (c->awaited.len && c->num_ended == c->awaited.len)
 		return true;
-	if (c->info.filtered)
+	/* A command is to run to its end, though nobody may count it any more. */
+	if (c->info.filtered || (c->opts.target == TARGET_COMMAND && c->awaited.len))
 		return false;
-	for (size_t i = 0; i < c->slots.len; i++) {
-		if (c->slots.data[i].streams[STREAM_SAMPLES].poll_fd >= 0)
-			return false;
-	}
-	return true;
+	return nothing_counts(c);
+}
+
+/* Events end before their task can be seen to have, but not by a second. */
+static void look_for_privileges(struct collector *c)
+{
+	static const uint64_t sure_ns = 1000000000;
+	uint64_t now_ns = clock_monotonic_ns();
+
+	if (c->opts.target != TARGET_COMMAND || c->num_ended == c->awaited.len || !nothing_counts(c))
+		return;
+	if (!c->uncounted_ns)
+		c->uncounted_ns = now_ns;
+	if (c->told_uncounted || now_ns - c->uncounted_ns < sure_ns)
+		return;
+	c->told_uncounted = true;
+	collector_note(c, "the command runs with other privileges than ours (a set-user-ID program, or one with capabilities), "
+			  "and the kernel counts it no more: run as root");
 }
 
 static int set_wake_fd(struct collector *c, int wake_fd, struct err *err)
@@ -224,6 +248,7 @@ static int handle(struct collector *c, const struct epoll_event *event, bool *wa
 		if (read(c->timer_fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN)
 			return err_set(err, errno, "reading the drain timer: %s", strerror(errno));
 		look_for_targets(c);
+		look_for_privileges(c);
 		return 0;
 	case TAG_WAKE:
 		*wake = true;

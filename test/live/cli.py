@@ -5,6 +5,7 @@ What `ringfold record` promises at its door: exit statuses, signals, where outpu
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -218,6 +219,28 @@ def test_filtered():
         check(f"filtered {option}: its files are opened", stats()["broken"].get("no_file", 0), 0)
     end(target)
     end(other)
+
+
+def test_set_user_id():
+    """A plain user may not count such a program, which runs to its end all the same."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as where: # /tmp may be mounted nosuid
+        os.chmod(where, 0o755)
+        for name, of, mode in ("ringfold", RINGFOLD, 0o755), ("sh", "/bin/dash", 0o4755):
+            shutil.copy(of, f"{where}/{name}")
+            os.chmod(f"{where}/{name}", mode)
+
+        def be_nobody():
+            os.setgid(65534)
+            os.setuid(65534)
+
+        p = subprocess.run([f"{where}/ringfold", "record", "-o", "/dev/null", "-f", "collapsed", "--", f"{where}/sh", "-c",
+                            "sleep 4; exit 7"], preexec_fn=be_nobody, stderr=subprocess.PIPE, text=True, timeout=240)
+        if "error:" in p.stderr and "perf_event_paranoid" in p.stderr:
+            return # Debian's default of 3 is told by test_plain_user
+        check("set-user-ID: status", p.returncode, 7)
+        if os.statvfs(where).f_flag & os.ST_NOSUID or "NoNewPrivs:\t1" in open("/proc/self/status").read():
+            return
+        check("set-user-ID: said", "set-user-ID" in p.stderr, True)
 
 
 def test_memfd():
