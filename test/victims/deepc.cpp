@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
+#include <sys/time.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -94,7 +95,12 @@ int main(int argc, char **argv)
 {
 	if (argc > 1) {
 		std::signal(SIGALRM, [](int) { _exit(0); });
-		alarm(static_cast<unsigned int>(std::strtoul(argv[1], nullptr, 10)));
+		/* Parts of a second as well: alarm(0) would mean never. */
+		double seconds = std::strtod(argv[1], nullptr);
+		itimerval timer = {};
+		timer.it_value.tv_sec = static_cast<time_t>(seconds);
+		timer.it_value.tv_usec = static_cast<suseconds_t>((seconds - static_cast<double>(timer.it_value.tv_sec)) * 1e6);
+		setitimer(ITIMER_REAL, &timer, nullptr);
 	}
 	std::function<void(unsigned int)> job = deep::work;
 	std::thread second(deep::run, std::cref(job), 7u);
