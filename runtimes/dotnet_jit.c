@@ -22,7 +22,9 @@ enum {
 	MAX_CODE = 256 << 10, /* bytes of one method */
 	HEADER_BYTES = 256, /* of what the pointer before the code leads to, as much as is looked at */
 	PART_BYTES = 12,    /* T_RUNTIME_FUNCTION on amd64 Unix: begin, end, unwind info */
+	TIER_QUICK = 3,
 	TIER_OSR = 5,
+	TIER_INSTRUMENTED = 6,
 };
 
 struct dotnet_code {
@@ -249,7 +251,74 @@ static const struct dotnet_part *part_at(const struct dotnet_code *code, uint32_
 	return NULL;
 }
 
-static bool rule_at(const struct arch *arch, const struct dotnet_method *m, uint64_t pc, bool exact, struct rule *ret)
+/* With the recording, when it is first used. */
+static void keep(struct dotnet_process *p, const struct dotnet_method *m)
+{
+	if (m->code->kept)
+		return;
+	m->code->kept = true;
+	dotnet_keep_code(p, m, m->code->parts, m->code->num_parts, m->code->all + BEFORE);
+}
+
+static unsigned int tier_of(const struct dotnet_method *m)
+{
+	return m->flags & NETTRACE_JITTED ? m->flags >> NETTRACE_TIER_SHIFT & NETTRACE_TIER_MASK : 0;
+}
+
+/* How far into its code it has got; callers are all through with their prologue. */
+static uint32_t into_method(const struct dotnet_method *m, const struct give_query *q)
+{
+	return q->activation ? (uint32_t)(q->pc - m->start) : m->size;
+}
+
+/*
+ * The frame that on-stack replacement goes on in: the method which is never returned to lies where the prologue's depth
+ * leads. MEMORY_NEVER: it cannot be told.
+ */
+static enum memory_answer find_replaced(struct dotnet_process *p, const struct dotnet_memory *from,
+					const struct give_query *q, const struct dotnet_method *m, struct x64_prologue *ret)
+{
+	uint64_t at = q->regs->v[p->owner->opts.arch->sp] - q->stack_base, return_to;
+	enum memory_answer answer;
+	struct dotnet_method *old;
+	struct x64_prologue own;
+
+	if (!x64_prologue_osr(m->code->all + BEFORE, m->size, into_method(m, q), &own))
+		return MEMORY_NEVER;
+	at += own.depth;
+	if (q->stack_bytes < 8 || at > q->stack_bytes - 8)
+		return MEMORY_NEVER;
+	memcpy(&return_to, q->stack + at, sizeof(return_to));
+	old = dotnet_method_at(p, return_to - 1);
+	if (!old || (tier_of(old) != TIER_QUICK && tier_of(old) != TIER_INSTRUMENTED))
+		return MEMORY_NEVER;
+	answer = dotnet_read_code(p, from, old);
+	if (answer != MEMORY_OK)
+		return answer;
+	keep(p, old);
+	return x64_prologue(old->code->all + BEFORE, old->size, old->size, ret) && ret->by_rbp ? MEMORY_OK : MEMORY_NEVER;
+}
+
+/* The caller is that of the frame below: what both have saved of its registers. */
+static bool rule_of_osr(const struct arch *arch, const struct x64_prologue *own, const struct x64_prologue *replaced,
+			struct rule *ret)
+{
+	uint64_t cfa = (uint64_t)own->depth + 8 + replaced->depth + 8;
+
+	if (!set_cfa(ret, arch->sp, cfa))
+		return false;
+	for (unsigned int reg = 0; reg < 16; reg++) {
+		uint64_t below = own->saved[reg] ? cfa - own->saved[reg] : replaced->saved[reg];
+
+		if ((own->saved[reg] && own->saved[reg] >= cfa) || (below && !set_saved(arch, ret, reg, below)))
+			return false;
+	}
+	return true;
+}
+
+/* `replaced`: of a method that goes on in another's frame; else NULL. */
+static bool rule_at(const struct arch *arch, const struct dotnet_method *m, uint64_t pc, bool exact,
+		    const struct x64_prologue *replaced, struct rule *ret)
 {
 	const struct dotnet_code *code = m->code;
 	uint32_t offset = (uint32_t)(pc - m->start);
@@ -264,13 +333,11 @@ static bool rule_at(const struct arch *arch, const struct dotnet_method *m, uint
 				  m->start + part->end, &leaving))
 		return rule_of_leaving(arch, &leaving, ret);
 	into = exact ? offset - part->begin : part->end - part->begin;
+	if (tier_of(m) == TIER_OSR && part == &code->parts[0])
+		return replaced && x64_prologue_osr(code->all + BEFORE, part->end, into, &prologue) &&
+		       rule_of_osr(arch, &prologue, replaced, ret);
 	if (!x64_prologue(code->all + BEFORE + part->begin, part->end - part->begin, into, &prologue))
 		return false;
-	/* On-stack replacement goes on in the frame of the method it replaces: rbp leads on, the depth does not. */
-	if ((m->flags >> NETTRACE_TIER_SHIFT & NETTRACE_TIER_MASK) == TIER_OSR && m->flags & NETTRACE_JITTED) {
-		*ret = (struct rule){ .kind = RULE_FP };
-		return true;
-	}
 	return rule_of_prologue(arch, &prologue, ret);
 }
 
@@ -305,8 +372,10 @@ enum give dotnet_give(void *data, const struct give_query *q, struct give_answer
 {
 	const struct dotnet_memory from = { q->memory, q->space };
 	struct dotnet *d = data;
+	struct x64_prologue replaced;
 	struct dotnet_process *p;
 	struct dotnet_method *m;
+	bool goes_on = false;
 
 	if (!is_runtime_memory(q) || d->opts.arch->elf_machine != EM_X86_64)
 		return GIVE_PASS;
@@ -329,11 +398,15 @@ enum give dotnet_give(void *data, const struct give_query *q, struct give_answer
 		d->counts.no_starts++;
 		return GIVE_PASS;
 	}
-	if (!m->code->kept) {
-		m->code->kept = true;
-		dotnet_keep_code(p, m, m->code->parts, m->code->num_parts, m->code->all + BEFORE);
+	keep(p, m);
+	if (tier_of(m) == TIER_OSR) {
+		enum memory_answer answer = find_replaced(p, &from, q, m, &replaced);
+
+		if (answer == MEMORY_NOT_NOW)
+			return GIVE_LATER;
+		goes_on = answer == MEMORY_OK;
 	}
-	if (!rule_at(d->opts.arch, m, q->pc, q->activation, &ret->rule)) {
+	if (!rule_at(d->opts.arch, m, q->pc, q->activation, goes_on ? &replaced : NULL, &ret->rule)) {
 		d->counts.no_starts++;
 		return GIVE_PASS;
 	}

@@ -141,3 +141,56 @@ bool x64_prologue(const uint8_t *code, size_t size, size_t upto, struct x64_prol
 	ret->end = (uint32_t)(r.pos - code);
 	return !s.failed && !r.failed;
 }
+
+/* mov [rsp + n], reg of a register that is the caller's: its length, 0 when it is none. */
+static size_t osr_save(const struct reader *r, uint32_t saved[16])
+{
+	static const struct {
+		uint8_t rex, modrm, reg;
+	} stores[] = {
+		{ 0x4c, 0x7c, 15 }, { 0x4c, 0x74, 14 }, { 0x4c, 0x6c, 13 }, { 0x4c, 0x64, 12 }, { 0x48, 0x5c, 3 },
+	};
+
+	for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++) {
+		bool wide = peek(r, 2) == (stores[i].modrm ^ 0xc0);
+		int32_t at = value_behind(r, 4, wide);
+
+		if (peek(r, 0) != stores[i].rex || peek(r, 1) != 0x89 || peek(r, 3) != 0x24 ||
+		    (!wide && peek(r, 2) != stores[i].modrm) || at <= 0 || at > MAX_FRAME)
+			continue;
+		saved[stores[i].reg] = (uint32_t)at;
+		return wide ? 8 : 5;
+	}
+	return 0;
+}
+
+bool x64_prologue_osr(const uint8_t *code, size_t size, size_t upto, struct x64_prologue *ret)
+{
+	static const uint8_t get_rbp[] = { 0x48, 0x8b, 0x45, 0x00 }; /* mov rax, [rbp]: the caller's, which it pushes */
+	struct x64_prologue own;
+	struct reader r;
+	size_t len;
+
+	*ret = (struct x64_prologue){ 0 };
+	if (size < sizeof(get_rbp) || memcmp(code, get_rbp, sizeof(get_rbp)) != 0)
+		return false;
+	if (upto <= sizeof(get_rbp))
+		return true;
+	if (!x64_prologue(code + sizeof(get_rbp), size - sizeof(get_rbp), upto - sizeof(get_rbp), &own))
+		return false;
+	ret->depth = own.depth;
+	ret->end = own.end + (uint32_t)sizeof(get_rbp);
+	if (ret->end > size)
+		return false;
+	r = reader_init(code + ret->end, size - ret->end);
+	for (;;) {
+		struct x64_prologue before = *ret;
+
+		len = osr_save(&r, ret->saved);
+		if (!len || ret->end + len > upto || !reader_bytes(&r, len)) {
+			*ret = before;
+			return true;
+		}
+		ret->end += (uint32_t)len;
+	}
+}

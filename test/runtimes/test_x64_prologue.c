@@ -67,11 +67,45 @@ static void test_lies(void)
 	CHECK(x64_prologue((const uint8_t *)"", 0, 9, &p) && p.depth == 0);
 }
 
+/* System V amd64, .NET 10.0.12: a loop with five registers of its caller's, by on-stack replacement. */
+static void test_osr(void)
+{
+	static const uint8_t code[] = {
+		0x48, 0x8b, 0x45, 0x00,                         /* mov rax, [rbp] */
+		0x50,                                           /* push rax */
+		0x48, 0x83, 0xec, 0x30,                         /* sub rsp, 0x30 */
+		0x4c, 0x89, 0xbc, 0x24, 0xd8, 0x00, 0x00, 0x00, /* mov [rsp + 0xd8], r15 */
+		0x4c, 0x89, 0x74, 0x24, 0x78,                   /* mov [rsp + 0x78], r14 */
+		0x4c, 0x89, 0xac, 0x24, 0xc8, 0x00, 0x00, 0x00, /* mov [rsp + 0xc8], r13 */
+		0x4c, 0x89, 0x64, 0x24, 0x70,                   /* mov [rsp + 0x70], r12 */
+		0x48, 0x89, 0x9c, 0x24, 0xb8, 0x00, 0x00, 0x00, /* mov [rsp + 0xb8], rbx */
+		0xc5, 0xf8, 0x77,                               /* vzeroupper */
+		0x48, 0x8d, 0x6c, 0x24, 0x30,                   /* lea rbp, [rsp + 0x30] */
+	};
+	struct x64_prologue p;
+
+	CHECK(x64_prologue_osr(code, sizeof(code), sizeof(code), &p));
+	CHECK(p.depth == 0x38);
+	CHECK(p.saved[15] == 0xd8 && p.saved[14] == 0x78 && p.saved[13] == 0xc8 && p.saved[12] == 0x70 && p.saved[3] == 0xb8);
+	CHECK(!p.saved[5]); /* the other version has it */
+	CHECK(x64_prologue_osr(code, sizeof(code), 0, &p) && !p.depth);
+	CHECK(x64_prologue_osr(code, sizeof(code), 4, &p) && !p.depth);
+	CHECK(x64_prologue_osr(code, sizeof(code), 5, &p) && p.depth == 8);
+	CHECK(x64_prologue_osr(code, sizeof(code), 9, &p) && p.depth == 0x38 && !p.saved[15]);
+	CHECK(x64_prologue_osr(code, sizeof(code), 16, &p) && !p.saved[15]); /* the pc lies within */
+	CHECK(x64_prologue_osr(code, sizeof(code), 17, &p) && p.saved[15] == 0xd8 && !p.saved[14]);
+	for (size_t size = 4; size < sizeof(code); size++)
+		CHECK(x64_prologue_osr(code, size, size, &p));
+	CHECK(!x64_prologue_osr(code + 4, sizeof(code) - 4, sizeof(code), &p));
+	CHECK(!x64_prologue_osr(code, 3, 3, &p));
+}
+
 int main(void)
 {
 	test_rbp_frame();
 	test_without_rbp();
 	test_probed();
 	test_lies();
+	test_osr();
 	return check_done();
 }
