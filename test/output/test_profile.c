@@ -161,15 +161,39 @@ static void test_runtimes(void)
 	struct profile_stats stats = { .samples = 10, .jit_frames = 1300, .jit_named = 1100 };
 	struct strbuf text = { 0 };
 
-	stats.runtimes[0] = (struct profile_runtime){ "node", "start it so", 1000, 900, 1, 2 };
-	stats.runtimes[1] = (struct profile_runtime){ "java", "run that", 200, 200, 1, 2 };
-	stats.runtimes[2] = (struct profile_runtime){ "bun", "ask for \x1b it", 100, 0, 0, 0 };
+	stats.runtimes[0] = (struct profile_runtime){ .name = "node", .advice = "start it so", .frames = 1000, .named = 900 };
+	stats.runtimes[1] = (struct profile_runtime){ .name = "java", .advice = "run that", .frames = 200, .named = 200 };
+	stats.runtimes[2] = (struct profile_runtime){ .name = "bun", .advice = "ask for \x1b it", .frames = 100 };
+	/* What it compiles is named; in files nothing that it could be told would help. */
+	stats.runtimes[3] = (struct profile_runtime){ .name = "dotnet", .advice = "do not", .frames = 90, .named = 80,
+						      .precompiled = 40, .precompiled_named = 30 };
 	stats.jit[0] = "node 7 (node): 90.0 % of 1000 frames named, by its perf map";
 	quality_lines(&stats, &text);
 	CHECK_STR(text.data, "10 samples, 0 lost, throttled 0 times\n"
 			     "JIT: node 7 (node): 90.0 % of 1000 frames named, by its perf map\n"
 			     "unnamed: 200 of 1,300 JIT frames; for node: start it so. For bun: ask for ? it\n");
 	strbuf_deinit(&text);
+}
+
+static void test_count_runtime(void)
+{
+	struct profile_stats stats = { 0 };
+	const struct profile_frame jit = { .name = "f", .kind = FRAME_JIT, .runtime = "dotnet" };
+	const struct profile_frame unnamed = { .kind = FRAME_JIT, .runtime = "node" };
+	const struct profile_frame file = { .name = "g", .kind = FRAME_NATIVE, .runtime = "dotnet" };
+	const struct profile_frame native = { .name = "h", .kind = FRAME_NATIVE };
+
+	profile_count_runtime(&stats, &unnamed, 2);
+	profile_count_runtime(&stats, &jit, 3);
+	profile_count_runtime(&stats, &file, 4);
+	profile_count_runtime(&stats, &native, 5);
+	profile_count_runtime(&stats, &jit, 0);
+	CHECK_STR(stats.runtimes[0].name, "node");
+	CHECK(stats.runtimes[0].frames == 2 && !stats.runtimes[0].named && !stats.runtimes[0].precompiled);
+	CHECK_STR(stats.runtimes[1].name, "dotnet");
+	CHECK(stats.runtimes[1].frames == 7 && stats.runtimes[1].named == 7);
+	CHECK(stats.runtimes[1].precompiled == 4 && stats.runtimes[1].precompiled_named == 4);
+	CHECK(!stats.runtimes[2].name);
 }
 
 int main(void)
@@ -181,5 +205,6 @@ int main(void)
 	test_cells();
 	test_quality();
 	test_runtimes();
+	test_count_runtime();
 	return check_done();
 }
