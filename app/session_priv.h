@@ -204,6 +204,7 @@ struct session {
 	uint64_t broken_by[REASON_NUM];
 	uint64_t sample_ns;          /* time of the newest sample */
 	struct jit_counts jit;       /* of ended generations */
+	uint64_t num_elsewhere;      /* samples of processes that our pid namespace does not have */
 	uint64_t num_denied;         /* processes that were sampled and may not be looked into */
 	bool failed;                 /* out of memory: the profile is not whole */
 	bool closing;                /* session_free: nobody will ask for a profile any more */

@@ -480,6 +480,29 @@ static uint64_t num_refused(const struct profile *p, const char *name)
 	return 0;
 }
 
+static bool add_note(struct profile *p, const char *note)
+{
+	for (const char **slot = p->stats.notes; slot < p->stats.notes + 3; slot++) {
+		if (*slot)
+			continue;
+		*slot = intern_str(p->strings, note);
+		return *slot;
+	}
+	return true;
+}
+
+static bool note_elsewhere(struct build *b)
+{
+	char note[200];
+
+	if (!b->s->num_elsewhere)
+		return true;
+	snprintf(note, sizeof(note),
+		 "%" PRIu64 " sample%s of processes outside of this pid namespace: run on the host, or with the host's pids (hostPID)",
+		 b->s->num_elsewhere, b->s->num_elsewhere == 1 ? "" : "s");
+	return add_note(b->profile, note);
+}
+
 /* Refused for want of a capability: which. */
 static bool note_denied(struct build *b)
 {
@@ -499,13 +522,7 @@ static bool note_denied(struct build *b)
 			 "or with %s", files, files == 1 ? "" : "s", missing);
 	else
 		return true;
-	for (const char **slot = p->stats.notes; slot < p->stats.notes + 2; slot++) {
-		if (*slot)
-			continue;
-		*slot = intern_str(p->strings, note);
-		return *slot;
-	}
-	return true;
+	return add_note(p, note);
 }
 
 /* Each file with a build-id that a frame lies in, open. */
@@ -548,7 +565,7 @@ static int build_profile(struct build *b, struct err *err)
 	if (s->opts.keep_files && !keep_files(b))
 		return err_oom(err);
 	fill_counts(s, &p->stats);
-	if (count_managed(p) < 0 || !session_tell_jit(s, p) || !note_kernel(b) || !note_denied(b))
+	if (count_managed(p) < 0 || !session_tell_jit(s, p) || !note_kernel(b) || !note_denied(b) || !note_elsewhere(b))
 		return err_oom(err);
 	return missing_note(p, b->files.data, b->files.len, s->opts.offline, err);
 }

@@ -242,10 +242,19 @@ static void keep_sample(struct session *s, struct live *live, const struct recor
 		s->failed = true;
 }
 
+/*
+ * The kernel says 0 for the idle task and for every process that our pid namespace does not have (perf_event_pid,
+ * kernel/events/core.c). The idle task has no user side.
+ */
+static bool is_elsewhere(const struct record *rec)
+{
+	return rec->pid == 0 && rec->tid == 0 && (rec->sample.mode == MODE_USER || rec->sample.regs_abi);
+}
+
 static void take_sample(struct session *s, const struct record *rec, size_t event)
 {
 	const struct record_sample *sample = &rec->sample;
-	bool idle = rec->pid == 0 && rec->tid == 0;
+	bool elsewhere = is_elsewhere(rec), idle = rec->pid == 0 && rec->tid == 0 && !elsewhere;
 	const struct who_slot *who;
 	struct addrspace *space;
 	struct live *live;
@@ -259,12 +268,17 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 		s->failed = true;
 		return;
 	}
-	comm = addrspaces_comm(s->spaces, rec->pid, rec->tid);
+	comm = elsewhere ? intern_id(s->strings, "[elsewhere]", 11) : addrspaces_comm(s->spaces, rec->pid, rec->tid);
+	if (comm == UINT32_MAX) {
+		s->failed = true;
+		return;
+	}
 	if (rec->tid == rec->pid)
 		live->comm = comm;
 	if (s->opts.wanted && !s->opts.wanted(s->opts.data, rec, intern_get(s->strings, comm)))
 		return;
 	s->stats.samples++;
+	s->num_elsewhere += elsewhere;
 	s->end = sample_end(idle ? SAMPLE_IDLE : SAMPLE_KERNEL_ONLY, 0);
 	s->no_method_start = false;
 	if (idle) {

@@ -243,6 +243,18 @@ def test_set_user_id():
         check("set-user-ID: said", "set-user-ID" in p.stderr, True)
 
 
+def test_pid_namespace():
+    """The kernel gives processes that our namespace does not have the number of the idle task, which they are not."""
+    target = spinner("outside")
+    p = subprocess.run(["unshare", "-p", "-f", "--mount-proc", RINGFOLD, "record", "-a", "-d", "0.5", "-F", "999", "-o", "r.folded",
+                        "--stats", "r.json"], stderr=subprocess.PIPE, text=True, timeout=240)
+    end(target)
+    check("pid namespace", (p.returncode, "pid namespace" in p.stderr), (0, True))
+    elsewhere = sum(count for stack, count in stacks().items() if stack.startswith("[elsewhere];"))
+    s = stats()
+    check("pid namespace: not idle", elsewhere > 5 and s["idle"] + elsewhere <= s["samples"], True)
+
+
 def test_memfd():
     """A program that was loaded from memory, as runc does, is a file like others."""
     code = ("import os\n"
