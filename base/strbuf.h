@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct strbuf {
 	char *data; /* NULL until the first append */
@@ -18,3 +19,19 @@ void strbuf_add(struct strbuf *b, const void *bytes, size_t len);
 void strbuf_str(struct strbuf *b, const char *str);
 void strbuf_char(struct strbuf *b, char c);
 void strbuf_printf(struct strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Integers in host byte order, for what is no text. */
+static inline void strbuf_u8(struct strbuf *b, uint8_t value)
+{
+	strbuf_add(b, &value, sizeof(value));
+}
+
+static inline void strbuf_u32(struct strbuf *b, uint32_t value)
+{
+	strbuf_add(b, &value, sizeof(value));
+}
+
+static inline void strbuf_u64(struct strbuf *b, uint64_t value)
+{
+	strbuf_add(b, &value, sizeof(value));
+}

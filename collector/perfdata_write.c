@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/writer.h"
 #include "collector/perfdata_chain.h"
 
 static const uint64_t FLUSH_NS = 1000000000;
@@ -80,69 +81,42 @@ bool write_buffer(struct perfdata_writer *w)
 
 /* --- records --- */
 
-/* A record being put together at the end of the buffer. */
-struct draft {
-	uint8_t *start;
-	size_t len;
-};
+/* What puts a record together at the end of the buffer: room for it was made. */
 
-static void put(struct draft *d, const void *bytes, size_t size)
+static void put_tid(struct writer *d, const struct record *rec)
 {
-	if (size)
-		memcpy(d->start + d->len, bytes, size);
-	d->len += size;
+	writer_u32(d, (uint32_t)rec->pid);
+	writer_u32(d, (uint32_t)rec->tid);
 }
 
-static void put_u32(struct draft *d, uint32_t value)
+static void put_cpu(struct writer *d, const struct record *rec)
 {
-	put(d, &value, sizeof(value));
-}
-
-static void put_u64(struct draft *d, uint64_t value)
-{
-	put(d, &value, sizeof(value));
-}
-
-static void put_zeros(struct draft *d, size_t size)
-{
-	memset(d->start + d->len, 0, size);
-	d->len += size;
-}
-
-static void put_tid(struct draft *d, const struct record *rec)
-{
-	put_u32(d, (uint32_t)rec->pid);
-	put_u32(d, (uint32_t)rec->tid);
-}
-
-static void put_cpu(struct draft *d, const struct record *rec)
-{
-	put_u32(d, rec->cpu);
-	put_u32(d, 0);
+	writer_u32(d, rec->cpu);
+	writer_u32(d, 0);
 }
 
 /* perf_event__output_id_sample of kernel/events/core.c. */
-static void put_trailer(struct draft *d, const struct write_event *event, const struct record *rec)
+static void put_trailer(struct writer *d, const struct write_event *event, const struct record *rec)
 {
 	uint64_t type = event->attr.sample_type;
 
 	if (type & PERF_SAMPLE_TID)
 		put_tid(d, rec);
 	if (type & PERF_SAMPLE_TIME)
-		put_u64(d, rec->time_ns);
+		writer_u64(d, rec->time_ns);
 	if (type & PERF_SAMPLE_ID)
-		put_u64(d, event->id);
+		writer_u64(d, event->id);
 	if (type & PERF_SAMPLE_CPU)
 		put_cpu(d, rec);
 	if (type & PERF_SAMPLE_IDENTIFIER)
-		put_u64(d, event->id);
+		writer_u64(d, event->id);
 }
 
 /* Zero-terminated, padded to a multiple of 8. */
-static void put_text(struct draft *d, const char *text, size_t len)
+static void put_text(struct writer *d, const char *text, size_t len)
 {
-	put(d, text, len);
-	put_zeros(d, 8 - len % 8);
+	writer_add(d, text, len);
+	writer_zeros(d, 8 - len % 8);
 }
 
 /*
@@ -156,29 +130,29 @@ static size_t stack_size(const struct record_sample *s)
 	return (s->stack_bytes + 8) & ~(size_t)7;
 }
 
-static void put_stack(struct draft *d, const struct record *rec)
+static void put_stack(struct writer *d, const struct record *rec)
 {
 	const struct record_sample *s = &rec->sample;
 	size_t size = stack_size(s), chain = chain_bytes(s);
 	size_t filled = s->stack_bytes < size ? s->stack_bytes : size;
 
 	if (!s->stack_size || !size) {
-		put_u64(d, 0);
+		writer_u64(d, 0);
 		return;
 	}
 	if (d->len + size + chain + 2 * sizeof(uint64_t) > WRITE_RECORD_MAX)
 		chain = 0;
 	if (chain)
 		size = filled; /* it is the word more */
-	put_u64(d, size + chain);
-	put(d, s->stack, filled);
-	put_zeros(d, size - filled);
+	writer_u64(d, size + chain);
+	writer_add(d, s->stack, filled);
+	writer_zeros(d, size - filled);
 	if (chain) {
-		put_u64(d, chain_mark(rec->time_ns, s->stack_bytes == s->stack_size));
-		put_u64(d, s->num_user_chain);
-		put(d, s->user_chain, s->num_user_chain * sizeof(uint64_t));
+		writer_u64(d, chain_mark(rec->time_ns, s->stack_bytes == s->stack_size));
+		writer_u64(d, s->num_user_chain);
+		writer_add(d, s->user_chain, s->num_user_chain * sizeof(uint64_t));
 	}
-	put_u64(d, filled);
+	writer_u64(d, filled);
 }
 
 /* Without the frame pointers' chain where there is a stack dump: perf would show the stack twice. */
@@ -193,80 +167,80 @@ static size_t chain_len(const struct write_event *event, const struct record_sam
 	return len;
 }
 
-static void put_sample(struct draft *d, const struct write_event *event, const struct record *rec)
+static void put_sample(struct writer *d, const struct write_event *event, const struct record *rec)
 {
 	const struct record_sample *s = &rec->sample;
 	uint64_t type = event->attr.sample_type;
 
 	if (type & PERF_SAMPLE_IDENTIFIER)
-		put_u64(d, event->id);
+		writer_u64(d, event->id);
 	if (type & PERF_SAMPLE_IP)
-		put_u64(d, s->ip);
+		writer_u64(d, s->ip);
 	if (type & PERF_SAMPLE_TID)
 		put_tid(d, rec);
 	if (type & PERF_SAMPLE_TIME)
-		put_u64(d, rec->time_ns);
+		writer_u64(d, rec->time_ns);
 	if (type & PERF_SAMPLE_ID)
-		put_u64(d, event->id);
+		writer_u64(d, event->id);
 	if (type & PERF_SAMPLE_CPU)
 		put_cpu(d, rec);
 	if (type & PERF_SAMPLE_PERIOD)
-		put_u64(d, s->period);
+		writer_u64(d, s->period);
 	if (type & PERF_SAMPLE_CALLCHAIN) {
 		size_t len = chain_len(event, s);
 
-		put_u64(d, len);
-		put(d, s->chain, len * sizeof(uint64_t));
+		writer_u64(d, len);
+		writer_add(d, s->chain, len * sizeof(uint64_t));
 	}
 	if (type & PERF_SAMPLE_REGS_USER) {
-		put_u64(d, s->regs ? s->regs_abi : 0);
-		put(d, s->regs, s->regs ? s->num_regs * sizeof(uint64_t) : 0);
+		writer_u64(d, s->regs ? s->regs_abi : 0);
+		writer_add(d, s->regs, s->regs ? s->num_regs * sizeof(uint64_t) : 0);
 	}
 	if (type & PERF_SAMPLE_STACK_USER)
 		put_stack(d, rec);
 }
 
-static void put_mmap(struct draft *d, const struct record *rec)
+static void put_mmap(struct writer *d, const struct record *rec)
 {
 	put_tid(d, rec);
-	put_u64(d, rec->mmap.start);
-	put_u64(d, rec->mmap.len);
-	put_u64(d, rec->mmap.pgoff);
+	writer_u64(d, rec->mmap.start);
+	writer_u64(d, rec->mmap.len);
+	writer_u64(d, rec->mmap.pgoff);
 	if (rec->raw_type == PERF_RECORD_MMAP2) {
 		if (rec->mmap.build_id) {
-			put_u32(d, (uint32_t)rec->mmap.build_id_len);
-			put(d, rec->mmap.build_id, 20);
+			writer_u32(d, (uint32_t)rec->mmap.build_id_len);
+			writer_add(d, rec->mmap.build_id, 20);
 		} else {
-			put_u32(d, rec->mmap.maj);
-			put_u32(d, rec->mmap.min);
-			put_u64(d, rec->mmap.ino);
-			put_u64(d, rec->mmap.ino_generation);
+			writer_u32(d, rec->mmap.maj);
+			writer_u32(d, rec->mmap.min);
+			writer_u64(d, rec->mmap.ino);
+			writer_u64(d, rec->mmap.ino_generation);
 		}
-		put_u32(d, rec->mmap.prot);
-		put_u32(d, rec->mmap.flags);
+		writer_u32(d, rec->mmap.prot);
+		writer_u32(d, rec->mmap.flags);
 	}
 	put_text(d, rec->mmap.path, rec->mmap.path_len);
 }
 
-static void put_task(struct draft *d, const struct record *rec)
+static void put_task(struct writer *d, const struct record *rec)
 {
-	put_u32(d, (uint32_t)rec->pid);
-	put_u32(d, (uint32_t)rec->task.ppid);
-	put_u32(d, (uint32_t)rec->tid);
-	put_u32(d, (uint32_t)rec->task.ptid);
-	put_u64(d, rec->time_ns);
+	writer_u32(d, (uint32_t)rec->pid);
+	writer_u32(d, (uint32_t)rec->task.ppid);
+	writer_u32(d, (uint32_t)rec->tid);
+	writer_u32(d, (uint32_t)rec->task.ptid);
+	writer_u64(d, rec->time_ns);
 }
 
-static void put_switch(struct draft *d, const struct record *rec)
+static void put_switch(struct writer *d, const struct record *rec)
 {
 	if (rec->raw_type != PERF_RECORD_SWITCH_CPU_WIDE)
 		return;
-	put_u32(d, (uint32_t)rec->switching.other_pid);
-	put_u32(d, (uint32_t)rec->switching.other_tid);
+	writer_u32(d, (uint32_t)rec->switching.other_pid);
+	writer_u32(d, (uint32_t)rec->switching.other_tid);
 }
 
 /* What stands between header and trailer; false: it is not known. */
-static bool put_body(struct draft *d, const struct write_event *event, const struct record *rec)
+static bool put_body(struct writer *d, const struct write_event *event, const struct record *rec)
 {
 	switch (rec->type) {
 	case RECORD_SAMPLE:
@@ -284,14 +258,14 @@ static bool put_body(struct draft *d, const struct write_event *event, const str
 		put_task(d, rec);
 		return true;
 	case RECORD_LOST:
-		put_u64(d, event->id);
-		put_u64(d, rec->lost.count);
+		writer_u64(d, event->id);
+		writer_u64(d, rec->lost.count);
 		return true;
 	case RECORD_THROTTLE:
 	case RECORD_UNTHROTTLE:
-		put_u64(d, rec->time_ns);
-		put_u64(d, event->id);
-		put_u64(d, event->id); /* stream_id */
+		writer_u64(d, rec->time_ns);
+		writer_u64(d, event->id);
+		writer_u64(d, event->id); /* stream_id */
 		return true;
 	case RECORD_SWITCH:
 		put_switch(d, rec);
@@ -341,11 +315,20 @@ static void end_round(struct perfdata_writer *w)
 }
 
 /* The size of a record that fits no longer into 16 bits has no meaning: it is left out. */
-static void finish_record(struct perfdata_writer *w, struct draft *d, uint32_t type, uint16_t misc)
+/* Its header is written at the end. */
+static struct writer begin_record(struct perfdata_writer *w)
+{
+	struct writer d = writer_init(w->buf + w->len, WRITE_BUFFER - w->len);
+
+	writer_zeros(&d, sizeof(struct perf_event_header));
+	return d;
+}
+
+static void finish_record(struct perfdata_writer *w, struct writer *d, uint32_t type, uint16_t misc)
 {
 	struct perf_event_header header = { .type = type, .misc = misc, .size = (uint16_t)d->len };
 
-	if (d->len > WRITE_RECORD_MAX)
+	if (d->failed || d->len > WRITE_RECORD_MAX)
 		return;
 	memcpy(d->start, &header, sizeof(header));
 	w->len += d->len;
@@ -358,13 +341,13 @@ void perfdata_write_record(struct perfdata_writer *w, const struct record *rec, 
 {
 	const struct write_event *e = &w->events.data[event < w->events.len ? event : 0];
 	size_t room = room_for(rec);
-	struct draft d;
+	struct writer d;
 
 	if (w->failure.code || room > WRITE_BUFFER)
 		return;
 	if (room > WRITE_BUFFER - w->len && !write_buffer(w))
 		return;
-	d = (struct draft){ .start = w->buf + w->len, .len = sizeof(struct perf_event_header) };
+	d = begin_record(w);
 	if (!put_body(&d, e, rec))
 		return;
 	if (rec->type != RECORD_SAMPLE) {
@@ -381,12 +364,12 @@ void perfdata_write_lost(struct perfdata_writer *w, uint64_t lost, size_t event)
 {
 	const struct write_event *e = &w->events.data[event < w->events.len ? event : 0];
 	struct record rec = { .pid = -1, .tid = -1, .cpu = UINT32_MAX, .time_ns = w->last_ns };
-	struct draft d;
+	struct writer d;
 
 	if (w->failure.code || !lost || (WRITE_BUFFER - w->len < 256 && !write_buffer(w)))
 		return;
-	d = (struct draft){ .start = w->buf + w->len, .len = sizeof(struct perf_event_header) };
-	put_u64(&d, lost);
+	d = begin_record(w);
+	writer_u64(&d, lost);
 	if (e->attr.sample_id_all)
 		put_trailer(&d, e, &rec);
 	finish_record(w, &d, PERF_RECORD_LOST_SAMPLES, 0);

@@ -51,23 +51,13 @@ struct stream_header {
 
 static const char MAGIC[8] = { 'P', 'E', 'R', 'F', 'I', 'L', 'E', '2' };
 
-static void add_u32(struct strbuf *b, uint32_t value)
-{
-	strbuf_add(b, &value, sizeof(value));
-}
-
-static void add_u64(struct strbuf *b, uint64_t value)
-{
-	strbuf_add(b, &value, sizeof(value));
-}
-
 /* u32 length, then text padded with zeros (do_write_string). */
 static void add_string(struct strbuf *b, const char *text)
 {
 	static const char zeros[WRITE_NAME_ALIGN] = { 0 };
 	size_t len = strlen(text), padding = WRITE_NAME_ALIGN - len % WRITE_NAME_ALIGN;
 
-	add_u32(b, (uint32_t)(len + padding));
+	strbuf_u32(b, (uint32_t)(len + padding));
 	strbuf_add(b, text, len);
 	strbuf_add(b, zeros, padding);
 }
@@ -78,32 +68,32 @@ static void add_cmdline(struct strbuf *b, char *const *argv)
 
 	while (argv && argv[num])
 		num++;
-	add_u32(b, num);
+	strbuf_u32(b, num);
 	for (uint32_t i = 0; i < num; i++)
 		add_string(b, argv[i]);
 }
 
 static void add_event_desc(struct strbuf *b, const struct perfdata_writer *w)
 {
-	add_u32(b, (uint32_t)w->events.len);
-	add_u32(b, sizeof(struct perf_event_attr));
+	strbuf_u32(b, (uint32_t)w->events.len);
+	strbuf_u32(b, sizeof(struct perf_event_attr));
 	for (size_t i = 0; i < w->events.len; i++) {
 		const struct write_event *e = &w->events.data[i];
 
 		strbuf_add(b, &e->attr, sizeof(e->attr));
-		add_u32(b, 1);
+		strbuf_u32(b, 1);
 		add_string(b, e->name);
-		add_u64(b, e->id);
+		strbuf_u64(b, e->id);
 	}
 }
 
 /* What the records' clock showed when the clock on the wall showed this. */
 static void add_clock_data(struct strbuf *b, clockid_t clock)
 {
-	add_u32(b, 1); /* version */
-	add_u32(b, (uint32_t)clock);
-	add_u64(b, clock_ns(CLOCK_REALTIME));
-	add_u64(b, clock_ns(clock));
+	strbuf_u32(b, 1); /* version */
+	strbuf_u32(b, (uint32_t)clock);
+	strbuf_u64(b, clock_ns(CLOCK_REALTIME));
+	strbuf_u64(b, clock_ns(clock));
 }
 
 static void add_clock_resolution(struct strbuf *b, clockid_t clock)
@@ -111,13 +101,13 @@ static void add_clock_resolution(struct strbuf *b, clockid_t clock)
 	struct timespec res = { 0 };
 
 	clock_getres(clock, &res);
-	add_u64(b, (uint64_t)res.tv_sec * 1000000000u + (uint64_t)res.tv_nsec);
+	strbuf_u64(b, (uint64_t)res.tv_sec * 1000000000u + (uint64_t)res.tv_nsec);
 }
 
 static void add_cpus(struct strbuf *b)
 {
-	add_u32(b, (uint32_t)sysconf(_SC_NPROCESSORS_CONF));
-	add_u32(b, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN));
+	strbuf_u32(b, (uint32_t)sysconf(_SC_NPROCESSORS_CONF));
+	strbuf_u32(b, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 /*
@@ -141,8 +131,8 @@ static void add_tracepoint(struct strbuf *b, const struct write_event *e)
 		      (int)name_len, name ? name + 1 : "", (unsigned long long)e->attr.config);
 	strbuf_add(b, e->name, system_len);
 	strbuf_char(b, 0);
-	add_u32(b, 1); /* tracepoints of this system */
-	add_u64(b, text.len);
+	strbuf_u32(b, 1); /* tracepoints of this system */
+	strbuf_u64(b, text.len);
 	strbuf_add(b, text.data, text.len);
 	b->failed |= text.failed;
 	strbuf_deinit(&text);
@@ -167,21 +157,21 @@ static void add_tracing_data(struct strbuf *b, const struct perfdata_writer *w)
 	strbuf_add(b, magic, sizeof(magic));
 	strbuf_char(b, *(const char *)&order ? 0 : 1); /* 1 = big-endian */
 	strbuf_char(b, sizeof(long));
-	add_u32(b, (uint32_t)sysconf(_SC_PAGESIZE));
+	strbuf_u32(b, (uint32_t)sysconf(_SC_PAGESIZE));
 	strbuf_add(b, "header_page", sizeof("header_page"));
-	add_u64(b, sizeof(page) - 1);
+	strbuf_u64(b, sizeof(page) - 1);
 	strbuf_add(b, page, sizeof(page) - 1);
 	strbuf_add(b, "header_event", sizeof("header_event"));
-	add_u64(b, 0);
-	add_u32(b, 0); /* tracepoints of ftrace itself */
-	add_u32(b, num);
+	strbuf_u64(b, 0);
+	strbuf_u32(b, 0); /* tracepoints of ftrace itself */
+	strbuf_u32(b, num);
 	for (size_t i = 0; i < w->events.len; i++) {
 		if (w->events.data[i].attr.type == PERF_TYPE_TRACEPOINT)
 			add_tracepoint(b, &w->events.data[i]);
 	}
-	add_u32(b, 0); /* kallsyms */
-	add_u32(b, 0); /* formats of printk */
-	add_u64(b, 0); /* names of threads */
+	strbuf_u32(b, 0); /* kallsyms */
+	strbuf_u32(b, 0); /* formats of printk */
+	strbuf_u64(b, 0); /* names of threads */
 }
 
 /* Appends what is to be said of it: nothing, when nothing is known. */
@@ -218,7 +208,7 @@ static void add_feature(struct strbuf *b, const struct perfdata_writer *w, unsig
 		break;
 	case FEATURE_TOTAL_MEM:
 		if (w->opts.mem_kib)
-			add_u64(b, w->opts.mem_kib);
+			strbuf_u64(b, w->opts.mem_kib);
 		break;
 	case FEATURE_CMDLINE:
 		add_cmdline(b, w->opts.argv);
@@ -227,8 +217,8 @@ static void add_feature(struct strbuf *b, const struct perfdata_writer *w, unsig
 		add_event_desc(b, w);
 		break;
 	case FEATURE_SAMPLE_TIME:
-		add_u64(b, w->first_ns);
-		add_u64(b, w->last_ns);
+		strbuf_u64(b, w->first_ns);
+		strbuf_u64(b, w->last_ns);
 		break;
 	case FEATURE_CLOCKID:
 		if (attr->use_clockid)
@@ -273,7 +263,7 @@ static void add_file_header(struct strbuf *b, struct perfdata_writer *w)
 	w->records_at = h.data.offset;
 	strbuf_add(b, &h, sizeof(h));
 	for (size_t i = 0; i < num; i++)
-		add_u64(b, w->events.data[i].id);
+		strbuf_u64(b, w->events.data[i].id);
 	add_attrs(b, w, sizeof(h));
 	strbuf_add(b, &round, sizeof(round));
 }
@@ -357,7 +347,7 @@ static void add_stream_attrs(struct strbuf *b, struct strbuf *body, const struct
 	for (size_t i = 0; i < w->events.len; i++) {
 		strbuf_clear(body);
 		strbuf_add(body, &w->events.data[i].attr, sizeof(struct perf_event_attr));
-		add_u64(body, w->events.data[i].id);
+		strbuf_u64(body, w->events.data[i].id);
 		add_record(b, STREAM_ATTR, body);
 	}
 }
@@ -370,7 +360,7 @@ static void add_stream_features(struct strbuf *b, struct strbuf *body, const str
 		size_t empty = sizeof(uint64_t);
 
 		strbuf_clear(body);
-		add_u64(body, i);
+		strbuf_u64(body, i);
 		if (i != FEATURE_SAMPLE_TIME)
 			add_feature(body, w, i, host);
 		if (body->len > empty && body->len < WRITE_RECORD_MAX - sizeof(uint64_t))

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/reader.h"
+#include "base/writer.h"
 
 static const char magic[14] = "DOTNET_IPC_V1";
 
@@ -26,64 +27,36 @@ enum {
 	LEVEL_VERBOSE = 5, /* below it methods are told without their names, but for dynamic ones */
 };
 
-struct message {
-	uint8_t *bytes;
-	size_t size;
-};
-
-static void put(struct message *m, const void *bytes, size_t size)
-{
-	if (size > DOTNET_IPC_MAX_REQUEST - m->size)
-		size = DOTNET_IPC_MAX_REQUEST - m->size;
-	memcpy(m->bytes + m->size, bytes, size);
-	m->size += size;
-}
-
-static void put_u8(struct message *m, uint8_t value)
-{
-	put(m, &value, sizeof(value));
-}
-
-static void put_u32(struct message *m, uint32_t value)
-{
-	put(m, &value, sizeof(value));
-}
-
-static void put_u64(struct message *m, uint64_t value)
-{
-	put(m, &value, sizeof(value));
-}
-
 /* A count of UTF-16 units with the NUL, and these. */
-static void put_text(struct message *m, const char *ascii)
+static void put_text(struct writer *m, const char *ascii)
 {
 	size_t len = strlen(ascii) + 1;
 
-	put_u32(m, (uint32_t)len);
+	writer_u32(m, (uint32_t)len);
 	for (size_t i = 0; i < len; i++) {
-		put_u8(m, (uint8_t)ascii[i]);
-		put_u8(m, 0);
+		writer_u8(m, (uint8_t)ascii[i]);
+		writer_u8(m, 0);
 	}
 }
 
-static struct message begin(uint8_t *bytes, uint8_t set, uint8_t command)
+static struct writer begin(uint8_t *bytes, uint8_t set, uint8_t command)
 {
-	struct message m = { .bytes = bytes };
+	struct writer m = writer_init(bytes, DOTNET_IPC_MAX_REQUEST);
 
-	put(&m, magic, sizeof(magic));
-	put(&m, "\0\0", 2); /* the size, see end() */
-	put_u8(&m, set);
-	put_u8(&m, command);
-	put(&m, "\0\0", 2);
+	writer_add(&m, magic, sizeof(magic));
+	writer_add(&m, "\0\0", 2); /* the size, see end() */
+	writer_u8(&m, set);
+	writer_u8(&m, command);
+	writer_add(&m, "\0\0", 2);
 	return m;
 }
 
-static size_t end(const struct message *m)
+static size_t end(const struct writer *m)
 {
-	uint16_t size = (uint16_t)m->size;
+	uint16_t size = (uint16_t)m->len;
 
-	memcpy(m->bytes + sizeof(magic), &size, sizeof(size));
-	return m->size;
+	memcpy(m->start + sizeof(magic), &size, sizeof(size));
+	return m->len;
 }
 
 size_t dotnet_ipc_collect(enum dotnet_collect version, enum dotnet_session_kind kind,
@@ -92,45 +65,45 @@ size_t dotnet_ipc_collect(enum dotnet_collect version, enum dotnet_session_kind 
 	static const uint8_t commands[DOTNET_NUM_COLLECTS] = {
 		[DOTNET_COLLECT_4] = 5, [DOTNET_COLLECT_2] = 3, [DOTNET_COLLECT_1] = 2
 	};
-	struct message m = begin(ret, SET_EVENT_PIPE, commands[version]);
+	struct writer m = begin(ret, SET_EVENT_PIPE, commands[version]);
 
-	put_u32(&m, BUFFER_MB);
-	put_u32(&m, FORMAT_NETTRACE);
+	writer_u32(&m, BUFFER_MB);
+	writer_u32(&m, FORMAT_NETTRACE);
 	if (version == DOTNET_COLLECT_4) {
-		put_u64(&m, kind == DOTNET_RUNDOWN ? RUNDOWN_KEYWORDS : 0);
-		put_u8(&m, 0); /* no stacks with the events */
+		writer_u64(&m, kind == DOTNET_RUNDOWN ? RUNDOWN_KEYWORDS : 0);
+		writer_u8(&m, 0); /* no stacks with the events */
 	} else if (version == DOTNET_COLLECT_2) {
-		put_u8(&m, kind == DOTNET_RUNDOWN);
+		writer_u8(&m, kind == DOTNET_RUNDOWN);
 	}
-	put_u32(&m, 1); /* providers: one is the least */
+	writer_u32(&m, 1); /* providers: one is the least */
 	if (kind == DOTNET_LIVE) {
-		put_u64(&m, LIVE_KEYWORDS);
-		put_u32(&m, LEVEL_VERBOSE);
+		writer_u64(&m, LIVE_KEYWORDS);
+		writer_u32(&m, LEVEL_VERBOSE);
 		put_text(&m, "Microsoft-Windows-DotNETRuntime");
 	} else {
 		/* Enables nothing, and does not make the runtime start managed code for event sources. */
-		put_u64(&m, 0);
-		put_u32(&m, 0);
+		writer_u64(&m, 0);
+		writer_u32(&m, 0);
 		put_text(&m, "Microsoft-Windows-DotNETRuntimeRundown");
 	}
-	put_u32(&m, 0); /* no arguments */
+	writer_u32(&m, 0); /* no arguments */
 	return end(&m);
 }
 
 size_t dotnet_ipc_stop(uint64_t session, uint8_t ret[DOTNET_IPC_MAX_REQUEST])
 {
-	struct message m = begin(ret, SET_EVENT_PIPE, COMMAND_STOP);
+	struct writer m = begin(ret, SET_EVENT_PIPE, COMMAND_STOP);
 
-	put_u64(&m, session);
+	writer_u64(&m, session);
 	return end(&m);
 }
 
 size_t dotnet_ipc_perf_map(bool on, uint8_t ret[DOTNET_IPC_MAX_REQUEST])
 {
-	struct message m = begin(ret, SET_PROCESS, on ? COMMAND_ENABLE_PERF_MAP : COMMAND_DISABLE_PERF_MAP);
+	struct writer m = begin(ret, SET_PROCESS, on ? COMMAND_ENABLE_PERF_MAP : COMMAND_DISABLE_PERF_MAP);
 
 	if (on)
-		put_u32(&m, PERF_MAP_ONLY);
+		writer_u32(&m, PERF_MAP_ONLY);
 	return end(&m);
 }
 

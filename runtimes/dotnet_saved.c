@@ -36,33 +36,13 @@ enum item { ITEM_METHOD = 1, ITEM_MODULE, ITEM_COMPLETE, ITEM_CODE };
 
 /* ---- writing ---- */
 
-static void put(struct strbuf *b, const void *bytes, size_t size)
-{
-	strbuf_add(b, bytes, size);
-}
-
-static void put_u8(struct strbuf *b, uint8_t value)
-{
-	put(b, &value, sizeof(value));
-}
-
-static void put_u32(struct strbuf *b, uint32_t value)
-{
-	put(b, &value, sizeof(value));
-}
-
-static void put_u64(struct strbuf *b, uint64_t value)
-{
-	put(b, &value, sizeof(value));
-}
-
 static void put_text(struct strbuf *b, const char *text)
 {
 	size_t len = strlen(text);
 	uint16_t short_len = len < UINT16_MAX ? (uint16_t)len : UINT16_MAX;
 
-	put(b, &short_len, sizeof(short_len));
-	put(b, text, short_len);
+	strbuf_add(b, &short_len, sizeof(short_len));
+	strbuf_add(b, text, short_len);
 }
 
 static struct strbuf *log_of(struct dotnet_process *p, size_t more)
@@ -79,14 +59,14 @@ void dotnet_keep_change(struct dotnet_process *p, const struct dotnet_change *c)
 
 	if (!log)
 		return;
-	put_u8(log, ITEM_METHOD);
-	put_u8(log, c->kind);
-	put_u64(log, c->time_ns);
-	put_u64(log, c->method.id);
-	put_u64(log, c->method.module);
-	put_u64(log, c->method.start);
-	put_u32(log, c->method.size);
-	put_u32(log, c->method.flags);
+	strbuf_u8(log, ITEM_METHOD);
+	strbuf_u8(log, c->kind);
+	strbuf_u64(log, c->time_ns);
+	strbuf_u64(log, c->method.id);
+	strbuf_u64(log, c->method.module);
+	strbuf_u64(log, c->method.start);
+	strbuf_u32(log, c->method.size);
+	strbuf_u32(log, c->method.flags);
 	put_text(log, name);
 }
 
@@ -96,8 +76,8 @@ void dotnet_keep_module(struct dotnet_process *p, uint64_t id, const char *name)
 
 	if (!log)
 		return;
-	put_u8(log, ITEM_MODULE);
-	put_u64(log, id);
+	strbuf_u8(log, ITEM_MODULE);
+	strbuf_u64(log, id);
 	put_text(log, name);
 }
 
@@ -107,8 +87,8 @@ void dotnet_keep_complete(struct dotnet_process *p, uint64_t time_ns)
 
 	if (!log)
 		return;
-	put_u8(log, ITEM_COMPLETE);
-	put_u64(log, time_ns);
+	strbuf_u8(log, ITEM_COMPLETE);
+	strbuf_u64(log, time_ns);
 }
 
 void dotnet_keep_code(struct dotnet_process *p, const struct dotnet_method *m, const struct dotnet_part *parts,
@@ -118,16 +98,16 @@ void dotnet_keep_code(struct dotnet_process *p, const struct dotnet_method *m, c
 
 	if (!log)
 		return;
-	put_u8(log, ITEM_CODE);
-	put_u64(log, m->start);
-	put_u64(log, m->since_ns);
-	put_u32(log, m->size);
-	put_u32(log, num_parts);
+	strbuf_u8(log, ITEM_CODE);
+	strbuf_u64(log, m->start);
+	strbuf_u64(log, m->since_ns);
+	strbuf_u32(log, m->size);
+	strbuf_u32(log, num_parts);
 	for (uint32_t i = 0; i < num_parts; i++) {
-		put_u32(log, parts[i].begin);
-		put_u32(log, parts[i].end);
+		strbuf_u32(log, parts[i].begin);
+		strbuf_u32(log, parts[i].end);
 	}
-	put(log, bytes, m->size);
+	strbuf_add(log, bytes, m->size);
 }
 
 void dotnet_keep_ended(struct dotnet_process *p)
@@ -136,10 +116,10 @@ void dotnet_keep_ended(struct dotnet_process *p)
 
 	if (!p->log || !p->log->len || p->log->failed || out->len + p->log->len > MAX_SAVED)
 		return;
-	put_u32(out, PROCESS_MARK);
-	put_u32(out, (uint32_t)p->pid);
-	put_u32(out, (uint32_t)p->log->len);
-	put(out, p->log->data, p->log->len);
+	strbuf_u32(out, PROCESS_MARK);
+	strbuf_u32(out, (uint32_t)p->pid);
+	strbuf_u32(out, (uint32_t)p->log->len);
+	strbuf_add(out, p->log->data, p->log->len);
 }
 
 bool dotnet_saved(const struct dotnet *d, struct strbuf *ret)
@@ -151,9 +131,9 @@ bool dotnet_saved(const struct dotnet *d, struct strbuf *ret)
 	while ((slot = dotnet_processes_next(&d->processes, &cursor)))
 		dotnet_keep_ended(slot->process);
 	if (d->ended->len) {
-		put(ret, magic, sizeof(magic));
-		put_u32(ret, VERSION);
-		put(ret, d->ended->data, d->ended->len);
+		strbuf_add(ret, magic, sizeof(magic));
+		strbuf_u32(ret, VERSION);
+		strbuf_add(ret, d->ended->data, d->ended->len);
 	}
 	if (before < d->ended->len)
 		d->ended->len = before;

@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/intern.h"
+#include "base/writer.h"
 #include "symbols/elf_cfi.h"
 #include "symbols/elf_file_priv.h"
 #include "symbols/elf_wire.h"
@@ -293,83 +294,57 @@ bool elf_serve_rest(void *data)
 
 /* ---- answers ---- */
 
-/* A record being put together; what does not fit any more is cut. */
-struct record {
-	size_t len;
-	uint8_t bytes[ELF_TEXT_MAX + ELF_TEXT_MAX / 2];
-};
+/* A record being put together; texts are cut so that all of one fits. */
+enum { RECORD_BYTES = ELF_TEXT_MAX + ELF_TEXT_MAX / 2 };
 
-static void add(struct record *rec, const void *bytes, size_t size)
-{
-	if (!size || size > sizeof(rec->bytes) - rec->len)
-		return;
-	memcpy(rec->bytes + rec->len, bytes, size);
-	rec->len += size;
-}
-
-static void add_u8(struct record *rec, uint8_t value)
-{
-	add(rec, &value, sizeof(value));
-}
-
-static void add_u32(struct record *rec, uint32_t value)
-{
-	add(rec, &value, sizeof(value));
-}
-
-static void add_u64(struct record *rec, uint64_t value)
-{
-	add(rec, &value, sizeof(value));
-}
-
-static void add_text(struct record *rec, const void *text, size_t len, size_t max)
+static void add_text(struct writer *rec, const void *text, size_t len, size_t max)
 {
 	uint16_t cut = (uint16_t)(len < max ? len : max);
 
-	add(rec, &cut, sizeof(cut));
-	add(rec, text, cut);
+	writer_add(rec, &cut, sizeof(cut));
+	writer_add(rec, text, cut);
 }
 
-static bool answer(struct worker_call *call, struct record *rec)
+static bool answer(struct worker_call *call, struct writer *rec)
 {
-	bool ok = worker_answer(call, rec->bytes, rec->len);
+	bool ok = worker_answer(call, rec->start, rec->len);
 
 	rec->len = 0;
 	return ok;
 }
 
-static void answer_loads(struct worker_call *call, const struct elf_file *f, struct record *rec)
+static void answer_loads(struct worker_call *call, const struct elf_file *f, struct writer *rec)
 {
 	for (size_t i = 0; i < f->loads.len; i++) {
 		const struct elf_load *load = &f->loads.data[i];
 
-		add_u8(rec, ELF_PART_LOAD);
-		add_u64(rec, load->offset);
-		add_u64(rec, load->vaddr);
-		add_u64(rec, load->filesz);
-		add_u64(rec, load->memsz);
-		add_u8(rec, load->executable);
+		writer_u8(rec, ELF_PART_LOAD);
+		writer_u64(rec, load->offset);
+		writer_u64(rec, load->vaddr);
+		writer_u64(rec, load->filesz);
+		writer_u64(rec, load->memsz);
+		writer_u8(rec, load->executable);
 		answer(call, rec);
 	}
 }
 
-static void answer_roots(struct worker_call *call, struct elf_file *f, struct record *rec)
+static void answer_roots(struct worker_call *call, struct elf_file *f, struct writer *rec)
 {
 	uint64_t start;
 
-	add_u8(rec, ELF_PART_BASICS);
-	add_u8(rec, elf_file_is_go(f));
-	add_u64(rec, f->entry);
+	writer_u8(rec, ELF_PART_BASICS);
+	writer_u8(rec, elf_file_is_go(f));
+	writer_u64(rec, f->entry);
 	elf_file_is_root(f, f->entry); /* finds both kinds of root */
-	add_u64(rec, f->entry_end);
+	writer_u64(rec, f->entry_end);
 	answer(call, rec);
 	if (elf_file_is_go(f))
 		elf_go_root(f, 0, &start);
 	for (size_t i = 0; i < f->go_roots.len; i++) {
-		add_u8(rec, ELF_PART_GO_ROOT);
-		add_u64(rec, f->go_roots.data[i].start);
-		add_u64(rec, f->go_roots.data[i].end);
-		add_u8(rec, f->go_roots.data[i].kind);
+		writer_u8(rec, ELF_PART_GO_ROOT);
+		writer_u64(rec, f->go_roots.data[i].start);
+		writer_u64(rec, f->go_roots.data[i].end);
+		writer_u8(rec, f->go_roots.data[i].kind);
 		answer(call, rec);
 	}
 }
@@ -377,7 +352,8 @@ static void answer_roots(struct worker_call *call, struct elf_file *f, struct re
 static int serve_head(void *state, struct worker_call *call, struct reader *r, int *fd)
 {
 	struct elf_file *f = elf_serve_file(state, r);
-	struct record rec = { 0 };
+	uint8_t bytes[RECORD_BYTES];
+	struct writer rec = writer_init(bytes, sizeof(bytes));
 	const char *link;
 	const uint8_t *id;
 	uint32_t crc = 0;
@@ -387,13 +363,13 @@ static int serve_head(void *state, struct worker_call *call, struct reader *r, i
 		return -ENOEXEC;
 	answer_loads(call, f, &rec);
 	len = elf_file_build_id(f, &id);
-	add_u8(&rec, ELF_PART_BUILD_ID);
+	writer_u8(&rec, ELF_PART_BUILD_ID);
 	add_text(&rec, id, len, ELF_MAX_BUILD_ID);
 	answer(call, &rec);
 	link = elf_file_debuglink(f, &crc);
 	if (link) {
-		add_u8(&rec, ELF_PART_DEBUGLINK);
-		add_u32(&rec, crc);
+		writer_u8(&rec, ELF_PART_DEBUGLINK);
+		writer_u32(&rec, crc);
 		add_text(&rec, link, strlen(link), ELF_TEXT_MAX);
 		answer(call, &rec);
 	}
@@ -443,7 +419,8 @@ static int answer_names(struct worker_call *call, const struct symtab *t, size_t
 {
 	_cleanup_(intern_freep) struct intern *strings = intern_new();
 	struct symtab_entry entry;
-	struct record rec = { 0 };
+	uint8_t bytes[RECORD_BYTES];
+	struct writer rec = writer_init(bytes, sizeof(bytes));
 
 	if (!strings)
 		return -ENOMEM;
@@ -457,9 +434,9 @@ static int answer_names(struct worker_call *call, const struct symtab *t, size_t
 		name = symbols_demangle(strings, entry.name);
 		if (!name)
 			return -ENOMEM;
-		add_u32(&rec, (uint32_t)i);
-		add_u32(&rec, (uint32_t)same);
-		add_u64(&rec, entry.start);
+		writer_u32(&rec, (uint32_t)i);
+		writer_u32(&rec, (uint32_t)same);
+		writer_u64(&rec, entry.start);
 		add_text(&rec, name, strlen(name), ELF_TEXT_MAX);
 		if (!answer(call, &rec))
 			return -EPIPE;
@@ -509,7 +486,8 @@ static int answer_kernel(struct worker_call *call, const struct kallsyms *k, siz
 {
 	_cleanup_(intern_freep) struct intern *strings = intern_new();
 	struct kallsyms_entry entry, next;
-	struct record rec = { 0 };
+	uint8_t bytes[RECORD_BYTES];
+	struct writer rec = writer_init(bytes, sizeof(bytes));
 
 	if (!strings)
 		return -ENOMEM;
@@ -525,9 +503,9 @@ static int answer_kernel(struct worker_call *call, const struct kallsyms *k, siz
 		name = symbols_demangle(strings, entry.name); /* Rust has come to the kernel */
 		if (!name)
 			return -ENOMEM;
-		add_u32(&rec, (uint32_t)i);
-		add_u32(&rec, (uint32_t)same);
-		add_u64(&rec, entry.start);
+		writer_u32(&rec, (uint32_t)i);
+		writer_u32(&rec, (uint32_t)same);
+		writer_u64(&rec, entry.start);
 		add_text(&rec, name, strlen(name), ELF_TEXT_MAX);
 		add_text(&rec, entry.module, entry.module ? strlen(entry.module) : 0, ELF_TEXT_MAX / 4);
 		if (!answer(call, &rec))
@@ -540,7 +518,8 @@ static int serve_kernel(void *state, struct worker_call *call, struct reader *r,
 {
 	_cleanup_(kallsyms_freep) struct kallsyms *k = NULL;
 	_cleanup_free_ uint64_t *addrs = NULL;
-	struct record rec = { 0 };
+	uint8_t bytes[RECORD_BYTES];
+	struct writer rec = writer_init(bytes, sizeof(bytes));
 	bool empty = true;
 	size_t num;
 	int result;
@@ -552,8 +531,8 @@ static int serve_kernel(void *state, struct worker_call *call, struct reader *r,
 	result = k ? feed(k, *fd, &empty) : -ENOMEM;
 	if (result < 0)
 		return result;
-	add_u32(&rec, UINT32_MAX);
-	add_u8(&rec, (uint8_t)((kallsyms_hidden(k) ? ELF_KERNEL_HIDDEN : 0) | (empty ? ELF_KERNEL_EMPTY : 0)));
+	writer_u32(&rec, UINT32_MAX);
+	writer_u8(&rec, (uint8_t)((kallsyms_hidden(k) ? ELF_KERNEL_HIDDEN : 0) | (empty ? ELF_KERNEL_EMPTY : 0)));
 	answer(call, &rec);
 	return answer_kernel(call, k, num);
 }
@@ -563,11 +542,12 @@ static int serve_kernel(void *state, struct worker_call *call, struct reader *r,
 /* struct inline_files */
 static int want_beside(void *data, const char *name, const uint8_t *id, size_t id_len)
 {
-	struct record rec = { 0 };
+	uint8_t bytes[RECORD_BYTES];
+	struct writer rec = writer_init(bytes, sizeof(bytes));
 
 	add_text(&rec, name, strlen(name), ELF_TEXT_MAX);
 	add_text(&rec, id, id ? id_len : 0, ELF_MAX_BUILD_ID);
-	return worker_want(data, rec.bytes, rec.len);
+	return worker_want(data, rec.start, rec.len);
 }
 
 static struct inliner *open_inliner(struct elf_file *f, bool debug, struct worker_call *call, struct intern *strings)
@@ -581,17 +561,18 @@ static struct inliner *open_inliner(struct elf_file *f, bool debug, struct worke
 
 static bool answer_inlined(struct worker_call *call, uint32_t at, const struct inline_frame *frames, size_t num)
 {
-	struct record rec = { 0 };
+	uint8_t bytes[RECORD_BYTES];
+	struct writer rec = writer_init(bytes, sizeof(bytes));
 	bool ok = true;
 
 	for (size_t i = 0; i < num && ok; i++) {
 		const char *file = frames[i].file;
 
-		add_u32(&rec, at);
-		add_u8(&rec, (uint8_t)(num - 1 - i));
+		writer_u32(&rec, at);
+		writer_u8(&rec, (uint8_t)(num - 1 - i));
 		add_text(&rec, frames[i].name, strlen(frames[i].name), ELF_TEXT_MAX);
 		add_text(&rec, file, file ? strlen(file) : 0, ELF_TEXT_MAX / 4);
-		add_u32(&rec, frames[i].line);
+		writer_u32(&rec, frames[i].line);
 		ok = answer(call, &rec);
 	}
 	return ok;
