@@ -9,7 +9,7 @@ names are held against is a second event session that this script keeps in the p
 bundle of it in PerfView's own parser (TRACEVIEW=COMMAND, which shows as JSON what TraceEvent sees in a .trace.zip): methods
 named, CPU time per thread as the scheduler counted it. Needs the .NET SDK, runc and root: exit 77 without.
 """
-import argparse, bisect, collections, glob, json, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time
+import argparse, bisect, collections, glob, hashlib, json, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time
 
 ap = argparse.ArgumentParser()
 ap.add_argument('ringfold')
@@ -61,12 +61,16 @@ def publish(variant):
     out = f'{args.cache}/{variant}'
     sources = [f'{here}/{project}.cs', f'{here}/{project}.csproj']
     stamp = f'{out}/.made'
-    if os.path.exists(stamp) and all(os.path.getmtime(s) < os.path.getmtime(stamp) for s in sources):
-        return out
+    wanted = hashlib.sha256(b''.join(open(s, 'rb').read() for s in sources) + repr(props).encode()).hexdigest()
+    if os.path.exists(stamp):
+        made = open(stamp).read()
+        if made == wanted or not made and all(os.path.getmtime(s) < os.path.getmtime(stamp) for s in sources):
+            return out
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     must(['dotnet', 'publish', '-c', 'Release', '-o', out, '--artifacts-path', f'{args.cache}/obj-{variant}', *props, sources[1]])
-    open(stamp, 'w').close()
+    with open(stamp, 'w') as f:
+        f.write(wanted)
     return out
 
 
@@ -297,6 +301,21 @@ def sessions_left(pid, before, seconds=20):
     return sessions(pid) - before
 
 
+def readers(pid):
+    """Who else reads event sessions of the process: one that does not read keeps its runtime from answering anybody."""
+    try:
+        lines = subprocess.run(['ss', '-xpna'], capture_output=True, text=True).stdout.splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        if f'pid={pid},' in line and ' ESTAB ' in line and 'dotnet-diagnostic' in line:
+            peer = re.search(r'\* (\d+)', line).group(1)
+            found += [f'{other.split("users:")[-1].strip()} ({line.split()[3]} bytes unread)' for other in lines
+                      if f' {peer} ' in other and 'dotnet-diagnostic' not in other]
+    return found
+
+
 def percent(part, whole):
     return 100.0 * part / whole if whole else 100.0
 
@@ -330,6 +349,8 @@ def prove(variant, base):
             fail(f'{variant}: ringfold exits {r.returncode}: {r.stderr.strip()[-300:]}')
             return
         open(f'{out}/stderr', 'w').write(r.stderr)
+        if 'does not answer' in r.stderr:
+            print(f'    its sessions are read by {readers(c.pid)}', flush=True)
         # While it is there, as its files are.
         must([ringfold, 'fold', '-q', f'{out}/p.data', '-o', f'{out}/q.folded'])
         threads_left = sessions_left(c.pid, threads_before)
@@ -439,12 +460,13 @@ def late(base):
         time.sleep(4)
         os.kill(c.pid, signal.SIGCONT)
         told = r.communicate()[1]
+        held = readers(c.pid)
         stats = json.load(open(f'{out}/stats.json'))
         named = percent(stats['jit_named'], stats['jit_frames'])
         left = sessions_left(c.pid, before)
         print(f'late: {stats["jit_frames"]} JIT frames, {named:.2f} % named, {left} sessions left', flush=True)
         if 'are known now' not in told or named < 99 or stats['jit_frames'] < 100 or left > 0:
-            fail(f'late: {told.strip()[-400:]}')
+            fail(f'late: {told.strip()[-400:]}; its sessions are read by {held}')
     finally:
         try:
             os.kill(c.pid, signal.SIGCONT)
