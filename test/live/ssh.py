@@ -108,6 +108,10 @@ def spinner():
 def test_result(server, root):
     status, out, err = server.run("-a", "-d", "1")
     check("status", (status, total(out) > 10, "samples, " in err), (0, True, True))
+    # A bundle needs a file there, though it is one output.
+    status, out, err = server.run("-a", "-d", "1", "-o", "case.trace.zip")
+    with open("case.trace.zip", "rb") as f:
+        check("a bundle", (status, out, f.read(4)), (0, b"" if isinstance(out, bytes) else "", b"PK\x03\x04"))
     status, out, err = server.run("-a", "-d", "1", "-o", "one.folded", "--output=two.data.txt", "--stats", "s.json")
     check("files: status", (status, out), (0, ""))
     for name, start in ("one.folded", ""), ("two.data.txt", ""), ("s.json", "{"):
