@@ -519,7 +519,7 @@ static enum door_refusal worse(enum door_refusal first, enum door_refusal later)
 }
 
 static enum door_refusal find_recorded(struct files *files, const struct door_mapping *mapping,
-				       const char *path, struct door_file *ret)
+				       const char *path, struct door_file *ret, pid_t *ret_pid)
 {
 	struct offline_wish wish = wish_of(mapping, path);
 	enum door_refusal all = DOOR_GONE, refusal;
@@ -536,6 +536,7 @@ static enum door_refusal find_recorded(struct files *files, const struct door_ma
 		}
 		if (refusal == DOOR_OK) {
 			*ret = file;
+			*ret_pid = place == OFFLINE_PLACE_PROCESS ? mapping->pid : 0;
 			return DOOR_OK;
 		}
 		all = worse(all, refusal);
@@ -566,11 +567,12 @@ static struct file *get_recorded(struct files *files, const struct door_mapping 
 	struct alias_key key = recorded_key(mapping, path);
 	enum door_refusal refusal = DOOR_FAILED;
 	struct entry *e = alias_find(files, &key, 0);
+	pid_t pid = 0;
 
 	if (e)
 		return touch(files, e);
 	if (make_room(files))
-		refusal = find_recorded(files, mapping, path, &opened);
+		refusal = find_recorded(files, mapping, path, &opened, &pid);
 	if (refusal != DOOR_OK) {
 		struct file *file = missing(files, path, refusal);
 
@@ -584,6 +586,7 @@ static struct file *get_recorded(struct files *files, const struct door_mapping 
 	if (!e)
 		return NULL;
 	e->file.by_path = !mapping->build_id_len;
+	e->file.seen_pid = pid;
 	alias_add(files, e, &key, 0);
 	return touch(files, e);
 }
@@ -939,10 +942,10 @@ static int open_named(struct files *files, struct entry *e, const char *path)
 	struct door_file opened;
 	bool found;
 
-	if (files->opts.offline)
+	if (files->opts.offline && !e->file.seen_pid)
 		return offline_open_debug(files->opts.offline, path, &opened) == DOOR_OK ? opened.fd : -1;
 	found = door_open(files->opts.door, e->file.seen_pid, path, DOOR_DEBUG, &opened, NULL) == DOOR_OK ||
-		(named_by_host(files, e) &&
+		(!files->opts.offline && named_by_host(files, e) &&
 		 door_open(files->opts.door, 0, path, DOOR_DEBUG, &opened, NULL) == DOOR_OK);
 	return found ? opened.fd : -1;
 }

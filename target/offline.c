@@ -234,7 +234,7 @@ static enum door_refusal find_elf(struct offline *o, const struct offline_wish *
 	switch (place) {
 	case 0:
 		return open_path(o, wish, ret);
-	case 1:
+	case OFFLINE_PLACE_PROCESS:
 		return open_mapped(o, wish, ret);
 	case 2: /* perf since 4.12: a directory for each build-id (tools/perf/util/build-id.c) */
 		return o->cache ? open_by_id(o->opts.door, o->cache, wish,
@@ -277,9 +277,9 @@ bool offline_find(struct offline *o, enum offline_kind kind, const struct offlin
 	if (wish->build_id_len > MAX_ID_BYTES || wish->build_id_len == 1)
 		return false;
 	if (!wish->build_id_len) {
-		if (kind != OFFLINE_ELF || place > 1)
+		if (kind != OFFLINE_ELF || place > OFFLINE_PLACE_PROCESS)
 			return false;
-		*refusal = place ? open_mapped(o, wish, ret) : open_path(o, wish, ret);
+		*refusal = find_elf(o, wish, place, ret);
 		return true;
 	}
 	if (place >= num_places[kind])

@@ -74,6 +74,7 @@ bool offline_was_replaced(const struct offline *o, const struct offline_wish *wi
  * Place number `place` (0, 1, 2, ...) where it may be. False: there are no more places. *ret is written with
  * DOOR_OK only, and its descriptor is the caller's.
  */
+enum { OFFLINE_PLACE_PROCESS = 1 }; /* what the process of wish->mapping has mapped, which lives yet */
 bool offline_find(struct offline *o, enum offline_kind kind, const struct offline_wish *wish,
 		  size_t place, enum door_refusal *refusal, struct door_file *ret);
 
