@@ -89,6 +89,9 @@ def place(frame, by_offset):
     return frame[0] & 0xfff if by_offset and frame[0] < KERNEL else frame[0]
 
 
+GO_SWITCH = re.compile(r'runtime\.(systemstack|mstart|mcall|morestack|goexit)\b')
+
+
 def compare(ours, theirs, by_offset):
     """The class of a sample."""
     a, b = ([place(f, by_offset) for f in chain] for chain in (ours, theirs))
@@ -106,8 +109,13 @@ def compare(ours, theirs, by_offset):
     for left_out in range(1, len(a) - at):
         if a[at + left_out:] == b[at:]:
             return 'theirs leaves frames out', after
-    if at == len(a) and re.match(r'runtime\.(systemstack|mstart|mcall|morestack|goexit)\b', ours[-1][1]):
-        return 'theirs goes on behind a Go stack switch', after
+    if at and at < len(b) and GO_SWITCH.match(ours[at - 1][1]):
+        return 'theirs takes for a caller what lies behind a Go stack switch', after
+    if at < min(len(a), len(b)) and 'sigreturn' in ours[at][1] and b[at] == a[at] - 1:
+        return 'theirs takes for a caller the code that a signal handler returns to', after
+    # It left one out, and what follows is one of the other classes.
+    if at + 1 < len(a) and at < len(b) and a[at + 1] == b[at] and compare(ours[at + 1:], theirs[at:], by_offset)[0].startswith('theirs'):
+        return 'theirs leaves frames out', after
     if at == len(b):
         if at == user:
             return 'theirs ends early', 'with no user frame at all'
