@@ -340,7 +340,9 @@ def priority(pid):
 def test_two_interrupts():
     """The second Ctrl-C skips naming, wherever it comes; what is written is whole."""
     skipped = False
-    for moment in "at once", "when naming begins", "when naming begins":
+    for i, moment in enumerate(["at once", *["when naming begins"] * 14]):
+        if skipped and i > 2: # names may be found before the second one is there
+            break
         p = subprocess.Popen([RINGFOLD, "record", "--no-dotnet", "-a", "-F", "499", "-o", "r.folded", "--stats", "r.json"],
                              stderr=subprocess.PIPE, text=True)
         while "Ctrl-C stops" not in (line := p.stderr.readline()) and line:

@@ -150,7 +150,8 @@ def test_kills():
     check(stats["lost"] == 0 and stats["refused"] == {}, f"kills: lost {stats['lost']}, refused {stats['refused']}")
     check(stats["broken"] == {}, f"kills: broken {stats['broken']}")
     for line in lines:
-        stack = line.rpartition(" ")[0]
+        # The caller of main is a static function, without a name where libc6-dbg is not installed.
+        stack = line.rpartition(" ")[0].replace(";__libc_start_main;[libc.so.6];main;", ";main;")
         check(";main;level_1;" in stack or ";main" not in stack, f"kills: {line}")
         check(not re.search(r";\[(copy-|broken|ld-|libc|truncated)", stack), f"kills: {line}")
 
