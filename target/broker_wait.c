@@ -20,6 +20,7 @@
 #include "target/broker_events.h"
 #include "target/broker_priv.h"
 #include "target/broker_serve.h"
+#include "target/proc_text.h"
 
 enum {
 	MAX_REPLACED = 100, /* of those that open; parsers may be killed as often as somebody likes */
@@ -227,32 +228,27 @@ static bool read_proc(pid_t pid, const char *name, char *text, size_t size)
 	return n > 0;
 }
 
-/* KiB of a line such as "VmHWM:   123 kB" of /proc/PID/status (fs/proc/task_mmu.c task_mem); 0 = none. */
-static uint64_t kib_behind(const char *text, const char *word)
+static struct proc_status status_of(pid_t pid)
 {
-	const char *line = strstr(text, word);
+	struct proc_status status = { 0 };
+	char text[4096];
 
-	return line ? strtoull(line + strlen(word), NULL, 10) : 0;
+	if (read_proc(pid, "status", text, sizeof(text)))
+		proc_status_parse(text, strlen(text), &status);
+	return status;
 }
 
 static uint64_t peak_of(pid_t pid)
 {
-	char text[4096];
-
-	return read_proc(pid, "status", text, sizeof(text)) ? kib_behind(text, "\nVmHWM:") : 0;
+	return status_of(pid).peak_kib;
 }
 
 /* The peak of a process that runs our program too: its pages of the program and of libraries are there already. */
 static uint64_t own_peak_of(pid_t pid)
 {
-	char text[4096];
-	uint64_t peak, file;
+	struct proc_status status = status_of(pid);
 
-	if (!read_proc(pid, "status", text, sizeof(text)))
-		return 0;
-	peak = kib_behind(text, "\nVmHWM:");
-	file = kib_behind(text, "\nRssFile:");
-	return peak > file ? peak - file : 0;
+	return status.peak_kib > status.file_kib ? status.peak_kib - status.file_kib : 0;
 }
 
 static uint64_t cpu_of(pid_t pid)

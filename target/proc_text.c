@@ -212,7 +212,7 @@ static bool take_uids(struct cursor *c, struct proc_status *ret)
 }
 
 /* "\t    1234 kB" (fs/proc/task_mmu.c task_mem). */
-static void take_peak(struct cursor *c, uint64_t *ret)
+static void take_kib(struct cursor *c, uint64_t *ret)
 {
 	uint64_t kib;
 
@@ -249,7 +249,9 @@ int proc_status_parse(const char *text, size_t len, struct proc_status *ret)
 		else if (take_key(&line, "Uid:"))
 			has_uid = take_uids(&line, &status);
 		else if (take_key(&line, "VmHWM:"))
-			take_peak(&line, &status.peak_kib);
+			take_kib(&line, &status.peak_kib);
+		else if (take_key(&line, "RssFile:"))
+			take_kib(&line, &status.file_kib);
 	}
 	if (!has_tgid || !has_uid)
 		return -EBADMSG;

@@ -35,6 +35,7 @@ struct proc_status {
 	uid_t uid;    /* real */
 	uid_t euid;
 	uint64_t peak_kib; /* the most memory it ever had resident (VmHWM); 0 = not told */
+	uint64_t file_kib; /* of files, that it has resident now (RssFile); 0 = not told */
 	char name[64]; /* as the task set it: \n and \\ are turned back; cut when longer */
 };
 int proc_status_parse(const char *text, size_t len, struct proc_status *ret);

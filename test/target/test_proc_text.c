@@ -131,8 +131,9 @@ static void test_status(void)
 		     &s) == 0);
 	CHECK(strlen(s.name) == 63 && s.nspid == 7);
 	CHECK(s.peak_kib == 0);
-	CHECK(status("Tgid:\t7\nUid:\t0\t0\t0\t0\nVmPeak:\t    9001 kB\nVmHWM:\t    1234 kB\n", &s) == 0);
-	CHECK(s.peak_kib == 1234);
+	CHECK(status("Tgid:\t7\nUid:\t0\t0\t0\t0\nVmPeak:\t    9001 kB\nVmHWM:\t    1234 kB\n"
+		     "RssAnon:\t     700 kB\nRssFile:\t     500 kB\n", &s) == 0);
+	CHECK(s.peak_kib == 1234 && s.file_kib == 500);
 	CHECK(status("Tgid:\t7\nUid:\t0\t0\t0\t0\nVmHWM:\t1234\nVmHWM:\t-1 kB\n", &s) == 0);
 	CHECK(s.peak_kib == 0);
 	CHECK(status("Tgid:\t7\nUid:\t0\t0\t0\t0\nNSpid:\t\n", &s) == 0);
