@@ -4,6 +4,7 @@
  * jitdump (Linux tools/perf/Documentation/jitdump-specification.txt).
  *	jit_reuse SECONDS
  */
+#include "jit_file.h"
 #include "victim.h"
 
 #include <fcntl.h>
@@ -11,45 +12,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 void run_first(void (*code)(void));
 void run_second(void (*code)(void));
 
 enum { CODE_BYTES = 64, JIT_CODE_LOAD = 0 };
 
-static char path[64];
-static int out;
-
-static void ends(int sig)
-{
-	(void)sig;
-	unlink(path);
-	_exit(0);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 static int publish_open(void)
 {
 #ifdef DUMP
-	struct {
-		uint32_t magic, version, size, machine, pad, pid;
-		uint64_t time, flags;
-	} head = { 0x4a695444, 1, sizeof(head), 62, 0, (uint32_t)getpid(), now_ns(), 0 };
-
-	snprintf(path, sizeof(path), "/tmp/jit-%d.dump", (int)getpid());
-	out = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (out < 0 || write(out, &head, sizeof(head)) != sizeof(head))
-		return -1;
-	/* How readers learn of it. */
-	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, out, 0) == MAP_FAILED ? -1 : 0;
+	return dump_open();
 #else
 	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
 	out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

@@ -4,14 +4,13 @@
  * the outermost function is compiled anew, at the same address and under the same name, with a frame of another size.
  *	jit_unwind SECONDS
  */
+#include "jit_file.h"
 #include "victim.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 void run_jit(void (*code)(void));
 
@@ -21,24 +20,6 @@ struct bytes {
 	uint8_t data[512];
 	size_t len;
 };
-
-static char path[64];
-static int out;
-
-static void ends(int sig)
-{
-	(void)sig;
-	unlink(path);
-	_exit(0);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 static void put(struct bytes *b, const void *bytes, size_t len)
 {
@@ -54,25 +35,6 @@ static void put_u32(struct bytes *b, uint32_t v)
 static void put_u64(struct bytes *b, uint64_t v)
 {
 	put(b, &v, sizeof(v));
-}
-
-static int publish_open(void)
-{
-	struct bytes head = { .len = 0 };
-
-	put_u32(&head, 0x4a695444);
-	put_u32(&head, 1);
-	put_u32(&head, 40);
-	put_u32(&head, 62); /* EM_X86_64 */
-	put_u32(&head, 0);
-	put_u32(&head, (uint32_t)getpid());
-	put_u64(&head, now_ns());
-	put_u64(&head, 0);
-	snprintf(path, sizeof(path), "/tmp/jit-%d.dump", (int)getpid());
-	out = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (out < 0 || write(out, head.data, head.len) != (ssize_t)head.len)
-		return -1;
-	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, out, 0) == MAP_FAILED ? -1 : 0;
 }
 
 /* .eh_frame of one function (LSB Core, 10.6), as if it lay right behind its SLOT bytes, and a .eh_frame_hdr. */
@@ -193,7 +155,7 @@ int main(int argc, char **argv)
 {
 	uint8_t *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (code == MAP_FAILED || publish_open())
+	if (code == MAP_FAILED || dump_open())
 		return 1;
 	signal(SIGTERM, ends);
 	signal(SIGALRM, ends);
