@@ -55,6 +55,20 @@ static bool entry_at(const uint8_t *bytes, size_t size, size_t offset, struct en
 	return true;
 }
 
+/* The same where the bytes may have to be fetched first. */
+static bool fetch_entry(const struct cfi_index *x, size_t offset, struct entry *ret)
+{
+	uint32_t length;
+
+	if (!x->fetch)
+		return entry_at(x->bytes, x->size, offset, ret);
+	if (offset > x->size || x->size - offset < 8 || !x->fetch(x->data, offset, 8))
+		return false;
+	length = get_u32(x->bytes + offset);
+	return length <= x->size - offset - 4 && x->fetch(x->data, offset, 4 + (size_t)length) &&
+	       entry_at(x->bytes, x->size, offset, ret);
+}
+
 static size_t entry_end(const struct entry *e, const uint8_t *bytes)
 {
 	return (size_t)(e->body.end - bytes);
@@ -304,7 +318,7 @@ static struct cfi_cie cie_at(struct cfi_index *x, size_t offset)
 	if (known->place == offset + 1)
 		return *known;
 	*known = (struct cfi_cie){ .place = (uint32_t)offset + 1 };
-	known->readable = entry_at(x->bytes, x->size, offset, &e) && parse_cie(x, &e, known);
+	known->readable = fetch_entry(x, offset, &e) && parse_cie(x, &e, known);
 	return *known;
 }
 
@@ -410,7 +424,7 @@ static bool find_fdes(struct cfi_index *x, found_vec *ret)
 	struct entry e;
 	struct cfi_fde fde;
 
-	while (ret->len < CFI_MAX_FDES && entry_at(x->bytes, x->size, next, &e)) {
+	while (ret->len < CFI_MAX_FDES && fetch_entry(x, next, &e)) {
 		next = entry_end(&e, x->bytes);
 		if (parse_fde(x, &e, &fde) == ELF_ROW_FINE &&
 		    !vec_push(ret, ((struct found){ fde.start, e.offset })))
@@ -465,7 +479,7 @@ static bool find_entry(const struct cfi_index *x, uint64_t vaddr, struct entry *
 	if (!lo)
 		return false;
 	offset = x->base + (uint64_t)(int64_t)table_value(x->table, lo - 1, true) - x->vaddr;
-	return offset <= x->size && entry_at(x->bytes, x->size, (size_t)offset, ret);
+	return offset <= x->size && fetch_entry(x, (size_t)offset, ret);
 }
 
 enum elf_row cfi_index_find(struct cfi_index *x, uint64_t vaddr, struct cfi_fde *ret)

@@ -79,6 +79,9 @@ struct cfi_index {
 	size_t num;
 	uint64_t base;
 	bool aarch64;
+	/* Makes [offset, offset + len) of bytes good to read, within size; NULL: all is. False: they cannot be had. */
+	bool (*fetch)(void *data, size_t offset, size_t len);
+	void *data;
 	struct cfi_cie known[CFI_KNOWN_CIES];
 };
 

@@ -4,7 +4,8 @@
  * dwarf_begin_elf loads every debug section. It gets a small ELF image in memory with two sections,
  * .eh_frame_hdr and .eh_frame. Where the file has no usable search table, or a .debug_frame
  * instead, the image has what the linker could have written: so libdw only ever reads the entries
- * it is asked about, and we can look at them first (cfi_index.h).
+ * it is asked about, and we can look at them first (cfi_index.h). Of a large .eh_frame only the
+ * pieces with those entries are read: a compiler's has 5 MB, of which a profile needs a part.
  */
 #include "symbols/elf_file_priv.h"
 
@@ -17,11 +18,14 @@
 #include <libelf.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum {
 	FRAME_AT = sizeof(Elf64_Ehdr),
 	HDR_BYTES = 16, /* of .eh_frame_hdr before the table, as we write it */
 	NUM_SECTIONS = 4,
+	PIECE = 4096,
+	WHOLE_BELOW = 64 << 10, /* bytes of .eh_frame that are read at once */
 };
 
 static uint64_t align8(uint64_t x)
@@ -32,6 +36,7 @@ static uint64_t align8(uint64_t x)
 /* The image while it is made: its file header, then .eh_frame. */
 struct image {
 	uint8_t *bytes;
+	bool mapped;    /* bytes are of mmap, and .eh_frame is not read into them */
 	size_t size;    /* of .eh_frame */
 	uint64_t vaddr; /* of it */
 	uint8_t *table; /* of .eh_frame_hdr */
@@ -48,9 +53,19 @@ static bool image_alloc(struct image *im, uint64_t size)
 	return im->bytes;
 }
 
+/* Memory for all of it, which costs nothing until it is filled. False without memory. */
+static bool image_map(struct image *im, size_t size)
+{
+	void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	im->mapped = bytes != MAP_FAILED;
+	im->bytes = im->mapped ? bytes : NULL;
+	return im->mapped;
+}
+
 static void image_deinit(struct image *im)
 {
-	free(im->bytes);
+	free(im->bytes); /* one that is mapped has gone elsewhere */
 	free(im->table);
 }
 
@@ -103,12 +118,15 @@ static size_t image_finish(struct image *im, const struct elf_file *f)
 		.e_shnum = NUM_SECTIONS,
 		.e_shstrndx = NUM_SECTIONS - 1,
 	};
-	uint8_t *bytes = realloc(im->bytes, size), *at;
+	uint8_t *bytes = im->bytes ? realloc(im->bytes, size) : NULL, *at;
 
-	if (!bytes)
+	if (bytes)
+		im->bytes = bytes;
+	else if (im->bytes || !image_map(im, size))
 		return 0;
-	im->bytes = bytes;
-	memset(bytes + FRAME_AT + im->size, 0, size - FRAME_AT - im->size);
+	bytes = im->bytes;
+	if (!im->mapped)
+		memset(bytes + FRAME_AT + im->size, 0, size - FRAME_AT - im->size);
 	memcpy(ehdr.e_ident, f->ident, EI_NIDENT);
 	memcpy(bytes, &ehdr, sizeof(ehdr));
 	write_hdr(im, bytes + hdr_at);
@@ -122,23 +140,109 @@ static size_t image_finish(struct image *im, const struct elf_file *f)
 	return size;
 }
 
-void elf_cfi_deinit(struct elf_cfi *cfi)
+static void close_libdw(struct elf_cfi *cfi)
 {
 	if (cfi->cfi)
 		dwarf_cfi_end(cfi->cfi);
 	if (cfi->elf)
 		elf_end(cfi->elf);
-	free(cfi->image);
+	cfi->cfi = NULL;
+	cfi->elf = NULL;
+}
+
+void elf_cfi_deinit(struct elf_cfi *cfi)
+{
+	cfi_room_leave(cfi);
+	close_libdw(cfi);
+	if (cfi->have)
+		munmap(cfi->image, cfi->image_size);
+	else
+		free(cfi->image);
+	free(cfi->have);
 	*cfi = (struct elf_cfi){ .tried = true };
 }
 
-/* Makes the table where there is none, and opens the image. Takes its bytes. */
-static void open_image(struct elf_cfi *cfi, struct image *im, const struct elf_file *f, bool moves)
+/* What libdw says; NULL when it says nothing. */
+static Dwarf_CFI *open_libdw(struct elf_cfi *cfi)
+{
+	if (!cfi->elf) {
+		elf_version(EV_CURRENT);
+		cfi->elf = elf_memory((char *)cfi->image, cfi->image_size);
+		if (cfi->elf)
+			cfi->cfi = dwarf_getcfi_elf(cfi->elf);
+	}
+	return cfi->cfi;
+}
+
+/* --- Pieces of a large .eh_frame --- */
+
+static void hold(struct elf_cfi *cfi, size_t more)
+{
+	cfi->held += more;
+	if (cfi->room)
+		cfi->room->held += more;
+}
+
+/* Reads those of [first, last] that are missing, neighbours in one go. */
+static bool read_pieces(struct elf_cfi *cfi, size_t first, size_t last)
+{
+	for (size_t i = first; i <= last; i++) {
+		const size_t from = i, start = i * PIECE;
+		size_t len;
+
+		if (cfi->have[i])
+			continue;
+		while (i < last && !cfi->have[i + 1])
+			i++;
+		len = (i + 1) * PIECE < cfi->index.size ? (i + 1) * PIECE - start : cfi->index.size - start;
+		if (elf_file_read(cfi->file, cfi->index.bytes + start, len, cfi->offset + start) < 0 ||
+		    elf_file_changed(cfi->file))
+			return false;
+		memset(cfi->have + from, 1, i - from + 1);
+		hold(cfi, len);
+	}
+	return true;
+}
+
+/* struct cfi_index */
+static bool fetch(void *data, size_t offset, size_t len)
+{
+	struct elf_cfi *cfi = data;
+
+	return read_pieces(cfi, offset / PIECE, (offset + len - 1) / PIECE);
+}
+
+void elf_cfi_drop(struct elf_cfi *cfi)
+{
+	const size_t num = (cfi->index.size + PIECE - 1) / PIECE;
+	size_t dropped = 0;
+
+	if (!cfi->have)
+		return;
+	/* It remembers places in the bytes. */
+	close_libdw(cfi);
+	memset(cfi->index.known, 0, sizeof(cfi->index.known));
+	for (size_t i = 0; i < num; i++) {
+		if (cfi->have[i])
+			dropped += i + 1 < num ? PIECE : cfi->index.size - i * PIECE;
+	}
+	memset(cfi->have, 0, num);
+	/* Whole pages without the image's header before and its table behind; what is left is read over. */
+	madvise(cfi->image + PIECE, (FRAME_AT + cfi->index.size) / PIECE * PIECE - PIECE, MADV_DONTNEED);
+	cfi->held -= dropped;
+	if (cfi->room)
+		cfi->room->held -= dropped;
+}
+
+/* --- The image --- */
+
+/* Makes the table where there is none, and keeps the image. Takes its bytes. */
+static void keep_image(struct elf_cfi *cfi, struct image *im, const struct elf_file *f, bool moves)
 {
 	struct cfi_index *x = &cfi->index;
 	size_t size;
 
-	*x = (struct cfi_index){ .bytes = im->bytes + FRAME_AT,
+	*x = (struct cfi_index){ .bytes = im->bytes ? im->bytes + FRAME_AT : NULL,
 				 .size = im->size,
 				 .vaddr = im->vaddr,
 				 .aarch64 = f->machine == EM_AARCH64 };
@@ -152,14 +256,24 @@ static void open_image(struct elf_cfi *cfi, struct image *im, const struct elf_f
 	if (!size)
 		return;
 	cfi->image = steal_ptr(im->bytes);
+	cfi->image_size = size;
 	x->bytes = cfi->image + FRAME_AT;
 	x->table = x->bytes + align8(im->size) + HDR_BYTES;
 	x->num = im->num;
 	x->base = im->hdr_vaddr;
-	elf_version(EV_CURRENT);
-	cfi->elf = elf_memory((char *)cfi->image, size);
-	if (cfi->elf)
-		cfi->cfi = dwarf_getcfi_elf(cfi->elf);
+	if (!im->mapped) {
+		hold(cfi, size);
+		return;
+	}
+	hold(cfi, size - im->size);
+	cfi->file = f;
+	x->fetch = fetch;
+	x->data = cfi;
+	cfi->have = calloc((im->size + PIECE - 1) / PIECE, 1);
+	if (!cfi->have) {
+		munmap(cfi->image, size);
+		cfi->image = NULL;
+	}
 }
 
 /* --- .eh_frame (LSB Core, "DWARF Extensions"; exception frame header) --- */
@@ -299,26 +413,45 @@ static void load_eh_frame(struct elf_file *f, struct elf_cfi *cfi)
 	/* Without a header .eh_frame may run to the end of a segment: what is too much is cut. */
 	if (place.frame.size > ELF_MAX_CONTENT)
 		place.frame.size = ELF_MAX_CONTENT;
-	if (place.frame.size > f->size || !image_alloc(&im, place.frame.size))
+	if (place.frame.size > f->size)
 		return;
 	im.vaddr = place.frame.vaddr;
 	read_table(f, &place.hdr, &im);
-	if (elf_file_read(f, im.bytes + FRAME_AT, im.size, place.frame.offset) < 0 ||
-	    elf_file_changed(f))
+	cfi->offset = place.frame.offset;
+	if (im.table && place.frame.size >= WHOLE_BELOW) {
+		im.size = place.frame.size;
+	} else if (!image_alloc(&im, place.frame.size) ||
+		   elf_file_read(f, im.bytes + FRAME_AT, im.size, place.frame.offset) < 0) {
 		return;
-	open_image(cfi, &im, f, false);
+	}
+	if (!elf_file_changed(f))
+		keep_image(cfi, &im, f, false);
+}
+
+/* Whether there is any; it then is the one that was asked last. */
+static bool ready(struct elf_file *f, struct elf_cfi *cfi,
+		  void (*load)(struct elf_file *f, struct elf_cfi *cfi))
+{
+	cfi->asked = true;
+	if (!cfi->tried) {
+		cfi->tried = true;
+		if (f->is_64)
+			load(f, cfi);
+		if (!cfi->image)
+			elf_cfi_deinit(cfi);
+	}
+	if (cfi->image)
+		cfi_room_use(f->cfi_room, cfi);
+	return cfi->image;
 }
 
 Dwarf_CFI *elf_file_eh_frame(struct elf_file *f)
 {
-	if (!f->eh_frame.tried) {
-		f->eh_frame.tried = true;
-		if (f->is_64)
-			load_eh_frame(f, &f->eh_frame);
-		if (!f->eh_frame.cfi)
-			elf_cfi_deinit(&f->eh_frame);
-	}
-	return f->eh_frame.cfi;
+	struct elf_cfi *cfi = &f->eh_frame;
+
+	if (!ready(f, cfi, load_eh_frame) || (cfi->have && !fetch(cfi, 0, cfi->index.size)))
+		return NULL;
+	return open_libdw(cfi);
 }
 
 /* --- .debug_frame (DWARF 5, section 6.4), plain or packed --- */
@@ -375,47 +508,45 @@ static void load_debug_frame(struct elf_file *f, struct elf_cfi *cfi)
 	if (elf_file_changed(f))
 		return;
 	cfi_from_debug_frame(at, im.size);
-	open_image(cfi, &im, f, true);
+	keep_image(cfi, &im, f, true);
 }
 
 Dwarf_CFI *elf_file_debug_frame(struct elf_file *f)
 {
-	if (!f->debug_frame.tried) {
-		f->debug_frame.tried = true;
-		if (f->is_64)
-			load_debug_frame(f, &f->debug_frame);
-		if (!f->debug_frame.cfi)
-			elf_cfi_deinit(&f->debug_frame);
-	}
-	return f->debug_frame.cfi;
+	return ready(f, &f->debug_frame, load_debug_frame) ? open_libdw(&f->debug_frame) : NULL;
 }
 
 enum elf_row elf_file_row(struct elf_file *f, uint64_t vaddr, Dwarf_CFI **ret)
 {
 	enum elf_row row = ELF_ROW_NONE;
+	struct elf_cfi *cfi = &f->eh_frame;
 
-	f->eh_frame.asked = true;
-	*ret = elf_file_eh_frame(f);
-	if (*ret)
-		row = cfi_index_row(&f->eh_frame.index, vaddr);
-	if (row != ELF_ROW_NONE)
-		return row;
-	f->debug_frame.asked = true;
-	*ret = elf_file_debug_frame(f);
-	if (*ret)
-		row = cfi_index_row(&f->debug_frame.index, vaddr);
-	return row;
+	cfi_room_keep_within(f->cfi_room);
+	if (ready(f, cfi, load_eh_frame))
+		row = cfi_index_row(&cfi->index, vaddr);
+	if (row == ELF_ROW_NONE) {
+		cfi = &f->debug_frame;
+		if (ready(f, cfi, load_debug_frame))
+			row = cfi_index_row(&cfi->index, vaddr);
+	}
+	*ret = row == ELF_ROW_FINE ? open_libdw(cfi) : NULL;
+	return row == ELF_ROW_FINE && !*ret ? ELF_ROW_BAD : row;
 }
 
 bool elf_file_plain_row(struct elf_file *f, uint64_t vaddr, struct elf_plain_row *ret)
 {
-	f->eh_frame.asked = true;
-	return elf_file_eh_frame(f) && cfi_index_plain(&f->eh_frame.index, vaddr, ret);
+	cfi_room_keep_within(f->cfi_room);
+	return ready(f, &f->eh_frame, load_eh_frame) && cfi_index_plain(&f->eh_frame.index, vaddr, ret);
+}
+
+void elf_file_share_room(struct elf_file *f, struct cfi_room *room)
+{
+	f->cfi_room = room;
 }
 
 static void rest(struct elf_cfi *cfi)
 {
-	if (cfi->cfi && !cfi->asked) {
+	if (cfi->image && !cfi->asked) {
 		elf_cfi_deinit(cfi);
 		cfi->tried = false;
 	}

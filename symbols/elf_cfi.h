@@ -35,6 +35,18 @@ bool jit_cfi_plain_row(const struct jit_cfi *cfi, uint64_t addr, struct elf_plai
 enum elf_row elf_file_row(struct elf_file *f, uint64_t vaddr, Dwarf_CFI **ret);
 
 /*
+ * How many bytes of call-frame information files may hold together: those that were asked longest ago give theirs back,
+ * and read them again when they are asked. Not more than `max` after a question, and at most what one file needs above it.
+ */
+enum { CFI_ROOM_BYTES = 6 << 20 };
+struct cfi_room {
+	size_t max, held;
+	struct elf_cfi *oldest, *newest; /* by their last use */
+};
+/* Before the first question; `room` must outlive f, as must its place in memory. */
+void elf_file_share_room(struct elf_file *f, struct cfi_room *room);
+
+/*
  * Gives the memory back that call-frame information takes (the bytes of .eh_frame and what libdw made of them)
  * where no row was asked for since the last call. It comes back with the next question, for a millisecond or
  * two: once a second is often enough.

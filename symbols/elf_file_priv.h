@@ -37,10 +37,20 @@ struct elf_section {
 struct elf_cfi {
 	bool tried;
 	bool asked; /* since elf_file_rest */
-	uint8_t *image;
-	Elf *elf;
+	uint8_t *image; /* NULL: there is none, or it was not asked for yet */
+	size_t image_size;
+	Elf *elf;       /* NULL: libdw was not asked yet */
 	Dwarf_CFI *cfi;
 	struct cfi_index index;
+
+	/* Where .eh_frame is large it is read in pieces, as they are needed, and the image is mapped memory. */
+	const struct elf_file *file; /* borrowed */
+	uint64_t offset;             /* of .eh_frame in it */
+	uint8_t *have;               /* one for each piece; NULL: all is there */
+
+	struct cfi_room *room;       /* borrowed; NULL: it may take what it likes */
+	struct elf_cfi *prev, *next; /* in it */
+	size_t held;                 /* bytes that count there */
 };
 
 /* A function that begins the stack of a goroutine or of one of Go's threads; vaddrs. */
@@ -105,6 +115,7 @@ struct elf_file {
 	uint64_t entry_end; /* 0: the entry point is no root */
 
 	struct elf_cfi eh_frame, debug_frame;
+	struct cfi_room *cfi_room; /* borrowed; NULL = none */
 
 	struct elf_file *debug; /* where the names are instead */
 	struct elf_remote *remote; /* owned; NULL: it is parsed here. Else see elf_remote.h */
@@ -204,6 +215,14 @@ uint8_t *elf_unpack_xz(const struct elf_file *f, uint64_t offset, uint64_t size,
 
 /* elf_cfi.c */
 void elf_cfi_deinit(struct elf_cfi *cfi);
+/* Gives back what can be read again piece by piece. */
+void elf_cfi_drop(struct elf_cfi *cfi);
+
+/* cfi_room.c. The one that was used last; one that is new here is added. */
+void cfi_room_use(struct cfi_room *room, struct elf_cfi *cfi);
+void cfi_room_leave(struct elf_cfi *cfi);
+/* Between two questions only: what was read for one must stay until it is answered. */
+void cfi_room_keep_within(struct cfi_room *room);
 
 /* elf_symtab.c. One symbol (gABI, "Symbol Table"). */
 struct elf_symbol {

@@ -47,6 +47,7 @@ HTAB(known_tab, struct known, uint32_t, hash_u64(key), slot->id == key, hash_u64
 
 struct elf_serve {
 	struct known_tab files;
+	struct cfi_room cfi_room;
 	size_t max_files;
 	uint64_t questions;
 };
@@ -65,8 +66,10 @@ struct elf_serve *elf_serve_new(size_t max_files)
 {
 	struct elf_serve *s = calloc(1, sizeof(*s));
 
-	if (s)
-		s->max_files = max_files ? max_files : files_limit();
+	if (!s)
+		return NULL;
+	s->max_files = max_files ? max_files : files_limit();
+	s->cfi_room.max = CFI_ROOM_BYTES;
 	return s;
 }
 
@@ -236,8 +239,10 @@ static struct known *find(struct elf_serve *s, struct reader *r)
 	if (!k->tried) {
 		k->tried = true;
 		k->elf = open_told(&k->file, k->role);
-		if (k->elf)
+		if (k->elf) {
+			elf_file_share_room(k->elf, &s->cfi_room);
 			obey_test(k->elf);
+		}
 	}
 	return k->elf ? k : NULL;
 }
@@ -287,7 +292,7 @@ bool elf_serve_rest(void *data)
 		if (!k->elf)
 			continue;
 		elf_file_rest(k->elf);
-		more |= k->elf->eh_frame.cfi || k->elf->debug_frame.cfi;
+		more |= k->elf->eh_frame.image || k->elf->debug_frame.image;
 	}
 	return more;
 }

@@ -105,6 +105,7 @@ struct files {
 	struct missings missings;
 	struct ids ids;                /* every entry is in here */
 	struct entry *oldest, *newest; /* idle ones */
+	struct cfi_room cfi_room;
 	size_t num_idle;
 	size_t num_fds, max_fds;
 	uint32_t next_id;
@@ -204,6 +205,7 @@ int files_new(const struct files_opts *opts, struct files **ret, struct err *err
 	if (!files->opts.max_idle)
 		files->opts.max_idle = 1024;
 	files->max_fds = descriptor_limit();
+	files->cfi_room.max = CFI_ROOM_BYTES;
 	*ret = files;
 	return 0;
 }
@@ -405,9 +407,14 @@ static struct elf_remote_opts remote_opts(struct entry *e)
 static int open_elf(struct entry *e, int fd, uint64_t size)
 {
 	const struct elf_remote_opts remote = remote_opts(e);
+	int r;
 
-	return remote.worker ? elf_remote_open(fd, size, &remote, &e->file.elf, NULL)
-			     : elf_file_open_fd(fd, size, &e->file.elf, NULL);
+	if (remote.worker)
+		return elf_remote_open(fd, size, &remote, &e->file.elf, NULL);
+	r = elf_file_open_fd(fd, size, &e->file.elf, NULL);
+	if (r == 0)
+		elf_file_share_room(e->file.elf, &e->files->cfi_room);
+	return r;
 }
 
 /* ELF or not: the descriptor must stay open either way, it keeps the inode. Takes it. */
