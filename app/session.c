@@ -231,7 +231,10 @@ static void take_fork(struct session *s, const struct record *rec)
 		else
 			s->failed = true;
 	}
-	addrspaces_fork(s->spaces, rec->pid, rec->task.ppid, rec->tid, rec->task.ptid, rec->time_ns);
+	if (rec->task.found)
+		addrspaces_found(s->spaces, rec->pid, rec->task.ppid, rec->tid, rec->time_ns);
+	else
+		addrspaces_fork(s->spaces, rec->pid, rec->task.ppid, rec->tid, rec->task.ptid, rec->time_ns);
 }
 
 static void take_exit(struct session *s, const struct record *rec)

@@ -11,7 +11,7 @@
 static const uint64_t BRANCH_COUNTERS = 1u << 19;
 
 /* misc bits shared by several types, so that they are named here after what they say. */
-static const uint16_t MISC_BIT_13 = 1u << 13; /* MMAP_DATA, COMM_EXEC, SWITCH_OUT */
+static const uint16_t MISC_BIT_13 = 1u << 13; /* MMAP_DATA, COMM_EXEC, FORK_EXEC (of tools), SWITCH_OUT */
 static const uint16_t MISC_BIT_14 = 1u << 14; /* SWITCH_OUT_PREEMPT, MMAP_BUILD_ID */
 
 /* struct perf_branch_entry: from, to and a word of flags. */
@@ -312,6 +312,8 @@ static void decode_task(struct reader *r, struct record *ret)
 	ret->task.ppid = read_pid(r);
 	ret->tid = read_pid(r);
 	ret->task.ptid = read_pid(r);
+	/* perf sets it where the fork is one it made up (tools/perf/util/synthetic-events.c), the kernel never. */
+	ret->task.found = ret->raw_type == PERF_RECORD_FORK && ret->misc & MISC_BIT_13;
 	time_ns = reader_u64(r);
 	if (!ret->time_ns)
 		ret->time_ns = time_ns;

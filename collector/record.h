@@ -71,7 +71,8 @@ struct record {
 			size_t path_len;
 		} mmap;
 		struct { const char *comm; size_t len; bool exec; } comm;
-		struct { pid_t ppid, ptid; } task;  /* FORK, EXIT */
+		/* FORK, EXIT; `found`: no fork but a task that perf found, whose mappings are told next */
+		struct { pid_t ppid, ptid; bool found; } task;
 		struct { uint64_t id, count; bool side; } lost; /* side: of a live ring that holds no samples */
 		struct { bool out, preempt; pid_t other_pid, other_tid; } switching;
 	};

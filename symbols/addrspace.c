@@ -881,6 +881,28 @@ void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid
 	task_add(a, s, tid, comm);
 }
 
+void addrspaces_found(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, uint64_t time_ns)
+{
+	struct space *s;
+
+	if (pid <= 0 || tid <= 0)
+		return;
+	if (pid != tid) {
+		addrspaces_fork(a, pid, pid, tid, pid, time_ns);
+		return;
+	}
+	s = space_peek(a, pid);
+	if (s && time_ns < s->read_ns)
+		return;
+	if (s)
+		space_end(a, s);
+	s = space_add(a, pid);
+	if (!s)
+		return;
+	s->pub.ppid = ppid;
+	task_add(a, s, tid, comm_in_proc);
+}
+
 /* The program is another one: what the old one had mapped, named and was called ends. */
 static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, struct comm comm,
 			 uint64_t time_ns)

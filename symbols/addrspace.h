@@ -94,6 +94,8 @@ struct mmap_record {
 void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns);
 void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
 		     uint64_t time_ns);
+/* A task that is there already, and was forked long ago: what lies in its process is told next. */
+void addrspaces_found(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, uint64_t time_ns);
 void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm, size_t len,
 			     bool exec, uint64_t time_ns);
 void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns);

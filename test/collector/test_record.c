@@ -367,8 +367,8 @@ static void test_tasks(void)
 	static const uint32_t types[] = { PERF_RECORD_FORK, PERF_RECORD_EXIT };
 	const struct record_format bare = { .sample_type = PERF_SAMPLE_TID };
 
-	for (size_t i = 0; i < 2; i++) {
-		struct build b = begin(types[i], 0);
+	for (size_t i = 0; i < 4; i++) {
+		struct build b = begin(types[i % 2], i < 2 ? 0 : 1u << 13 /* FORK_EXEC */);
 		struct record rec;
 
 		put32(&b, 50);
@@ -377,7 +377,8 @@ static void test_tasks(void)
 		put32(&b, (uint32_t)-1);
 		put64(&b, 4321);
 		CHECK(decode(&b, &bare, &rec) == 0);
-		CHECK(rec.type == (i ? RECORD_EXIT : RECORD_FORK) && rec.time_ns == 4321);
+		CHECK(rec.type == (i % 2 ? RECORD_EXIT : RECORD_FORK) && rec.time_ns == 4321);
+		CHECK(rec.task.found == (i == 2));
 		CHECK(rec.pid == 50 && rec.task.ppid == 51 && rec.tid == 52 && rec.task.ptid == -1);
 		put_plain_trailer(&b);
 		CHECK(decode(&b, &plain, &rec) == 0 && rec.time_ns == 5000 && rec.id == 88);

@@ -251,6 +251,16 @@ static void test_fork(void)
 	CHECK_STR(maps_of(w, 20), "");
 	CHECK(file->refs == 1);
 
+	/* perf tells of those that it finds by FORK too: they have nothing of their parent's. */
+	addrspaces_found(w->spaces, 30, 7, 30, 4);
+	CHECK_STR(maps_of(w, 30), "");
+	CHECK(addrspaces_peek(w->spaces, 30)->ppid == 7 && addrspaces_peek(w->spaces, 30)->uid == (uid_t)-1);
+	addrspaces_found(w->spaces, 30, 30, 31, 4);
+	set_comm(w, 30, 31, "found", false, 4);
+	CHECK_STR(comm_of(w, 30, 31), "found");
+	addrspaces_exit(w->spaces, 30, 31, 4);
+	addrspaces_exit(w->spaces, 30, 30, 4);
+
 	/* A thread: the same space, its creator's comm. */
 	addrspaces_fork(w->spaces, 7, 7, 9, 8, 4);
 	CHECK(addrspaces_count(w->spaces) == 2);
