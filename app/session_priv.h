@@ -131,10 +131,11 @@ static const uint32_t PLACED = 1u << 31, CONTAINER = 1u << 30;
 /* With opts.keep_samples. */
 struct kept_sample {
 	uint64_t time_ns;
-	uint64_t period : 42; /* what is more is cut to that: 20 minutes of cycles */
+	uint64_t period : 38; /* what is more is cut to that: a minute of cycles, four of nanoseconds */
 	uint64_t cpu : 13;    /* the last = not told; Linux has 8192 at most */
 	uint64_t no_method_start : 1;
-	uint64_t event : 8;
+	uint64_t by_chain : 1;
+	uint64_t event : 11; /* the last = one of the many beyond */
 	uint32_t owner;       /* index in session.owners */
 	pid_t tid;
 	uint32_t node;        /* in the owner's stacks */
@@ -147,8 +148,8 @@ static inline uint8_t sample_end(enum sample_class class, uint8_t reason)
 	return (uint8_t)(class | reason << 3);
 }
 _Static_assert(REASON_NUM < 32 && SAMPLE_BROKEN < 8, "an end is 8 bits");
-static const uint64_t MAX_PERIOD = (1ull << 42) - 1;
-static const uint32_t MAX_CPU = (1u << 13) - 1, MAX_EVENT = (1u << 8) - 1;
+static const uint64_t MAX_PERIOD = (1ull << 38) - 1;
+static const uint32_t MAX_CPU = (1u << 13) - 1, MAX_EVENT = (1u << 11) - 1;
 
 /* A generation that kept samples are of. */
 struct owner {

@@ -412,10 +412,11 @@ static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *cons
 			.cpu = kept->cpu == MAX_CPU ? UINT32_MAX : kept->cpu,
 			.comm = profile_comm(b, kept->comm),
 			.process = profile_comm(b, owner->comm),
-			.event = kept->event,
+			.event = kept->event == MAX_EVENT ? UINT32_MAX : kept->event,
 			.place = profile_place(b, owner->place),
 			.class = s->ends.data[i] & 7,
 			.no_method_start = kept->no_method_start,
+			.by_chain = kept->by_chain,
 			.reason = s->ends.data[i] >> 3 ? unwind_reason_name(s->ends.data[i] >> 3) : NULL,
 		};
 	}

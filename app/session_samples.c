@@ -222,6 +222,7 @@ static void keep_sample(struct session *s, struct live *live, const struct recor
 		.cpu = at_most(rec->cpu, MAX_CPU),
 		.event = at_most(event, MAX_EVENT),
 		.no_method_start = s->no_method_start,
+		.by_chain = s->opts.method == UNWIND_FP || !s->regs_mask,
 		.tid = rec->tid,
 		.node = node,
 		.comm = comm,

@@ -144,10 +144,19 @@ static uint64_t frame_addr(const struct profile_frame *frame)
 	return frame->addr ? frame->addr : frame->place;
 }
 
-static void add_frame(struct script *s, const struct profile_frame *frame, bool kernel_caller, pid_t pid)
+/* Places of callers are inside the call; perf prints that of users, but return addresses of what the kernel walked. */
+static uint64_t bytes_to_return(const struct profile_sample *sample, const struct profile_frame *frame,
+				const struct profile_frame *callee)
 {
-	/* Places of callers are inside the call; perf prints that of users, but of the kernel's the return address. */
-	uint64_t behind = kernel_caller ? 1 : 0;
+	bool user = frame->kind != FRAME_KERNEL;
+
+	if (!callee || (user && (callee->kind == FRAME_KERNEL || !sample->by_chain)))
+		return 0;
+	return 1;
+}
+
+static void add_frame(struct script *s, const struct profile_frame *frame, uint64_t behind, pid_t pid)
+{
 
 	strbuf_printf(&s->text, "\t%16" PRIx64 " ", frame_addr(frame) + behind);
 	if (frame->name)
@@ -168,18 +177,21 @@ static void add_frame(struct script *s, const struct profile_frame *frame, bool 
 static void add_sample(struct script *s, const struct profile_sample *sample)
 {
 	const struct profile *p = s->profile;
-	bool leaf = true;
+	const struct profile_frame *callee = NULL;
 
 	add_header(s, sample);
-	for (uint32_t node = sample->node; node; leaf = false) {
+	for (uint32_t node = sample->node; node;) {
 		const struct stacks_node *at = stacks_node(p->stacks, node);
 		const struct profile_frame *frame = &p->frames.data[at->frame];
 
 		node = at->parent;
-		if (frame->kind == FRAME_LABEL || frame->kind == FRAME_MARK ||
-		    !profile_frame_shown(frame, s->view))
+		if (frame->kind == FRAME_LABEL || frame->kind == FRAME_MARK)
 			continue;
-		add_frame(s, frame, frame->kind == FRAME_KERNEL && !leaf, sample->pid);
+		if (profile_frame_shown(frame, s->view))
+			add_frame(s, frame, bytes_to_return(sample, frame, callee), sample->pid);
+		/* What is inlined stands where the frame around it does. */
+		if (frame->kind != FRAME_INLINED)
+			callee = frame;
 	}
 	strbuf_char(&s->text, '\n');
 }

@@ -48,10 +48,11 @@ struct profile_sample {
 	uint32_t cpu;        /* UINT32_MAX = not told */
 	uint32_t comm;       /* index in `comms`: what the thread was called then */
 	uint32_t process;    /* likewise: its process */
-	uint32_t event;      /* index in `events` */
+	uint32_t event;      /* index in `events`; UINT32_MAX = not known */
 	uint32_t place;      /* index in `places`; UINT32_MAX = not known */
 	enum sample_class class;
 	bool no_method_start; /* see struct profile_stats */
+	bool by_chain;       /* its user frames are those of the kernel's frame-pointer chain */
 	const char *reason;  /* SAMPLE_BROKEN: static; else NULL */
 };
 

@@ -255,6 +255,9 @@ def test_outputs():
     check(result.status == 0 and 'leaf' in result.out and '10 samples' in result.out, result, 'a report')
     result = fold('--symfs', 'root', 'plain.data', '-f', 'perf-script')
     check(result.out.count('cpu-clock:') == 10 and '40015b leaf+0x' in result.out, result, 'perf script text')
+    # Of frames that the kernel walked perf prints the return address.
+    result = fold('--symfs', 'root', 'fp.data', '-f', 'perf-script')
+    check(' 400165 leaf+0x1b (/tmp/rf/victim)\n\t          400195 outer+0x9 (/tmp/rf/victim)\n' in result.out, result, 'return addresses')
     result = fold('--symfs', 'root', 'multi.data', '-f', 'perf-script')
     check(result.out.count('cpu-clock:') == 9 and result.out.count('page-faults:') == 8, result, 'all events')
     with tempfile.NamedTemporaryFile() as stats:
