@@ -182,7 +182,7 @@ static bool on_this_boot(const struct replay *r, int64_t clock_ns_now, int64_t *
 	const struct perfdata_info *info = info_of(r);
 	uint64_t up_ns = clock_ns(CLOCK_BOOTTIME);
 	int64_t boot_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - up_ns);
-	int64_t slack = (int64_t)(SLACK_SECONDS * second_ns + up_ns / 1000);
+	int64_t slack = (int64_t)(SLACK_SECONDS * second_ns + up_ns / 1000), apart;
 
 	*ret_clock_ns = clock_ns_now;
 	if (r->end_ns < boot_ns)
@@ -190,7 +190,7 @@ static bool on_this_boot(const struct replay *r, int64_t clock_ns_now, int64_t *
 	if (r->end_ns == INT64_MAX || !info->last_ns)
 		return true;
 	*ret_clock_ns = (int64_t)((uint64_t)r->end_ns - info->last_ns);
-	return *ret_clock_ns - clock_ns_now < slack && clock_ns_now - *ret_clock_ns < slack;
+	return !__builtin_sub_overflow(*ret_clock_ns, clock_ns_now, &apart) && apart < slack && -slack < apart;
 }
 
 static enum offline_origin origin_of(const struct replay *r, int64_t *ret_clock_ns)
@@ -662,6 +662,17 @@ static void list_events(const struct replay *r, bool wanted, bool counts, struct
 	}
 }
 
+static const struct perfdata_event *first_wanted(const struct replay *r)
+{
+	const struct perfdata_info *info = info_of(r);
+
+	for (size_t i = 0; i < info->num_events; i++) {
+		if (decide(r, i))
+			return &info->events[i];
+	}
+	return info->num_events ? default_event(r) : NULL;
+}
+
 /* The event the numbers are of. */
 static const struct perfdata_event *main_event(const struct replay *r)
 {
@@ -671,7 +682,16 @@ static const struct perfdata_event *main_event(const struct replay *r)
 		if (r->events.data[i].wanted && r->events.data[i].samples)
 			return &info->events[i];
 	}
-	return info->num_events ? default_event(r) : NULL;
+	return first_wanted(r);
+}
+
+/* By its command line; what tells none is a stream, as perf's. */
+static bool is_by_perf(const struct perfdata_info *info)
+{
+	const char *end = info->cmdline ? strchrnul(info->cmdline, ' ') : NULL;
+	const char *slash = end ? memrchr(info->cmdline, '/', (size_t)(end - info->cmdline)) : NULL;
+
+	return !info->cmdline || strncmp(slash ? slash + 1 : info->cmdline, "ringfold", 8) != 0;
 }
 
 static void note_events(const struct replay *r, struct profile *p)
@@ -690,6 +710,7 @@ static void note_events(const struct replay *r, struct profile *p)
 		return;
 	p->stats.stack_bytes = (uint32_t)event->stack_bytes;
 	p->stats.freq = event->freq ? (uint32_t)event->freq_or_period : 0;
+	p->stats.by_perf = is_by_perf(info_of(r));
 	if (!(event->format.sample_type & (PERF_SAMPLE_CALLCHAIN | PERF_SAMPLE_STACK_USER)))
 		add_note(p, "recorded without call graphs, so every stack is one frame: record with "
 			    "--call-graph dwarf");

@@ -84,6 +84,7 @@ struct profile_stats {
 	double wall_s, cpu_s;
 	uint64_t start_ns;       /* CLOCK_REALTIME when it began; 0 = not told */
 	uint32_t stack_bytes, freq;
+	bool by_perf;            /* perf recorded it: what to do better is said in its words */
 	const char *event;
 	const char *command;     /* the command line it was made with; NULL = not told */
 	const char *targets;     /* as given: "all processes", "pid 7", "command ls" */

@@ -86,7 +86,8 @@ static void truncated_line(const struct profile_stats *s, struct strbuf *ret)
 		strbuf_str(ret, " went on beyond what the kernel copies");
 	}
 	if (s->stack_bytes && s->stack_bytes < NEARLY_ALL_STACK_BYTES)
-		strbuf_str(ret, "; a larger --stack-bytes copies more");
+		strbuf_str(ret, s->by_perf ? "; a larger SIZE of perf's --call-graph dwarf,SIZE copies more"
+					   : "; a larger --stack-bytes copies more");
 	strbuf_char(ret, '\n');
 }
 

@@ -332,7 +332,7 @@ static enum door_refusal open_left_behind(struct offline *o, const char *path, i
 		return refusal;
 	if (file.mtime_ns < (exec_ns > slack_ns ? exec_ns - slack_ns : boot_ns))
 		return DOOR_STALE;
-	if (o->opts.end_ns < INT64_MAX && file.mtime_ns > o->opts.end_ns + grain_ns)
+	if (o->opts.end_ns < INT64_MAX && file.mtime_ns - grain_ns > o->opts.end_ns)
 		return DOOR_STALE;
 	*ret = file;
 	file.fd = -1;
@@ -372,7 +372,7 @@ enum door_refusal offline_open_perfmap(struct offline *o, const struct offline_p
 		start_ns = live_start_ns(o->opts.door, process->pid);
 	/* The program began its life by an exec, which came after the process did. */
 	if (start_ns <= o->opts.end_ns &&
-	    (!exec_ns || start_ns <= exec_ns + slack_ns))
+	    (!exec_ns || start_ns - slack_ns <= exec_ns))
 		return door_open_perfmap(o->opts.door, process->pid, ret, NULL);
 	return open_left_behind(o, path.data, exec_ns, ret);
 }

@@ -62,6 +62,15 @@ def refuse(words, *args, status=1, **how):
     check(words in result.err and not result.out, result, f'should say "{words}" and nothing else')
 
 
+def records(content):
+    """(offset, type, size) of each of a file's."""
+    at, size = (int.from_bytes(content[i:i + 8], 'little') for i in (40, 48))
+    end = at + size
+    while at < end:
+        yield at, int.from_bytes(content[at:at + 4], 'little'), int.from_bytes(content[at + 6:at + 8], 'little')
+        at += int.from_bytes(content[at + 6:at + 8], 'little')
+
+
 def test_kinds():
     """What perf can write: each unwound, named, in one order."""
     expect({KID: 5, VICTIM: 5}, 'plain.data')
@@ -84,6 +93,14 @@ def test_events():
     expect({KID: 5, VICTIM: 4}, 'multi.data', '-e', 'cpu-clock', said=['page-faults (8)'])
     expect({KID: 7, VICTIM: 6, 'victim;_start': 1, 'victim;_start;run': 3}, 'multi.data', '-e', 'all')
     refuse('no event "cycles" was recorded; there are: page-faults, cpu-clock', 'multi.data', '-e', 'cycles', status=2)
+    # One that has no samples (yet) is told of by its own name.
+    content = open(data + '/multi.data', 'rb').read()
+    at, _, size = next(one for one in records(content) if one[1] == 9)
+    with tempfile.NamedTemporaryFile(suffix='.data') as early:
+        early.write(content[:at + size])
+        early.flush()
+        expect({}, early.name, '-e', 'cpu-clock', symfs=data + '/root', status=3,
+               said=['only samples of cpu-clock count here; there are others: page-faults (1)'])
     # Events of different layouts: a dump for one, the kernel's chain for the other.
     expect({KID: 5, VICTIM: 4}, 'mixed7.data', said=['page-faults'])
     result = fold('--symfs', 'root', 'mixed7.data', '-e', 'page-faults')
@@ -221,6 +238,13 @@ def test_damage():
     result = fold('--symfs', data + '/root', path, status=1)
     check(f'offset {at} has a size of 0' in result.err and 'damaged' in result.err, result, 'the place is told')
     check(0 < sum(int(n) for n in result.stacks.values()) < 10, result, 'what came before is there')
+    # Times that cannot be: HEADER_SAMPLE_TIME (21) says that it ended long ago, or far from now.
+    bits = int.from_bytes(content[72:104], 'little')
+    at = sum(int.from_bytes(content[i:i + 8], 'little') for i in (40, 48)) + 16 * bin(bits & (1 << 21) - 1).count('1')
+    at = int.from_bytes(content[at:at + 8], 'little')
+    for last in 1 << 63, (1 << 63) - 1, (1 << 63) + (1 << 60):
+        open(path, 'wb').write(content[:at + 8] + last.to_bytes(8, 'little') + content[at + 16:])
+        expect({KID: 5, VICTIM: 5}, path, symfs=data + '/root')
     open(path, 'wb').write(b'2ELIFREP' + content[8:])
     refuse('recorded on a machine of the other byte order', path)
     open(path, 'wb').write(b'')
