@@ -65,7 +65,7 @@ static int64_t write_profile(struct recording *r, bool last, struct err *err)
 	int64_t samples;
 	int ret;
 
-	ret = session_profile(r->session, naming_stopped, r, &profile, err);
+	ret = session_profile(r->session, last, naming_stopped, r, &profile, err);
 	if (ret < 0)
 		return ret;
 	recording_complete_stats(r, &profile->stats);

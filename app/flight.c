@@ -124,7 +124,7 @@ static int add_session(struct profile *into, struct session *s, uint64_t from_ns
 		       bool (*stop)(void *data), void *data, struct err *err)
 {
 	struct profile *whole;
-	int r = session_profile(s, stop, data, &whole, err);
+	int r = session_profile(s, false, stop, data, &whole, err);
 
 	if (r < 0)
 		return r;

@@ -806,7 +806,7 @@ int replay_profile(struct replay *r, bool (*stop)(void *data), void *data, struc
 	/* Nothing is unwound any more: what that took is for names now. */
 	session_tick(r->session);
 	session_tick(r->session);
-	e = session_profile(r->session, stop, data, &p, err);
+	e = session_profile(r->session, true, stop, data, &p, err);
 	if (e < 0)
 		return e;
 	if (!copy_event_names(r, p)) {

@@ -388,8 +388,8 @@ static void sort_samples(struct profile *p)
 }
 
 /*
- * The samples that were kept, at their places in the profile's stacks: `ended` says what nodes of session.ended became,
- * live[owner] what those of an owner's stacks became.
+ * The samples that were kept, at their places in the profile's stacks: `ended` says what nodes of session.ended became
+ * (NULL: they are what they were), live[owner] what those of an owner's stacks became.
  */
 static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *const *live)
 {
@@ -401,12 +401,12 @@ static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *cons
 	for (size_t i = 0; i < s->samples.len; i++) {
 		const struct kept_sample *kept = &s->samples.data[i];
 		const struct owner *owner = &s->owners.data[kept->owner];
+		uint32_t node = owner->ended ? owner->became[kept->node] : live[kept->owner][kept->node];
 
 		p->samples.data[p->samples.len++] = (struct profile_sample){
 			.time_ns = kept->time_ns,
 			.period = kept->period,
-			.node = owner->ended ? ended[owner->became[kept->node]]
-					     : live[kept->owner][kept->node],
+			.node = owner->ended && ended ? ended[node] : node,
 			.pid = owner->pid,
 			.tid = kept->tid,
 			.cpu = kept->cpu == MAX_CPU ? UINT32_MAX : kept->cpu,
@@ -435,12 +435,34 @@ static uint32_t *merge_stacks(struct build *b, const struct stacks *from)
 	return NULL;
 }
 
-static bool build_stacks(struct build *b)
+/* A frame of its own for each id: names of containers may be those of others, and inlined functions make several. */
+static bool is_one_to_one(const struct session *s)
+{
+	return !s->opts.inlined && s->opts.by != BY_CONTAINER && s->opts.by != BY_POD;
+}
+
+/* The ended stacks into the profile; *ret_became, to be freed, as place_samples wants it. */
+static bool build_ended(struct build *b, bool last, uint32_t **ret_became)
 {
 	struct session *s = b->s;
-	_cleanup_free_ uint32_t *ended = merge_stacks(b, s->ended);
+	struct stacks *empty = b->profile->stacks;
+
+	*ret_became = NULL;
+	if (!last || !is_one_to_one(s)) {
+		*ret_became = merge_stacks(b, s->ended);
+		return *ret_became;
+	}
+	b->profile->stacks = s->ended;
+	s->ended = empty;
+	return stacks_relabel(b->profile->stacks, build_frame, b);
+}
+
+static bool build_stacks(struct build *b, bool last)
+{
+	struct session *s = b->s;
+	_cleanup_free_ uint32_t *ended = NULL;
 	uint32_t **became = calloc(s->owners.len + 1, sizeof(*became));
-	bool ok = ended && became;
+	bool ok = became && build_ended(b, last, &ended);
 
 	for (struct live *live = s->live; ok && live; live = live->next) {
 		uint32_t *nodes;
@@ -554,12 +576,12 @@ static bool keep_files(struct build *b)
 	return true;
 }
 
-static int build_profile(struct build *b, struct err *err)
+static int build_profile(struct build *b, bool last, struct err *err)
 {
 	struct session *s = b->s;
 	struct profile *p = b->profile;
 
-	if (!build_stacks(b) || b->failed || s->failed)
+	if (!build_stacks(b, last) || b->failed || s->failed)
 		return err_oom(err);
 	p->stats = s->stats;
 	p->stats.distinct_stacks = stacks_distinct(p->stacks);
@@ -571,8 +593,8 @@ static int build_profile(struct build *b, struct err *err)
 	return missing_note(p, b->files.data, b->files.len, s->opts.offline, err);
 }
 
-int session_profile(struct session *s, bool (*stop)(void *data), void *data, struct profile **ret,
-		    struct err *err)
+int session_profile(struct session *s, bool last, bool (*stop)(void *data), void *data,
+		    struct profile **ret, struct err *err)
 {
 	struct build b = { .s = s };
 	uint64_t start = clock_monotonic_ns();
@@ -585,7 +607,7 @@ int session_profile(struct session *s, bool (*stop)(void *data), void *data, str
 	r = profile_new(&b.profile, err);
 	if (r < 0)
 		return r;
-	r = build_profile(&b, err);
+	r = build_profile(&b, last, err);
 	vec_deinit(&b.index);
 	vec_deinit(&b.files);
 	vec_deinit(&b.containers);

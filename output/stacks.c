@@ -156,11 +156,15 @@ static uint32_t add_node(struct stacks *s, uint32_t parent, uint32_t frame)
 	return index;
 }
 
+static uint32_t edge_hash(uint32_t parent, uint32_t frame)
+{
+	return (uint32_t)hash_u64((uint64_t)parent << 32 | frame);
+}
+
 /* One of more children than a list should have; 0 when out of memory. */
 static uint32_t child_by_hash(struct stacks *s, uint32_t parent, uint32_t frame)
 {
-	struct edge_key key = { s, parent, frame,
-				(uint32_t)hash_u64((uint64_t)parent << 32 | frame) };
+	struct edge_key key = { s, parent, frame, edge_hash(parent, frame) };
 	struct slot *slot;
 	bool added;
 
@@ -337,6 +341,32 @@ bool stacks_merge_nodes(struct stacks *into, const struct stacks *from,
 	const struct stacks_expansion expansion = { map_one, around_none, &one };
 
 	return stacks_merge_expanded(into, from, &expansion, became);
+}
+
+bool stacks_relabel(struct stacks *s, uint32_t (*map)(void *data, uint32_t frame), void *data)
+{
+	struct edges old = s->edges;
+	struct slot *slot, *added;
+	bool ok = true;
+	size_t at = 0;
+
+	for (size_t i = 1; i < s->nodes.len; i++)
+		s->nodes.data[i].frame = map(data, s->nodes.data[i].frame);
+	/* A stack that comes again is found by its path. */
+	s->path.len = 0;
+	known_deinit(&s->known);
+	s->edges = (struct edges){ 0 };
+	while (ok && (slot = edges_next(&old, &at))) {
+		const struct stacks_node *node = &s->nodes.data[slot->node];
+		struct edge_key key = { s, node->parent, node->frame, edge_hash(node->parent, node->frame) };
+
+		added = edges_add(&s->edges, &key, NULL);
+		ok = added;
+		if (ok)
+			*added = (struct slot){ .node = slot->node, .hash = key.hash };
+	}
+	edges_deinit(&old);
+	return ok;
 }
 
 size_t stacks_num_nodes(const struct stacks *s)

@@ -49,6 +49,12 @@ struct stacks_expansion {
 bool stacks_merge_expanded(struct stacks *into, const struct stacks *from,
 			   const struct stacks_expansion *expansion, uint32_t *became);
 
+/*
+ * Every frame replaced by map(data, frame), which gives no two the same and none 0: the nodes keep their numbers. Asked once
+ * per node, parents first. False when memory is out: `s` can only be freed then.
+ */
+bool stacks_relabel(struct stacks *s, uint32_t (*map)(void *data, uint32_t frame), void *data);
+
 /* Nodes are 1..n in an order where a parent comes before its children. */
 struct stacks_node {
 	uint32_t frame;

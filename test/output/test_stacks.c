@@ -207,6 +207,48 @@ static void test_model(void)
 	free(mapped);
 }
 
+/* One to one; not in the order of the frames. */
+static uint32_t relabel(void *data, uint32_t frame)
+{
+	++*(size_t *)data;
+	return 1000 - frame * 7;
+}
+
+/* Nodes of many children are among them, which are found by their hash. */
+static void test_relabel(void)
+{
+	struct naive *model = calloc(1, sizeof(*model));
+	struct stacks *s = stacks_new();
+	uint32_t ids[3];
+	size_t asked = 0, nodes;
+
+	for (int i = 0; i < 3000; i++) {
+		size_t num = 1 + rnd(3);
+
+		for (size_t k = 0; k < num; k++)
+			ids[k] = 1 + rnd(40);
+		CHECK(stacks_add(s, ids, num, 1));
+		naive_add(model, ids, num, 1);
+	}
+	nodes = stacks_num_nodes(s);
+	CHECK(stacks_relabel(s, relabel, &asked));
+	CHECK(asked == nodes && stacks_num_nodes(s) == nodes);
+	for (size_t i = 0; i < model->num; i++) {
+		for (size_t k = 0; k < model->stacks[i].num; k++)
+			model->stacks[i].ids[k] = 1000 - model->stacks[i].ids[k] * 7;
+	}
+	hold_against(s, model);
+	/* None of them is made a second time. */
+	for (size_t i = 0; i < model->num; i++) {
+		CHECK(stacks_add(s, model->stacks[i].ids, model->stacks[i].num, 2));
+		model->stacks[i].count += 2;
+	}
+	CHECK(stacks_num_nodes(s) == nodes);
+	hold_against(s, model);
+	stacks_free(s);
+	free(model);
+}
+
 /* Frame 2 was inlined into 20 and that into 10; the others stay what they are. */
 static uint32_t expand_two(void *data, uint32_t frame)
 {
@@ -249,6 +291,7 @@ int main(void)
 	test_saturation();
 	test_deep();
 	test_model();
+	test_relabel();
 	test_expanded();
 	return check_done();
 }
