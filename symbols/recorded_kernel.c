@@ -28,7 +28,7 @@ enum {
 	REF_BYTES = 1 << 20, /* the kernel's own text begins near the start of its list */
 	MAX_MODULES = 1 << 14,
 	MAX_ID_BYTES = 20,
-	STRIDE_BYTES = 8 << 10,
+	STRIDE_BYTES = 16 << 10,
 	LINE_BYTES = 1024, /* names are shorter than 512 (KSYM_NAME_LEN, include/linux/kallsyms.h) */
 	MIN_SEEK_BYTES = 256 << 10,
 };
@@ -569,24 +569,129 @@ static bool find_strides(int fd, uint64_t last, struct strides *ret)
 	return false;
 }
 
-/* Lines from one offset to the end of the line that begins at another. */
-static bool feed_lines(int fd, uint64_t size, uint64_t from, uint64_t to, struct kallsyms *list)
+/* What a line begins with: its address, and whether it is a constant, which no code is called. */
+static bool look_at(const char *line, uint64_t *ret_addr, bool *ret_absolute)
 {
-	size_t len = (size_t)(size - from < to - from + LINE_BYTES ? size - from
-								   : to - from + LINE_BYTES);
-	_cleanup_free_ char *text = malloc(len);
+	char *end;
+
+	*ret_addr = strtoull(line, &end, 16);
+	*ret_absolute = *end == ' ' && (end[1] == 'a' || end[1] == 'A');
+	return end != line && *end == ' ';
+}
+
+static const char *line_of(const char *text, const char *at)
+{
+	const char *eol = memrchr(text, '\n', (size_t)(at - text));
+
+	return eol ? eol + 1 : text;
+}
+
+static const char *next_line(const char *line, const char *end)
+{
+	const char *eol = memchr(line, '\n', (size_t)(end - line));
+
+	return eol ? eol + 1 : end;
+}
+
+/* The first line of a symbol behind `addr`, or the end; NULL where one is malformed. */
+static const char *first_behind(const char *text, const char *end, uint64_t addr)
+{
+	const char *low = text, *high = end;
+
+	while (low < high) {
+		const char *line = line_of(low, low + (high - low) / 2);
+		bool absolute;
+		uint64_t at;
+
+		if (!look_at(line, &at, &absolute))
+			return NULL;
+		if (at > addr)
+			high = line;
+		else
+			low = next_line(line, high);
+	}
+	return low;
+}
+
+/* Where the lines of the symbol before `behind` begin: it may have several names, and constants are none. */
+static const char *first_of_last(const char *text, const char *behind)
+{
+	const char *ret = behind;
+	bool absolute, any = false;
+	uint64_t addr = 0, at;
+
+	while (ret > text) {
+		const char *line = line_of(text, ret - 1);
+
+		if (!look_at(line, &at, &absolute))
+			return NULL;
+		if (!absolute && any && at != addr)
+			break;
+		addr = absolute ? addr : at;
+		any |= !absolute;
+		ret = line;
+	}
+	return ret;
+}
+
+/* Where the line of the first symbol from `behind` on ends. */
+static const char *end_of_next(const char *behind, const char *end)
+{
+	bool absolute = true;
+	uint64_t addr;
+
+	while (absolute && behind < end) {
+		if (!look_at(behind, &addr, &absolute))
+			return NULL;
+		behind = next_line(behind, end);
+	}
+	return behind;
+}
+
+/* Of lines in order, those that tell what lies at the addresses; false: not all are as they should be. */
+static bool feed_answers(const char *text, const char *end, const uint64_t *addrs, size_t num,
+			 struct kallsyms *list)
+{
+	const char *fed = text;
+
+	for (size_t i = 0; i < num; i++) {
+		const char *behind = first_behind(text, end, addrs[i]);
+		const char *from = behind ? first_of_last(text, behind) : NULL;
+		const char *to = behind ? end_of_next(behind, end) : NULL;
+
+		if (!from || !to)
+			return false;
+		if (from < fed)
+			from = fed;
+		if (from >= to)
+			continue;
+		kallsyms_feed(list, from, (size_t)(to - from));
+		fed = to;
+	}
+	return true;
+}
+
+/* Of the lines from one stride to the first of the next. */
+static bool feed_stride(int fd, uint64_t size, const struct stride *stride, const uint64_t *addrs, size_t num,
+			struct kallsyms *list)
+{
+	uint64_t from = stride[0].offset, to = stride[1].offset;
+	size_t len = (size_t)(size - from < to - from + LINE_BYTES ? size - from : to - from + LINE_BYTES);
+	_cleanup_free_ char *text = malloc(len + 1);
 	const char *end;
 
 	if (!text || door_pread(fd, text, len, from) < 0)
 		return false;
+	text[len] = '\0';
 	end = memchr(text + (to - from), '\n', len - (size_t)(to - from));
 	if (!end)
 		return false;
-	kallsyms_feed(list, text, (size_t)(end - text) + 1);
+	if (!feed_answers(text, end + 1, addrs, num, list))
+		kallsyms_feed(list, text, (size_t)(end - text) + 1);
 	return true;
 }
 
-/* Only what lies around the addresses; false (and nothing fed yet): all of it must be read. */
+/* Only what lies around the addresses; false: all of it must be read. */
 static bool feed_around(const struct list *l, const struct asked *asked, struct kallsyms *list)
 {
 	struct strides strides = { 0 };
@@ -599,12 +704,14 @@ static bool feed_around(const struct list *l, const struct asked *asked, struct 
 	ok = find_strides(l->fd, asked->addrs[asked->num - 1], &strides);
 	for (size_t i = 0, at = 0; ok && i + 1 < strides.list.len; i++) {
 		const struct stride *stride = &strides.list.data[i];
+		size_t first;
 
 		while (at < asked->num && asked->addrs[at] < stride[0].addr)
 			at++;
-		if (at < asked->num && asked->addrs[at] < stride[1].addr)
-			ok = feed_lines(l->fd, strides.size, stride[0].offset, stride[1].offset,
-					list);
+		for (first = at; at < asked->num && asked->addrs[at] < stride[1].addr;)
+			at++;
+		if (at > first)
+			ok = feed_stride(l->fd, strides.size, stride, asked->addrs + first, at - first, list);
 	}
 	vec_deinit(&strides.list);
 	return ok;

@@ -11,6 +11,7 @@
 #include "base/intern.h"
 #include "base/strbuf.h"
 #include "symbols/addrspace.h"
+#include "symbols/kallsyms.h"
 #include "symbols/symbols.h"
 #include "target/door.h"
 #include "test/check.h"
@@ -136,6 +137,73 @@ static void test_given_list(void)
 	a = ask(&w, addrs, 2);
 	CHECK(!a.symbol[0].name && strstr(recorded_kernel_note(w.kernel), "/nowhere/kallsyms"));
 	world_free(&w);
+}
+
+/* Long enough to be read in parts: aliases, constants, data between functions, addresses without a symbol. */
+static void write_long(struct strbuf *ret)
+{
+	for (unsigned int i = 0; i < 0x1000; i++) {
+		unsigned long long at = TEXT + i;
+
+		if (i % 3 == 2)
+			continue;
+		if (i % 11 == 0)
+			strbuf_printf(ret, "%016llx A constant_%u\n", at, i);
+		strbuf_printf(ret, "%016llx %c symbol_of_a_name_that_is_rather_long_as_some_in_the_kernel_are_%u\n", at,
+			      i % 5 ? 't' : 'd', i);
+		if (i % 7 == 0)
+			strbuf_printf(ret, "%016llx T alias_%u\n", at, i);
+		if (i % 13 == 0)
+			strbuf_printf(ret, "%016llx T __alias_%u\n", at, i);
+	}
+	strbuf_printf(ret, "%016llx T _etext\n%016llx t mod_init\t[mod]\n", (unsigned long long)TEXT + 0x1000,
+		      (unsigned long long)MODULE);
+}
+
+/* The parts that are read say what the whole says. */
+static void test_long_list(void)
+{
+	static uint64_t addrs[0xfff];
+	static struct symbol got[0xfff];
+	static const char *modules[0xfff];
+	struct strbuf text = { 0 };
+	struct kallsyms *list;
+	struct kallsyms_entry entry;
+	struct world w;
+	size_t num = 0, named = 0;
+	char path[256];
+	FILE *out;
+
+	write_long(&text);
+	CHECK(!text.failed && text.len > 256 << 10);
+	snprintf(path, sizeof(path), "%s/long", dir);
+	out = fopen(path, "w");
+	CHECK(out && fwrite(text.data, 1, text.len, out) == text.len && !fclose(out));
+	for (unsigned int step = 1; step < 300; step = step * 3 + 1) {
+		num = 0;
+		for (unsigned int i = step / 2; i < 0xfff; i += step)
+			addrs[num++] = TEXT + i;
+		list = kallsyms_new(addrs, num);
+		CHECK(list != NULL);
+		kallsyms_feed(list, text.data, text.len);
+		CHECK(kallsyms_finish(list));
+		w = world_new(path, NULL, TEXT);
+		CHECK(recorded_kernel_batch(w.kernel, addrs, num, got, modules));
+		for (size_t i = 0; i < num; i++) {
+			bool any = kallsyms_answer(list, i, &entry);
+
+			CHECK_MSG(any == (got[i].name != NULL), "step %u at %zu", step, i);
+			if (!any || !got[i].name)
+				continue;
+			CHECK_STR(got[i].name, entry.name);
+			CHECK(got[i].offset == addrs[i] - entry.start);
+			named++;
+		}
+		kallsyms_free(list);
+		world_free(&w);
+	}
+	CHECK(named > 1000);
+	strbuf_deinit(&text);
 }
 
 static void test_hidden(void)
@@ -322,6 +390,7 @@ int main(void)
 	CHECK(mkdtemp(dir) != NULL);
 	setenv("HOME", "/nonexistent", 1);
 	test_given_list();
+	test_long_list();
 	test_hidden();
 	test_ours();
 	test_unfinished();
