@@ -35,7 +35,7 @@ HTAB(hex_tab, struct hex_slot, uint32_t, hash_u64(key), slot->file == key, hash_
 struct naming {
 	struct naming_opts opts;
 	struct hex_tab build_ids;
-	VEC(struct profile_frame) frames; /* by frame id; kind FRAME_LABEL = not named */
+	VEC(struct profile_frame) frames; /* by frame id; kind FRAME_LABEL = not named, whatever else may stand there */
 	struct inlined_tab inlined;
 	VEC(const char *) inlined_names;
 	bool failed;
@@ -46,6 +46,7 @@ struct waiting {
 	uint32_t owner; /* file id; KERNEL = the kernel, which no file is */
 	uint32_t id;
 	bool by_offset; /* no segment of an ELF file holds it */
+	uint8_t kind;   /* enum frame_kind */
 	uint64_t place; /* vaddr in the file, or its offset there, or address */
 };
 
@@ -189,23 +190,66 @@ static bool collect(struct naming *n, uint32_t only_file, struct queue *q)
 		if (only_file != EVERY_FILE &&
 		    (place.where != FRAME_IN_FILE || place.owner != only_file))
 			continue;
-		if (!describe(n, &place, &waiting, &frame))
-			n->frames.data[id] = frame;
-		else if (!vec_push(&q->frames, waiting))
-			return false;
+		if (describe(n, &place, &waiting, &frame)) {
+			waiting.kind = (uint8_t)frame.kind;
+			frame.kind = FRAME_LABEL;
+			if (!vec_push(&q->frames, waiting))
+				return false;
+		}
+		n->frames.data[id] = frame;
 	}
 	return true;
 }
 
-static int compare_waiting(const void *left, const void *right)
-{
-	const struct waiting *a = left, *b = right;
+enum { PLACE_DIGITS = 8, OWNER_DIGITS = 4, DIGITS = PLACE_DIGITS + 1 + OWNER_DIGITS };
 
-	if (a->owner != b->owner)
-		return a->owner < b->owner ? -1 : 1;
-	if (a->by_offset != b->by_offset)
-		return a->by_offset ? 1 : -1;
-	return a->place < b->place ? -1 : a->place > b->place;
+/* Digit 0 matters least: by owner, then by what kind the place is, then by the place. */
+static unsigned int digit_of(const struct waiting *w, unsigned int digit)
+{
+	if (digit < PLACE_DIGITS)
+		return (w->place >> 8 * digit) & 255;
+	return digit == PLACE_DIGITS ? w->by_offset : (w->owner >> 8 * (digit - PLACE_DIGITS - 1)) & 255;
+}
+
+/* By one digit, those that are equal in the order they are in. False: all are equal, so nothing was moved. */
+static bool sort_by(const struct waiting *from, size_t num, unsigned int digit, struct waiting *to)
+{
+	size_t at[256] = { 0 }, sum = 0;
+
+	for (size_t i = 0; i < num; i++)
+		at[digit_of(&from[i], digit)]++;
+	if (at[digit_of(&from[0], digit)] == num)
+		return false;
+	for (size_t i = 0; i < 256; i++) {
+		size_t here = at[i];
+
+		at[i] = sum;
+		sum += here;
+	}
+	for (size_t i = 0; i < num; i++)
+		to[at[digit_of(&from[i], digit)]++] = from[i];
+	return true;
+}
+
+/* Radix sort: comparing them took a fifth of all naming. */
+static bool sort_waiting(struct queue *q)
+{
+	size_t num = q->frames.len;
+	struct waiting *other = num ? malloc(num * sizeof(*other)) : NULL;
+
+	if (!other)
+		return !num;
+	for (unsigned int digit = 0; digit < DIGITS; digit++) {
+		struct waiting *from = q->frames.data;
+
+		if (sort_by(from, num, digit, other)) {
+			q->frames.data = other;
+			q->frames.cap = num;
+			other = from;
+		}
+	}
+	free(other);
+	return true;
 }
 
 /* Symbols of the places of one group, in their order. False when out of memory. */
@@ -222,27 +266,21 @@ static bool find_symbols(struct naming *n, const struct waiting *group, const ui
 	return symbols_file_batch(n->opts.symbols, file, places, num, symbols);
 }
 
-static bool name_frame(struct naming *n, uint32_t id, const struct symbol *symbol, const char *kernel_module)
+static bool name_frame(struct naming *n, const struct waiting *waiting, const struct symbol *symbol,
+		       const char *kernel_module)
 {
-	struct unwind_frame place = unwinder_frame(n->opts.unwinder, id);
-	struct profile_frame frame;
-	struct waiting unused;
+	struct profile_frame *frame = &n->frames.data[waiting->id];
 
-	describe(n, &place, &unused, &frame);
-	frame.name = symbol->name;
-	frame.offset = symbol->offset;
+	frame->name = symbol->name;
+	frame->offset = symbol->offset;
 	if (symbol->module) {
-		frame.module = symbol->module;
-		frame.runtime = jit_runtime_dotnet; /* in a file there is no other managed code */
+		frame->module = symbol->module;
+		frame->runtime = jit_runtime_dotnet; /* in a file there is no other managed code */
 	}
-	if (place.where == FRAME_IN_KERNEL) {
-		frame.module = kernel_module ? kernel_module
-					     : intern_str(n->opts.strings, "[kernel]");
-		if (!frame.module)
-			return false;
-	}
-	n->frames.data[id] = frame;
-	return true;
+	if (waiting->owner == KERNEL)
+		frame->module = kernel_module ? kernel_module : intern_str(n->opts.strings, "[kernel]");
+	frame->kind = waiting->kind;
+	return waiting->owner != KERNEL || frame->module;
 }
 
 struct group {
@@ -280,7 +318,7 @@ static bool name_group(struct naming *n, const struct waiting *group, size_t num
 	if (!find_symbols(n, group, places, num, symbols, modules))
 		return false;
 	for (size_t i = 0; i < num; i++) {
-		if (!name_frame(n, group[i].id, &symbols[i], modules[i]))
+		if (!name_frame(n, &group[i], &symbols[i], modules[i]))
 			return false;
 	}
 	if (n->opts.inlined && group->owner != KERNEL && !group->by_offset) {
@@ -294,11 +332,12 @@ static bool name_group(struct naming *n, const struct waiting *group, size_t num
 
 static bool name_queue(struct naming *n, struct queue *q, bool (*stop)(void *data), void *data)
 {
-	const struct waiting *frames = q->frames.data;
+	const struct waiting *frames;
 	size_t num = q->frames.len;
 
-	if (num)
-		qsort(q->frames.data, num, sizeof(*frames), compare_waiting);
+	if (!sort_waiting(q))
+		return false;
+	frames = q->frames.data;
 	for (size_t i = 0, end; i < num; i = end) {
 		for (end = i + 1; end < num && frames[end].owner == frames[i].owner &&
 				  frames[end].by_offset == frames[i].by_offset;)
