@@ -73,6 +73,17 @@ void strbuf_char(struct strbuf *b, char c)
 	b->data[b->len] = '\0';
 }
 
+void strbuf_decimal(struct strbuf *b, uint64_t value)
+{
+	char digits[20]; /* of UINT64_MAX */
+	size_t at = sizeof(digits);
+
+	do
+		digits[--at] = (char)('0' + value % 10);
+	while (value /= 10);
+	strbuf_add(b, digits + at, sizeof(digits) - at);
+}
+
 void strbuf_printf(struct strbuf *b, const char *fmt, ...)
 {
 	va_list ap, again;

@@ -104,13 +104,14 @@ static bool push_children(struct collapsed *c, uint32_t parent)
 
 static int write_item(struct collapsed *c, const struct item *item, FILE *out, struct err *err)
 {
-	const char *text = tree_frame(&c->tree, item->node)->text;
+	const struct tree_frame *frame = tree_frame(&c->tree, item->node);
 
 	c->line.len = item->prefix;
-	strbuf_str(&c->line, text);
+	strbuf_add(&c->line, frame->text, frame->len);
 	if (!item->below) {
-		strbuf_printf(&c->line, " %" PRIu64 "\n",
-			      stacks_node(c->tree.stacks, item->node)->self);
+		strbuf_char(&c->line, ' ');
+		strbuf_decimal(&c->line, stacks_node(c->tree.stacks, item->node)->self);
+		strbuf_char(&c->line, '\n');
 		return write_text(out, &c->line, err);
 	}
 	strbuf_char(&c->line, ';');

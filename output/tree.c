@@ -80,6 +80,7 @@ static uint32_t name_frame(struct naming *naming, const struct profile_frame *fr
 
 	if (!describe(naming, frame))
 		return 0;
+	named.len = naming->text.len;
 	id = intern_id(naming->keys, naming->all.data, naming->all.len);
 	if (id >= UINT32_MAX - 1)
 		return 0;

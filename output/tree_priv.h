@@ -16,6 +16,7 @@ struct stacks;
 
 struct tree_frame {
 	const char *text;   /* escaped, never empty */
+	size_t len;         /* of the text */
 	const char *module; /* escaped; "" = none or not asked for */
 	enum frame_kind kind;
 };

@@ -18,22 +18,29 @@ size_t elf_symbol_bytes(const struct elf_file *f)
 
 void elf_symbol_parse(const struct elf_file *f, struct reader *r, struct elf_symbol *ret)
 {
-	uint8_t info;
+	Elf64_Sym sym = { 0 };
+	const void *bytes;
 
-	ret->name = reader_u32(r);
-	if (!f->is_64) {
-		ret->value = reader_u32(r);
-		ret->size = reader_u32(r);
-	}
-	info = reader_u8(r);
-	reader_u8(r); /* st_other */
-	ret->shndx = reader_u16(r);
 	if (f->is_64) {
-		ret->value = reader_u64(r);
-		ret->size = reader_u64(r);
+		bytes = reader_bytes(r, sizeof(sym));
+		if (bytes)
+			memcpy(&sym, bytes, sizeof(sym));
+	} else {
+		sym.st_name = reader_u32(r);
+		sym.st_value = reader_u32(r);
+		sym.st_size = reader_u32(r);
+		sym.st_info = reader_u8(r);
+		sym.st_other = reader_u8(r);
+		sym.st_shndx = reader_u16(r);
 	}
-	ret->type = ELF64_ST_TYPE(info);
-	ret->bind = ELF64_ST_BIND(info);
+	*ret = (struct elf_symbol){
+		.name = sym.st_name,
+		.value = sym.st_value,
+		.size = sym.st_size,
+		.shndx = sym.st_shndx,
+		.type = ELF64_ST_TYPE(sym.st_info),
+		.bind = ELF64_ST_BIND(sym.st_info),
+	};
 }
 
 bool elf_symbol_is_code(const struct elf_symbol *sym)

@@ -60,6 +60,14 @@ static void test_strbuf(void)
 	CHECK(b.len == 11 && b.data[9] == '\0' && b.data[11] == '\0');
 
 	strbuf_clear(&b);
+	strbuf_decimal(&b, 0);
+	strbuf_char(&b, ' ');
+	strbuf_decimal(&b, 1090);
+	strbuf_char(&b, ' ');
+	strbuf_decimal(&b, UINT64_MAX);
+	CHECK_STR(b.data, "0 1090 18446744073709551615");
+
+	strbuf_clear(&b);
 	CHECK(b.len == 0 && b.data[0] == '\0');
 	for (int i = 0; i < 1000; i++)
 		strbuf_printf(&b, "%050d", i); /* crosses every growth */
