@@ -31,7 +31,7 @@ struct fold_args {
 	struct replay_args replay;
 };
 
-static const struct opt fold_opts[] = { OUTPUT_ROWS, REPLAY_ROWS, STACK_ROWS, WORD_ROWS, { 0 } };
+static const struct opt fold_opts[] = { OUTPUT_ROWS, REPLAY_ROWS, STACK_ROWS(BY_RECORDED), WORD_ROWS, { 0 } };
 
 static void args_deinit(struct fold_args *a)
 {

@@ -35,7 +35,7 @@ static int set_symbols(void *data, const char *arg, struct err *err)
 	OUTPUT_ROWS, \
 	COPY_ROWS, \
 	{ 0, "no-dotnet", NULL, "do not ask .NET runtimes for their methods", recording_set_no_dotnet }, \
-	STACK_ROWS, \
+	STACK_ROWS(BY_LIVE), \
 	WORD_ROWS
 
 static const struct opt bundle_opts[] = {

@@ -110,7 +110,7 @@ static const struct opt trap_opts[] = {
 	OUTPUT_ROWS,
 	COPY_ROWS,
 	{ 0, "no-dotnet", NULL, "do not ask .NET runtimes for their methods", recording_set_no_dotnet },
-	STACK_ROWS,
+	STACK_ROWS(BY_LIVE),
 	WORD_ROWS,
 	{ 0 },
 };

@@ -91,15 +91,13 @@ int outputs_set_verbose(void *data, const char *arg, struct err *err);
 	{ 0, "flame", NULL, "draw a flame graph in the terminal", outputs_set_flame },       \
 	{ 0, "stats", "FILE", "quality of the profile as JSON", outputs_set_stats }
 
-#define STACK_ROWS                                                                           \
+/* `by`: what --by can do; containers are known of what runs only. */
+#define STACK_ROWS(by)                                                                       \
 	{ 'K', "kernel", NULL, "kernel frames only", outputs_set_kernel_only },              \
 	{ 'U', "user", NULL, "user frames only", outputs_set_user_only },                    \
 	{ 0, "unwinder", "NAME", "cfi (default), libunwind, or fp: the kernel's frame pointers", \
 	  outputs_set_unwinder },                                                            \
-	{ 0, "by", "WHAT", "first frame: comm (default) or pid; or container or pod, with the\n" \
-	  "comm below: namespace/pod/container where that is known, else\n"                   \
-	  "runtime:id; [host] for all others",                                                \
-	  outputs_set_by },                                                                  \
+	{ 0, "by", "WHAT", by, outputs_set_by },                                             \
 	{ 0, "pids", NULL, "the same as --by pid", outputs_set_by_pid },                     \
 	{ 0, "threads", NULL, "a frame per thread below the first", outputs_set_threads },   \
 	{ 0, "dotnet-tiers", NULL, "names of .NET methods end in what compiled them: [OptimizedTier1]",\
@@ -109,6 +107,12 @@ int outputs_set_verbose(void *data, const char *arg, struct err *err);
 	{ 0, "include-idle", NULL, "keep the idle task", outputs_set_include_idle },         \
 	{ 0, "inline", NULL, "inlined functions as frames, from the programs' DWARF",        \
 	  outputs_set_inline }
+
+#define BY_LIVE                                                                              \
+	"first frame: comm (default) or pid; or container or pod, with the\n"                \
+	"comm below: namespace/pod/container where that is known, else\n"                   \
+	"runtime:id; [host] for all others"
+#define BY_RECORDED "first frame: comm (default) or pid"
 
 #define WORD_ROWS                                                                            \
 	{ 'q', "quiet", NULL, "nothing on stderr but errors", outputs_set_quiet },           \
