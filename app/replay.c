@@ -206,14 +206,28 @@ static enum offline_origin origin_of(const struct replay *r, int64_t *ret_clock_
 	return same_boot ? OFFLINE_THIS_BOOT : OFFLINE_THIS_MACHINE;
 }
 
-/* uname -m as the architectures here are called; NULL = none of them. */
+/*
+ * uname -m as the architectures here are called, or what `perf inject` puts there (tools/perf/util/env.c
+ * normalize_arch); NULL = none of them.
+ */
 static const struct arch *arch_of(const char *machine)
 {
-	if (!machine || !strcmp(machine, arch_host()->name))
+	static const struct {
+		const char *name;
+		const struct arch *arch;
+	} names[] = {
+		{ "x86_64", &arch_x86_64 },   { "x86", &arch_x86_64 },    { "i386", &arch_x86_64 },
+		{ "i486", &arch_x86_64 },     { "i586", &arch_x86_64 },   { "i686", &arch_x86_64 },
+		{ "aarch64", &arch_aarch64 }, { "arm64", &arch_aarch64 },
+	};
+
+	if (!machine)
 		return arch_host();
-	if (!strcmp(machine, "x86_64") || (machine[0] == 'i' && !strcmp(machine + 2, "86")))
-		return &arch_x86_64;
-	return !strcmp(machine, "aarch64") ? &arch_aarch64 : NULL;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(machine, names[i].name))
+			return names[i].arch;
+	}
+	return NULL;
 }
 
 /* ---- --time ---- */

@@ -166,6 +166,17 @@ def test_missing():
     shutil.rmtree(changed)
 
 
+def test_architecture():
+    """Told by uname, or as `perf inject` of perf 7 tells it."""
+    content = open(data + '/plain.data', 'rb').read()
+    for told, status in (b'x86', 0), (b'amd128', 1):
+        with tempfile.NamedTemporaryFile(suffix='.data') as other:
+            other.write(content.replace(b'x86_64\0', told.ljust(7, b'\0')))
+            other.flush()
+            result = fold('--symfs', data + '/root', other.name, status=status)
+            check(KID in result.stacks if not status else 'recorded on amd128' in result.err, result, told)
+
+
 def test_elsewhere():
     """Nothing of this machine is used for a recording of another one."""
     result = fold('plain.data', '--symfs', 'root')
