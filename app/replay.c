@@ -728,6 +728,9 @@ static void note_events(const struct replay *r, struct profile *p)
 	if (!(event->format.sample_type & (PERF_SAMPLE_CALLCHAIN | PERF_SAMPLE_STACK_USER)))
 		add_note(p, "recorded without call graphs, so every stack is one frame: record with "
 			    "--call-graph dwarf");
+	else if (!(event->format.sample_type & PERF_SAMPLE_STACK_USER) && p->stats.broken)
+		add_note(p, "recorded by frame pointers: stacks end where code keeps none, as libc does around "
+			    "main: record with --call-graph dwarf to have all of them");
 	else if (r->opts.session.method == UNWIND_FP && !event->user_chain)
 		add_note(p, "the recording holds copies of stacks and no frame-pointer chains of "
 			    "user space: leave --unwinder fp out");

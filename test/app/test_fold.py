@@ -152,6 +152,10 @@ def test_missing():
             said = json.load(open(stats.name))
             check(said['unresolved_files'] == 1 and said['unresolved_samples'] == 10, result, str(said))
             check(refusal in said['refused'] and said['samples'] == 10, result, str(said))
+    # Chains that end nowhere known are told of with what to do.
+    result = fold('--symfs', empty, 'fp.data')
+    check('recorded by frame pointers' in result.err, result, 'why stacks end early')
+    check('recorded by frame pointers' not in fold('--symfs', 'root', 'fp.data').err, result, 'not where they do not')
     # perf's cache, by build-id.
     cache = f'{empty}/.debug/.build-id/{build_id.hex()[:2]}/{build_id.hex()[2:]}'
     os.makedirs(cache)
