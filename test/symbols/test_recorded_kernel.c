@@ -159,8 +159,10 @@ static void write_long(struct strbuf *ret)
 		if (i % 4 == 0)
 			strbuf_printf(ret, "%016llx t __local_%u\n", at, i);
 	}
-	strbuf_printf(ret, "%016llx T _etext\n%016llx t mod_init\t[mod]\n", (unsigned long long)TEXT + 0x1000,
-		      (unsigned long long)MODULE);
+	strbuf_printf(ret, "%016llx T _etext\n", (unsigned long long)TEXT + 0x1000);
+	for (unsigned int i = 0; i < 1000; i++)
+		strbuf_printf(ret, "%016llx D data_%u\n", (unsigned long long)TEXT + 0x2000 + i * 8, i);
+	strbuf_printf(ret, "%016llx t mod_init\t[mod]\n", (unsigned long long)MODULE);
 }
 
 /* The parts that are read say what the whole says. */
