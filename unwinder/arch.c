@@ -24,7 +24,7 @@ const struct arch *arch_by_machine(uint16_t elf_machine)
 
 void arch_layout_init(struct arch_layout *l, const struct arch *arch, uint64_t mask)
 {
-	*l = (struct arch_layout){ .mask = mask, .pc_at = UINT8_MAX };
+	*l = (struct arch_layout){ .mask = mask, .pc_at = UINT8_MAX, .sp_at = UINT8_MAX, .fp_at = UINT8_MAX };
 	for (unsigned int bit = 0; bit < ARCH_MAX_PERF_REGS; bit++) {
 		int dwarf = bit < arch->num_perf_regs ? arch->to_dwarf[bit] : -1;
 
@@ -34,6 +34,10 @@ void arch_layout_init(struct arch_layout *l, const struct arch *arch, uint64_t m
 			l->pc_at = l->num;
 		if (dwarf >= 0)
 			l->valid |= 1ull << dwarf;
+		if (dwarf == arch->sp)
+			l->sp_at = l->num;
+		if (dwarf == arch->fp)
+			l->fp_at = l->num;
 		l->dwarf[l->num++] = (uint8_t)(dwarf >= 0 ? dwarf : ARCH_MAX_REGS - 1);
 	}
 }

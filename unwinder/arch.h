@@ -64,17 +64,26 @@ struct arch_layout {
 	uint64_t mask;                    /* attr.sample_regs_user */
 	uint64_t valid;                   /* DWARF numbers that it has, as in struct regs */
 	uint8_t num;                      /* values */
-	uint8_t pc_at;                    /* which of them is the pc; num = none */
+	uint8_t pc_at, sp_at, fp_at;      /* which of them they are; UINT8_MAX = none */
 	uint8_t dwarf[ARCH_MAX_PERF_REGS]; /* ARCH_MAX_REGS - 1 for those of no use, which is never valid */
 };
 void arch_layout_init(struct arch_layout *l, const struct arch *arch, uint64_t mask);
 
+/* The values of all others than the pc; ret->valid stays as it is. */
 static inline void arch_regs_take(const struct arch_layout *l, const uint64_t *values,
 				  struct regs *ret)
 {
 	for (size_t i = 0; i < l->num; i++)
 		ret->v[l->dwarf[i]] = values[i];
+}
+
+/* The pc, which registers there are, and of them the stack and the frame pointer. */
+static inline void arch_regs_take_main(const struct arch_layout *l, const struct arch *arch, const uint64_t *values,
+				       struct regs *ret)
+{
 	ret->pc = l->pc_at < l->num ? values[l->pc_at] : 0;
+	ret->v[arch->sp] = l->sp_at < l->num ? values[l->sp_at] : 0;
+	ret->v[arch->fp] = l->fp_at < l->num ? values[l->fp_at] : 0;
 	ret->valid = l->valid;
 }
 

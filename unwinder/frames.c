@@ -129,11 +129,7 @@ static struct frame_entry *table_add(struct frames *f, struct rule_exts *exts,
 	e = table_slot(t, owner, place);
 	*e = (struct frame_entry){ .place = place, .owner = owner, .id = id };
 	if (t->hot)
-		t->hot[e - t->entries] = (struct frame_hot){
-			.kind = HOT_NOT,
-			.tag = frame_table_tag(
-				frame_table_hash(place + frame_table_owner_hash(owner))),
-		};
+		t->hot[e - t->entries] = (struct frame_hot){ .key = frame_key(owner, place), .id = id };
 	t->len++;
 	return e;
 }
@@ -199,17 +195,22 @@ void frames_set_rule(struct frames *f, const struct arch *arch, struct frame_ent
 	struct frame_hot *hot = &f->files.hot[e - f->files.entries];
 	int ra_off8 = rule.cfa_off8 - rule.slot[0];
 
+	f->version += hot->kind != HOT_NOT;
 	e->rule = rule;
-	hot->kind = rule.kind == RULE_END || (rule.kind == RULE_ROOT && !rule.ext) ? HOT_END : HOT_NOT;
+	hot->kind = HOT_NOT;
+	if (!frame_has_key(e->owner, e->place))
+		return;
+	if (rule.kind == RULE_END || (rule.kind == RULE_ROOT && !rule.ext))
+		hot->kind = HOT_END;
 	if (rule.kind != RULE_CFA || rule.flags || rule.slot[0] == SLOT_SAME ||
-	    rule.slot[0] == SLOT_UNDEFINED || rule.slot[1] == SLOT_UNDEFINED || ra_off8 < INT16_MIN)
+	    rule.slot[0] > HOT_MAX_RA_SLOT || rule.slot[1] == SLOT_UNDEFINED || ra_off8 < INT16_MIN)
 		return;
 	if (rule.cfa_reg == arch->sp)
 		hot->kind = HOT_SP;
 	else if (rule.cfa_reg == arch->fp)
 		hot->kind = HOT_FP;
 	hot->ra_off8 = (int16_t)ra_off8;
-	hot->cfa_off8 = rule.cfa_off8;
+	hot->ra_slot = rule.slot[0] & HOT_MAX_RA_SLOT;
 	hot->fp_slot = rule.slot[1];
 }
 

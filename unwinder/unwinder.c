@@ -78,6 +78,7 @@ void unwinder_free(struct unwinder *u)
 	exts_deinit(&u->exts);
 	vec_deinit(&u->givers);
 	free(u->rows);
+	known_deinit(&u->known);
 	free(u->trace);
 	free(u);
 }

@@ -37,30 +37,32 @@ struct frame_entry {
 _Static_assert(sizeof(struct frame_entry) == 32, "two entries fill a cache line");
 
 /*
- * What a walk waits for, of the entry with the same index: 8 bytes, so that those of many thousand
- * places stay in a cache. Offsets count from the stack or frame pointer, in words of 8 bytes.
+ * All that a walk wants of a plain frame, of the entry with the same index: 16 bytes, so that a frame
+ * is one cache line. Offsets count from the stack or frame pointer, in words of 8 bytes.
  */
 struct frame_hot {
+	uint64_t key;     /* frame_key; of a place that has none the kind is HOT_NOT */
+	uint32_t id;      /* 0 = the slot is empty */
 	int16_t ra_off8;  /* where the return address is saved */
-	int16_t cfa_off8; /* the CFA */
 	uint8_t fp_slot;  /* as in the rule; never SLOT_UNDEFINED */
-	uint8_t kind;     /* enum hot_kind */
-	uint16_t tag;     /* of the place: bits of its hash that do not tell the index */
+	uint8_t kind : 2; /* enum hot_kind */
+	uint8_t ra_slot : 6; /* as in the rule; never SLOT_SAME */
 };
-_Static_assert(sizeof(struct frame_hot) == 8, "eight fill a cache line");
+_Static_assert(sizeof(struct frame_hot) == 16, "four fill a cache line");
+
+enum { HOT_MAX_RA_SLOT = 63 };
 
 enum hot_kind {
-	HOT_EMPTY, /* the slot is */
-	HOT_NOT,   /* no plain frame: its rule must be looked at */
-	HOT_SP,    /* a plain frame whose CFA counts from the stack pointer */
-	HOT_FP,    /* from the frame pointer */
-	HOT_END,   /* the stack ends here */
+	HOT_NOT, /* no plain frame: its rule must be looked at */
+	HOT_SP,  /* a plain frame whose CFA counts from the stack pointer */
+	HOT_FP,  /* from the frame pointer */
+	HOT_END, /* the stack ends here */
 };
 
 /* Open addressing, a power of two slots, at most half full. All zero = empty. */
 struct frame_table {
 	struct frame_entry *entries; /* aligned to its own size of 32 */
-	struct frame_hot *hot;       /* as many; only in the table of files */
+	struct frame_hot *hot;       /* as many, aligned alike; only in the table of files */
 	size_t mask;                 /* slots - 1; 0 = nothing allocated */
 	size_t len;
 	unsigned int shift; /* 64 - log2(slots) */
@@ -93,30 +95,34 @@ struct frames {
 	VEC(uint32_t) free_ids;
 	VEC(uint64_t)
 	gone_files; /* bit per file id: its entries go when the table is next rebuilt */
+	uint32_t version; /* grows when a rule of the table of files changes that walks went by */
 };
 
-static inline uint64_t frame_table_owner_hash(uint32_t owner)
+/* Offsets of 40 bits in files with ids of 24 have keys of their own: all but those of files that no disk holds. */
+enum { KEY_PLACE_BITS = 40 };
+
+static inline bool frame_has_key(uint32_t owner, uint64_t place)
 {
-	return (uint64_t)owner * 0xd6e8feb86659fd93u;
+	return place >> KEY_PLACE_BITS == 0 && owner >> (64 - KEY_PLACE_BITS) == 0;
+}
+
+static inline uint64_t frame_key(uint32_t owner, uint64_t place)
+{
+	return ((uint64_t)owner << KEY_PLACE_BITS) + place;
 }
 
 /*
  * Fibonacci hashing (Knuth, TAOCP 6.4): a product with 2^64 / golden ratio, whose upper bits are
- * the index. `sum` is place + frame_table_owner_hash(owner).
+ * the index.
  */
-static inline uint64_t frame_table_hash(uint64_t sum)
+static inline uint64_t frame_table_hash(uint64_t key)
 {
-	return sum * 0x9e3779b97f4a7c15u;
-}
-
-static inline uint16_t frame_table_tag(uint64_t hash)
-{
-	return (uint16_t)(hash >> 16);
+	return key * 0x9e3779b97f4a7c15u;
 }
 
 static inline size_t frame_table_home(const struct frame_table *t, uint32_t owner, uint64_t place)
 {
-	return frame_table_hash(place + frame_table_owner_hash(owner)) >> t->shift;
+	return frame_table_hash(frame_key(owner, place)) >> t->shift;
 }
 
 /* NULL when absent. Valid until the next add to the table. */
@@ -158,6 +164,53 @@ void frames_drop_code(struct frames *f, uint32_t space_id, const struct code_ran
 		      void (*each)(void *data, uint32_t id), void *data);
 void frames_space_gone(struct frames *f, uint32_t space_id);
 void frames_file_gone(struct frames *f, uint32_t file_id);
+
+/* ---- known.c: the stacks that were walked last ---- */
+
+struct trace;
+
+enum {
+	KNOWN_FRAMES = 192, /* outermost ones of a stack */
+	KNOWN_NEW = 8,      /* of one walk; those further in are mostly others the next time */
+	KNOWN_SETS = 8,     /* processes share a set by their ids */
+	KNOWN_WAYS = 4,
+};
+
+struct known_frame {
+	uint64_t pc, sp; /* of the frame, as in struct trace */
+	uint64_t ra_at;  /* where that pc was read */
+	uint64_t fp;     /* of the frame */
+	uint64_t fp_at;  /* where that was read, if it matters; 0 = the callee left it alone */
+	uint32_t id;
+	bool needs_fp;   /* the way on depends on fp */
+};
+
+struct known_stack {
+	uint32_t space_id, space_version, rules_version;
+	uint32_t num;                             /* at least 1 */
+	struct known_frame frames[KNOWN_FRAMES]; /* outermost first */
+};
+
+struct known_stacks {
+	struct known_stack *sets[KNOWN_SETS][KNOWN_WAYS]; /* NULL until needed; owned */
+	uint8_t next[KNOWN_SETS];                         /* to be replaced */
+};
+
+/* The one that a stack with that stack pointer may have begun as; NULL = none. */
+struct known_stack *known_find(struct known_stacks *k, const struct frames *f, const struct addrspace *space,
+			       uint64_t base);
+/*
+ * How many of its frames, from the outermost on, are in the copy as they were: whoever comes to one of them, or to the one
+ * behind them, with its pc and registers goes through all that lie further out.
+ */
+size_t known_outer(const struct known_stack *s, const uint8_t *stack, size_t bytes, uint64_t base, uint64_t ra_mask);
+/*
+ * Remembers a walk to the end: `outer` frames of s (NULL = a new one), and before them those of the trace from `from` to
+ * `to` - 1, all of them plain. trace[to] is the innermost of the outer ones.
+ */
+void known_add(struct known_stacks *k, const struct frames *f, const struct addrspace *space, struct known_stack *s,
+	       size_t outer, const struct trace *trace, const uint32_t *ids, size_t from, size_t to);
+void known_deinit(struct known_stacks *k);
 
 /* ---- exts.c: rows that do not fit 16 bytes ---- */
 
@@ -231,6 +284,9 @@ struct trace {
 	uint64_t pc;    /* exact: the return address for callers */
 	uint64_t ra_at; /* where that return address was read; 0 = not from the stack */
 	uint64_t sp;    /* of the frame; its CFA is the next frame's */
+	/* Of plain frames alone, for as long as the table of files stays as it is: */
+	uint64_t fp; /* the frame pointer */
+	const struct frame_hot *hot;
 };
 
 struct libunwind_state; /* owned by libunwind.c */
@@ -263,6 +319,7 @@ struct unwinder {
 	struct frames frames;
 	struct rule_exts exts;
 	struct rows *rows;
+	struct known_stacks known;
 	struct trace *trace; /* max_frames; owned */
 	struct arch_layout layout; /* of the last sample's registers */
 	struct unwind_counts counts;

@@ -21,12 +21,16 @@ struct walk {
 	uint64_t base; /* address of stack[0]: the sampled stack pointer */
 	uint64_t sp;   /* of this frame; a lower bound when the register itself is not known */
 	struct regs regs;
+	bool regs_taken; /* all that were sampled; before, only the stack and the frame pointer */
 	uint64_t ra_at;            /* where this frame's return address into it lay; 0 = nowhere */
 	uint64_t wanted_at;        /* where the one lies that could not be read */
 	const struct mapping *map; /* the last two looked up; never NULL */
 	const struct mapping *map2;
 	struct space_frames *own; /* the generation's; NULL until needed */
-	uint64_t fetched; /* so much of the copy was asked for; see fetch_ahead */
+	uint64_t fetched; /* so far the copy was asked for (an address of ours); see fetch_lines */
+	struct known_stack *known; /* that this one may have begun as; NULL = none */
+	size_t outer;              /* frames of it that may be met; see meet_known */
+	bool outer_there;          /* they were looked at and are as they were */
 	size_t stale; /* plain frames from here on have not loaded what they saved; see walk_plain */
 	size_t end_stale;
 	/*
@@ -969,149 +973,178 @@ static bool step_nowhere(struct walk *w)
  * Nearly all frames are in a file, their rule is known and counts from the stack or frame pointer.
  * For them only those two registers are loaded; what else such a frame saved is loaded by
  * load_stale, should any later frame turn out to need it. So the loop carries three registers, and
- * all it waits for are 8 bytes of the table (struct frame_hot) and one word of the stack.
+ * all it waits for are 16 bytes of the table (struct frame_hot) and one word of the stack.
  */
 struct plain_map {
 	uint64_t start, size;
-	uint64_t to_place; /* + address = offset in the file */
-	uint64_t to_hash;  /* + address = what frame_table_home multiplies */
-	uint32_t owner;
+	uint64_t to_key; /* + address = frame_key */
 };
 
-/* False when the address is not in a file. */
+/* False when the address is not in a file, or in one whose places have no keys. */
 static bool plain_map_set(struct walk *w, uint64_t addr, struct plain_map *ret)
 {
 	const struct mapping *m = map_at(w, addr);
 
-	if (!m || !m->file)
+	if (!m || !m->file || !frame_has_key(m->file->id, m->pgoff + (m->end - m->start)) ||
+	    m->pgoff >> KEY_PLACE_BITS)
 		return false;
 	ret->start = m->start;
 	ret->size = m->end - m->start;
-	ret->to_place = m->pgoff - m->start;
-	ret->owner = m->file->id;
-	ret->to_hash = ret->to_place + frame_table_owner_hash(ret->owner);
+	ret->to_key = frame_key(m->file->id, m->pgoff - m->start);
 	return true;
 }
 
 /*
  * A stack is rarely in cache, and each word of it tells where the next one is. Frames are small and
- * lie in order, so the lines ahead are asked for before anything is known of them: *from on, up to
- * FETCH_AHEAD behind `at`.
+ * lie in order, so the lines ahead are asked for before anything is known of them.
  */
-enum { FETCH_AHEAD = 2048, CACHE_LINE = 64 };
+enum { FETCH_FIRST = 1024, FETCH_AHEAD = 2048, FETCH_STEP = 512, CACHE_LINE = 64 };
 
-static inline void fetch_ahead(const uint8_t *stack, size_t bytes, uint64_t at, uint64_t *from)
+static inline void fetch_lines(uint64_t *from, uint64_t to)
 {
-	uint64_t to = bytes - at > FETCH_AHEAD ? at + FETCH_AHEAD : bytes;
-
-	if (*from < at)
-		*from = at;
 	for (; *from < to; *from += CACHE_LINE)
-		__builtin_prefetch(stack + *from);
+		__builtin_prefetch((const void *)(uintptr_t)*from);
 }
 
-static inline bool is_entry(const struct frame_entry *e, uint64_t addr, const struct plain_map *map)
+/* Of the slot with that key, or an empty one. */
+static inline const struct frame_hot *hot_find(const struct frame_hot *hots, const struct frame_table *t, uint64_t key)
 {
-	return e->place == addr + map->to_place && e->owner == map->owner;
+	size_t i = frame_table_hash(key) >> t->shift;
+
+	while (__builtin_expect(hots[i].key != key && hots[i].id, 0))
+		i = (i + 1) & t->mask;
+	return &hots[i];
 }
 
-/* Of the first slot with that tag, or an empty one. */
-static inline const struct frame_hot *hot_probe(const struct frame_table *t, uint64_t hash)
+/* So far the walk goes by itself: to where the frames that are known begin. */
+static inline uint64_t known_at(const struct walk *w)
 {
-	const uint16_t tag = frame_table_tag(hash);
-
-	for (size_t i = hash >> t->shift;; i = (i + 1) & t->mask) {
-		const struct frame_hot *hot = &t->hot[i];
-
-		if (hot->tag == tag || hot->kind == HOT_EMPTY)
-			return hot;
-	}
+	return w->outer ? w->known->frames[w->outer - 1].sp - w->base + (uint64_t)(uintptr_t)w->stack : UINT64_MAX;
 }
 
 /*
+ * Stands at or above the innermost of the outer frames that are known. True when it is one of them: w->outer are what
+ * follows, itself among them; else they are those above. What they were is only looked at now: their words were asked
+ * for when the walk began.
+ */
+static __attribute__((noinline)) bool meet_known(struct walk *w, uint64_t pc, uint64_t sp, uint64_t fp)
+{
+	const struct known_frame *f = w->known->frames;
+	size_t num = w->outer;
+
+	if (!w->outer_there) {
+		num = known_outer(w->known, w->stack, w->here, w->base, w->arch->ra_mask);
+		w->outer_there = true;
+	}
+	while (num && f[num - 1].sp < sp)
+		num--;
+	w->outer = num;
+	if (!num || f[num - 1].sp != sp)
+		return false;
+	if (f[num - 1].pc == pc && (!f[num - 1].needs_fp || f[num - 1].fp == fp))
+		return true;
+	w->outer--;
+	return false;
+}
+
+/* The end of the stack, behind the outer frames that are known; of those before them all from `from` on are plain. */
+static bool complete_known(struct walk *w, size_t from, size_t num, size_t outer)
+{
+	struct unwinder *u = w->u;
+
+	known_add(&u->known, &u->frames, w->in->space, w->known, outer, u->trace, w->frames, from, num);
+	for (size_t i = outer; i-- > 0;)
+		w->frames[num++] = w->known->frames[i].id;
+	w->ret->num_frames = num;
+	return complete(w);
+}
+
+/* What a frame pointer is that is not known: so far from every stack that it leads into none. */
+static const uint64_t no_fp = 1ull << 63;
+
+/*
  * Goes through plain frames and stands at the first that is not, of which nothing is noted yet.
- * False when the stack ended there.
+ * False when the stack ended there. Places on the stack are addresses of ours here.
  */
 static bool walk_plain(struct walk *w)
 {
-	const struct frame_table *table = &w->u->frames.files;
-	const uint8_t *const stack = w->stack;
-	const uint64_t base = w->base, bytes = w->here, ra_mask = w->arch->ra_mask;
+	const struct frame_table *const table = &w->u->frames.files;
+	const struct frame_hot *const hots = table->hot;
+	const uint64_t here = (uint64_t)(uintptr_t)w->stack, to_here = here - w->base, end = here + w->here;
+	const uint64_t ra_mask = w->arch->ra_mask;
 	const uint8_t sp_reg = w->arch->sp, fp_reg = w->arch->fp;
-	struct trace *const trace = w->u->trace;
-	uint32_t *const frames = w->frames;
-	const size_t max = w->u->max_frames;
-	size_t num = w->ret->num_frames;
-	uint64_t pc = w->regs.pc, sp_at = w->sp - base, ra_at = w->ra_at;
-	uint64_t fp = w->regs.v[fp_reg];
-	bool fp_known = w->regs.valid >> fp_reg & 1;
-	uint64_t fetched = w->fetched;
-	uint64_t call = !w->activation; /* a caller's place lies inside its call */
+	const size_t from_num = w->ret->num_frames;
+	const uint32_t *const frames_end = w->frames + w->u->max_frames;
+	uint32_t *frame = w->frames + from_num;
+	struct trace *t = w->u->trace + from_num;
+	const uint64_t call = !w->activation; /* a caller's place lies inside its call */
+	uint64_t addr = w->regs.pc - call, sp = w->sp + to_here, ra_at = w->ra_at;
+	uint64_t fp = w->regs.valid >> fp_reg & 1 ? w->regs.v[fp_reg] : no_fp;
+	uint64_t fetched = w->fetched, known = known_at(w);
 	struct plain_map map = { 0 };
-	bool ended = false;
 
 	/* What holds for exact frames in general is worth no time but for the sampled one. */
-	if ((w->activation && !w->first) || !table->mask || !(w->regs.valid >> sp_reg & 1) ||
-	    w->sp < base)
+	if ((w->activation && !w->first) || !hots || !(w->regs.valid >> sp_reg & 1) || sp - here > w->here)
 		return true;
-	while (num < max) {
-		const struct frame_entry *e;
+	while (frame < frames_end) {
 		const struct frame_hot *hot;
-		uint64_t addr = pc - call, hash, from, cfa_at, ra_from, room, fp_below, saved_fp;
+		uint64_t from, cfa, ra_from, fp_below, word;
 
+		if (sp >= known) {
+			size_t num = (size_t)(frame - w->frames);
+
+			if ((call || num) && meet_known(w, addr + 1, sp - to_here, fp) &&
+			    w->outer <= (size_t)(frames_end - frame)) {
+				*t = (struct trace){ addr + 1, ra_at, sp - to_here, fp, NULL };
+				return complete_known(w, from_num, num, w->outer);
+			}
+			known = known_at(w);
+		}
 		if (addr - map.start >= map.size && !plain_map_set(w, addr, &map))
 			break;
-		hash = frame_table_hash(addr + map.to_hash);
-		hot = hot_probe(table, hash);
-		e = &table->entries[hot - table->hot];
-		if (hot->kind == HOT_SP)
-			from = sp_at;
-		else if (hot->kind == HOT_FP && fp_known)
-			from = fp - base;
-		else {
-			ended = hot->kind == HOT_END && is_entry(e, addr, &map);
-			if (ended)
-				frames[num++] = e->id;
+		hot = hot_find(hots, table, addr + map.to_key);
+		if (__builtin_expect(hot->kind == HOT_SP, 1)) {
+			from = sp;
+		} else if (hot->kind == HOT_FP) {
+			from = fp + to_here;
+		} else if (hot->kind == HOT_END) {
+			*t = (struct trace){ addr + 1, ra_at, sp - to_here, fp, hot };
+			*frame++ = hot->id;
+			return complete_known(w, from_num, (size_t)(frame - w->frames), 0);
+		} else {
 			break;
 		}
 		/* The walk waits for this word alone; all else only tells whether it may go on. */
 		ra_from = from + (uint64_t)((int64_t)hot->ra_off8 * 8);
-		cfa_at = from + (uint64_t)((int64_t)hot->cfa_off8 * 8);
+		cfa = ra_from + 8 * (uint64_t)hot->ra_slot;
 		/* Above the frame, in the copy, and the return address between the two. */
-		if (cfa_at > bytes || cfa_at <= sp_at || ra_from < sp_at || ra_from >= cfa_at)
+		if (ra_from - sp >= end - sp || cfa > end)
 			break;
-		if (!is_entry(e, addr, &map))
+		fp_below = 8 * (uint64_t)hot->fp_slot;
+		if (fp_below > cfa - sp)
 			break;
+		*t++ = (struct trace){ addr + 1, ra_at, sp - to_here, fp, hot };
+		*frame++ = hot->id;
 		/* Without a branch on whether the frame pointer was saved: nothing predicts
 		 * that. */
-		room = cfa_at - sp_at;
-		fp_below = 8 * (uint64_t)hot->fp_slot;
-		if (fp_below > room)
-			break;
-		memcpy(&saved_fp, stack + (cfa_at - (fp_below ? fp_below : 8)), sizeof(saved_fp));
-		fp = fp_below ? saved_fp : fp;
-		fp_known |= fp_below != 0;
-		fetch_ahead(stack, bytes, cfa_at, &fetched);
-		trace[num] = (struct trace){ pc, ra_at, base + sp_at };
-		frames[num++] = e->id;
-		ra_at = base + ra_from;
-		memcpy(&pc, stack + ra_from, sizeof(pc));
-		pc &= ra_mask;
-		sp_at = cfa_at;
-		call = 1;
+		memcpy(&word, (const void *)(uintptr_t)(cfa - (fp_below ? fp_below : 8)), sizeof(word));
+		fp = fp_below ? word : fp;
+		if (cfa + FETCH_AHEAD - FETCH_STEP >= fetched && fetched < end)
+			fetch_lines(&fetched, fetched + FETCH_STEP);
+		ra_at = ra_from - to_here;
+		memcpy(&word, (const void *)(uintptr_t)ra_from, sizeof(word));
+		addr = (word & ra_mask) - 1;
+		sp = cfa;
 	}
 	w->fetched = fetched;
-	if (ended) {
-		w->ret->num_frames = num;
-		return complete(w);
-	}
-	if (num == w->ret->num_frames)
+	if (frame == w->frames + from_num)
 		return true;
-	w->stale = w->ret->num_frames;
-	w->end_stale = w->ret->num_frames = num;
+	w->u->trace[from_num].pc = w->regs.pc;
+	w->stale = from_num;
+	w->end_stale = w->ret->num_frames = (size_t)(frame - w->frames);
 	w->regs.v[fp_reg] = fp;
-	w->regs.valid = (w->regs.valid & w->arch->callee_saved) | (uint64_t)fp_known << fp_reg;
-	enter_caller(w, pc, base + sp_at, ra_at, false);
+	w->regs.valid = (w->regs.valid & w->arch->callee_saved & ~(1ull << fp_reg)) | (uint64_t)(fp != no_fp) << fp_reg;
+	enter_caller(w, addr + 1, sp - to_here, ra_at, false);
 	return true;
 }
 
@@ -1148,6 +1181,19 @@ static void load_stale(struct walk *w)
 
 /* ---- the general way ---- */
 
+/* Most walks want only the stack and the frame pointer. */
+static void take_regs(struct walk *w)
+{
+	const uint64_t sp = w->regs.v[w->arch->sp], fp = w->regs.v[w->arch->fp];
+
+	if (w->regs_taken)
+		return;
+	w->regs_taken = true;
+	arch_regs_take(&w->u->layout, w->in->perf_regs, &w->regs);
+	w->regs.v[w->arch->sp] = sp;
+	w->regs.v[w->arch->fp] = fp;
+}
+
 /* Any frame. */
 static bool walk_frame(struct walk *w)
 {
@@ -1158,6 +1204,7 @@ static bool walk_frame(struct walk *w)
 
 	if (w->ret->num_frames == w->u->max_frames)
 		return stop(w, REASON_TOO_DEEP);
+	take_regs(w);
 	m = map_at(w, pc);
 	if (!m)
 		return step_nowhere(w);
@@ -1198,6 +1245,25 @@ static void splice(struct walk *w, uint64_t fp)
 	ret->reason = REASON_NONE;
 }
 
+/* What this stack may have begun as. One access to each of its words, of which none is waited for yet. */
+static void find_known(struct walk *w)
+{
+	const uint64_t here = (uint64_t)(uintptr_t)w->stack;
+	struct known_stack *known = known_find(&w->u->known, &w->u->frames, w->in->space, w->base);
+
+	w->known = known;
+	w->outer = 0;
+	w->outer_there = false;
+	if (!known || known->frames[0].sp - w->base > w->stack_bytes) {
+		fetch_lines(&w->fetched, here + FETCH_AHEAD);
+		return;
+	}
+	need(w, known->frames[0].sp);
+	w->outer = known->num;
+	for (size_t i = 0; i < known->num && known->frames[i].ra_at - w->base > FETCH_FIRST; i++)
+		__builtin_prefetch(w->stack + (known->frames[i].ra_at - w->base));
+}
+
 void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *frames,
 		   struct unwind_result *ret)
 {
@@ -1212,12 +1278,12 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	w.stack = in->stack;
 	w.stack_bytes = in->stack ? in->stack_bytes : 0;
 	w.here = in->stack && in->fetch ? in->stack_here : w.stack_bytes;
-	w.fetched = 0;
+	w.fetched = (uint64_t)(uintptr_t)in->stack;
 	/* One access each to where registers and stack are, before all those that only may be needed. */
 	__builtin_prefetch(in->perf_regs);
 	__builtin_prefetch(in->perf_regs + 8);
 	__builtin_prefetch(in->perf_regs + 16);
-	fetch_ahead(w.stack, w.here, 0, &w.fetched);
+	fetch_lines(&w.fetched, w.fetched + FETCH_FIRST);
 	w.ra_at = w.wanted_at = 0;
 	w.map = w.map2 = &nowhere;
 	w.own = NULL;
@@ -1228,7 +1294,8 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	w.ret = ret;
 	if (__builtin_expect(u->layout.mask != in->perf_mask, 0))
 		arch_layout_init(&u->layout, arch, in->perf_mask);
-	arch_regs_take(&u->layout, in->perf_regs, &w.regs);
+	w.regs_taken = false;
+	arch_regs_take_main(&u->layout, arch, in->perf_regs, &w.regs);
 	if (!(w.regs.valid >> arch->sp & 1)) {
 		stop(&w, REASON_NO_REGS);
 		return;
@@ -1237,6 +1304,7 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	w.base = w.sp = w.regs.v[arch->sp];
 	fp = w.sampled_fp = w.regs.valid >> arch->fp & 1 ? w.regs.v[arch->fp] : 0;
 	w.root_at = 0;
+	find_known(&w);
 	while (walk_plain(&w) && walk_frame(&w))
 		;
 	if (w.root_at && ret->class != UNWIND_COMPLETE) {

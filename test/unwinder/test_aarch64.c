@@ -74,6 +74,9 @@ static void test_layout(const struct arch *arch, uint64_t mask, const uint64_t *
 
 	arch_regs_from_perf(arch, mask, values, (size_t)__builtin_popcountll(mask), &want);
 	arch_layout_init(&layout, arch, mask);
+	arch_regs_take_main(&layout, arch, values, &got);
+	CHECK(!(want.valid >> arch->sp & 1) || got.v[arch->sp] == want.v[arch->sp]);
+	CHECK(!(want.valid >> arch->fp & 1) || got.v[arch->fp] == want.v[arch->fp]);
 	arch_regs_take(&layout, values, &got);
 	CHECK(got.valid == want.valid && got.pc == want.pc);
 	for (unsigned int reg = 0; reg < ARCH_MAX_REGS; reg++)

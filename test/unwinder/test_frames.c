@@ -44,12 +44,13 @@ static void test_plain_frames(void)
 		struct frame_hot hot;
 	} cases[] = {
 		{ { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = 4, .slot = { 1, 2 } },
-		  { .kind = HOT_SP, .ra_off8 = 3, .cfa_off8 = 4, .fp_slot = 2 } },
+		  { .kind = HOT_SP, .ra_off8 = 3, .ra_slot = 1, .fp_slot = 2 } },
 		{ { .kind = RULE_CFA, .cfa_reg = 6, .cfa_off8 = 2, .slot = { 1, 0, 9 } },
-		  { .kind = HOT_FP, .ra_off8 = 1, .cfa_off8 = 2 } },
-		{ { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = INT16_MAX, .slot = { 250 } },
-		  { .kind = HOT_SP, .ra_off8 = INT16_MAX - 250, .cfa_off8 = INT16_MAX } },
-		/* Not plain: a leaf, registers lost, another register, a signal frame, no room. */
+		  { .kind = HOT_FP, .ra_off8 = 1, .ra_slot = 1 } },
+		{ { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = INT16_MAX, .slot = { 63 } },
+		  { .kind = HOT_SP, .ra_off8 = INT16_MAX - 63, .ra_slot = 63 } },
+		/* Not plain: a return address far down, a leaf, registers lost, another register, a signal frame, no room. */
+		{ { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = 100, .slot = { 64 } }, { .kind = HOT_NOT } },
 		{ { .kind = RULE_CFA, .cfa_reg = 7, .slot = { SLOT_SAME } }, { .kind = HOT_NOT } },
 		{ { .kind = RULE_CFA, .cfa_reg = 7, .slot = { SLOT_UNDEFINED } },
 		  { .kind = HOT_NOT } },
@@ -86,14 +87,57 @@ static void test_plain_frames(void)
 			const struct frame_hot *hot = hot_of(&f, i), *want = &cases[i].hot;
 
 			CHECK_MSG(hot->kind == want->kind, "%zu", i);
-			CHECK(hot->tag ==
-			      frame_table_tag(frame_table_hash(i + frame_table_owner_hash(1))));
+			CHECK(hot->key == frame_key(1, i) && hot->id == i + 1);
 			CHECK(want->kind == HOT_NOT || want->kind == HOT_END ||
-			      (hot->ra_off8 == want->ra_off8 && hot->cfa_off8 == want->cfa_off8 &&
+			      (hot->ra_off8 == want->ra_off8 && hot->ra_slot == want->ra_slot &&
 			       hot->fp_slot == want->fp_slot));
 		}
 	}
 	frames_deinit(&f);
+}
+
+/* A place that shares its key with another's: it is never plain, so that it is not taken for that. */
+static void test_far_place(void)
+{
+	const struct rule plain = { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = 2, .slot = { 1 } };
+	struct rule_exts exts = { 0 };
+	struct frame_entry *far, *near;
+	struct frames f;
+
+	CHECK(frame_has_key(1, (1ull << 40) - 1) && !frame_has_key(1, 1ull << 40));
+	CHECK(frame_has_key((1 << 24) - 1, 0) && !frame_has_key(1 << 24, 0));
+	CHECK(frame_key(1, 1ull << 40) == frame_key(2, 0));
+	CHECK(frames_init(&f));
+	far = frames_in_file(&f, &exts, 1, 1ull << 40);
+	frames_set_rule(&f, &arch_x86_64, far, plain);
+	near = frames_in_file(&f, &exts, 2, 0);
+	frames_set_rule(&f, &arch_x86_64, near, plain);
+	far = frame_table_find(&f.files, 1, 1ull << 40);
+	near = frame_table_find(&f.files, 2, 0);
+	CHECK(far && near && far != near && far->id == 1 && near->id == 2);
+	CHECK(f.files.hot[far - f.files.entries].kind == HOT_NOT);
+	CHECK(f.files.hot[near - f.files.entries].kind == HOT_SP);
+	frames_deinit(&f);
+	exts_deinit(&exts);
+}
+
+/* Walks that were remembered went by the old rule. */
+static void test_rule_changes(void)
+{
+	struct rule_exts exts = { 0 };
+	struct frame_entry *e;
+	struct frames f;
+
+	CHECK(frames_init(&f));
+	e = frames_in_file(&f, &exts, 1, 0);
+	frames_set_rule(&f, &arch_x86_64, e, (struct rule){ .kind = RULE_FP });
+	CHECK(f.version == 0);
+	frames_set_rule(&f, &arch_x86_64, e, (struct rule){ .kind = RULE_END });
+	CHECK(f.version == 0);
+	frames_set_rule(&f, &arch_x86_64, e, (struct rule){ .kind = RULE_FP });
+	CHECK(f.version == 1);
+	frames_deinit(&f);
+	exts_deinit(&exts);
 }
 
 /* A side record with one operation. */
@@ -201,6 +245,8 @@ int main(void)
 {
 	test_many_places();
 	test_plain_frames();
+	test_far_place();
+	test_rule_changes();
 	test_files_go();
 	test_spaces();
 	test_global();
