@@ -97,6 +97,7 @@ uint64_t order_merge(struct order *o, struct ring *const *rings, size_t num_ring
 		struct order_slot top = o->heap[0];
 		struct ring *ring = rings[top.source];
 
+		ring_expect(ring, top.size);
 		each(data, top.source, ring_record(ring, top.size, o->bounce), top.size);
 		ring_advance(ring, top.size);
 		if (!next_slot(ring, top.source, format, &o->heap[0], &broken))

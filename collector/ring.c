@@ -77,6 +77,14 @@ const void *ring_record(const struct ring *r, size_t size, void *bounce)
 	return bounce;
 }
 
+void ring_expect(const struct ring *r, size_t size)
+{
+	uint64_t from = r->tail + size, left = r->head - from;
+
+	for (uint64_t i = 0; i < RING_EXPECT_BYTES && i < left; i += 64)
+		__builtin_prefetch(r->data + ((from + i) & (r->size - 1)));
+}
+
 void ring_advance(struct ring *r, size_t size)
 {
 	r->tail += size;

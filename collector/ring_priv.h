@@ -14,6 +14,8 @@
 
 /* No record is longer: header.size has 16 bits. */
 enum { RING_BOUNCE_BYTES = 65536 };
+/* Of a sample: what comes before its copied stack, and what a walk mostly reads of that first. */
+enum { RING_EXPECT_BYTES = 1280 };
 
 struct ring {
 	struct perf_event_mmap_page *page; /* NULL = no ring */
@@ -39,6 +41,11 @@ int ring_peek(const struct ring *r, struct perf_event_header *ret);
 uint64_t ring_word(const struct ring *r, size_t offset);
 /* The whole record at the tail, `size` bytes; borrows the ring or `bounce` (RING_BOUNCE_BYTES, aligned to 8). */
 const void *ring_record(const struct ring *r, size_t size, void *bounce);
+/*
+ * Asks memory for the begin of the record behind the one of `size` bytes at the tail. The kernel wrote it on another CPU
+ * or long ago, so that it is in none of our caches.
+ */
+void ring_expect(const struct ring *r, size_t size);
 /* Goes past it, and gives room back to the kernel when a sixteenth of the ring has been read. */
 void ring_advance(struct ring *r, size_t size);
 /* Gives back everything that was read. */

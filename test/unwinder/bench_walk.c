@@ -1,12 +1,14 @@
 /*
  * Unwinding alone, in nanoseconds per frame.
  *
- *	bench_walk [-s SECONDS] [-m cfi|libunwind|fp] [-n STACKS] [FILE..]
+ *	bench_walk [-s SECONDS] [-m cfi|libunwind|fp] [FILE[:STACKS]..]
  *
  * FILE is a perf.data of this boot of this machine. All its samples are read into memory, with what was mapped where
  * at the time of each; then all are walked, again and again. The first pass meets every pc for the first time; "warm" is
- * the median of the others, "best" the shortest. Stacks are not in cache then, as a recording is larger than any; with
- * -n only the first few are walked, which are.
+ * the median of the others, "best" the shortest. How much of the stacks stays in a cache from pass to pass depends on how
+ * many there are, so whoever compares with another's figure must walk as many: STACKS are taken in a few runs of
+ * successive ones from all over the file. The next sample's registers and the begin of its stack are asked of memory
+ * before one is walked, as collector/ring.c does with records.
  *
  * Without a FILE the stacks are those of a made-up program, a few of different depth and pc, all of it in cache.
  */
@@ -16,6 +18,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "collector/ring_priv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,7 +161,7 @@ static void bench_made_up(uint64_t seconds)
 
 /* ---- recordings ---- */
 
-enum { MAX_PASSES = 1000 };
+enum { MAX_PASSES = 20000, RUNS = 16 };
 
 struct passes {
 	size_t frames, complete;
@@ -172,15 +175,35 @@ static uint64_t thread_ns(void)
 	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
+/* Which of the corpus is number i of num. */
+static size_t index_of(const struct corpus *c, size_t num, size_t i)
+{
+	size_t run_len = num / RUNS + 1, run = i / run_len;
+
+	return num == corpus_len(c) ? i : run * (corpus_len(c) / RUNS) + i % run_len;
+}
+
+/* As ring_expect does: registers, then the stack. */
+static void expect(const struct unwind_input *in)
+{
+	const uint8_t *at = (const uint8_t *)in->perf_regs;
+
+	for (size_t i = 0; i < RING_EXPECT_BYTES; i += 64)
+		__builtin_prefetch(at + i);
+}
+
 static void pass_of(struct unwinder *u, const struct corpus *c, size_t num, struct passes *p)
 {
 	uint32_t frames[1024];
 	struct unwind_result result;
+	const struct unwind_input *in = corpus_at(c, 0), *next;
 	uint64_t from = thread_ns();
 
 	p->frames = p->complete = 0;
-	for (size_t i = 0; i < num; i++) {
-		unwinder_walk(u, corpus_at(c, i), frames, &result);
+	for (size_t i = 0; i < num; i++, in = next) {
+		next = corpus_at(c, i + 1 < num ? index_of(c, num, i + 1) : 0);
+		expect(next);
+		unwinder_walk(u, in, frames, &result);
 		p->frames += result.num_frames;
 		p->complete += result.class == UNWIND_COMPLETE;
 	}
@@ -194,22 +217,27 @@ static int compare_ns(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-static int bench_recording(const char *path, enum unwind_method method, size_t num,
-			   uint64_t seconds)
+/* path[:STACKS] */
+static int bench_recording(char *path, enum unwind_method method, uint64_t seconds)
 {
+	char *colon = strrchr(path, ':');
+	size_t num = colon ? strtoull(colon + 1, NULL, 10) : SIZE_MAX;
 	struct unwinder *u = new_unwinder(arch_host(), method);
-	struct passes p = { 0 };
+	static struct passes p;
 	struct unwind_counts counts;
 	struct corpus *c;
 	struct err err;
 	uint64_t start, first;
 	double frames;
 
+	p.num = 0;
+	if (colon)
+		*colon = '\0';
 	if (corpus_read(path, &c, &err) < 0) {
 		fprintf(stderr, "%s: %s\n", path, err.msg);
 		return 1;
 	}
-	if (num > corpus_len(c))
+	if (num > corpus_len(c) - RUNS)
 		num = corpus_len(c);
 	pass_of(u, c, num, &p);
 	first = p.ns[0];
@@ -234,15 +262,12 @@ static int bench_recording(const char *path, enum unwind_method method, size_t n
 int main(int argc, char **argv)
 {
 	enum unwind_method method = UNWIND_CFI;
-	size_t num = SIZE_MAX;
 	uint64_t seconds = 1;
 	int option, ret = 0;
 
-	while ((option = getopt(argc, argv, "s:m:n:")) != -1) {
+	while ((option = getopt(argc, argv, "s:m:")) != -1) {
 		if (option == 's')
 			seconds = strtoull(optarg, NULL, 10);
-		else if (option == 'n')
-			num = strtoull(optarg, NULL, 10);
 		else if (option == 'm')
 			method = !strcmp(optarg, "fp")    ? UNWIND_FP
 				 : !strcmp(optarg, "cfi") ? UNWIND_CFI
@@ -253,6 +278,6 @@ int main(int argc, char **argv)
 	if (optind == argc)
 		bench_made_up(seconds);
 	for (; optind < argc; optind++)
-		ret |= bench_recording(argv[optind], method, num, seconds);
+		ret |= bench_recording(argv[optind], method, seconds);
 	return ret;
 }
