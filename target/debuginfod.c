@@ -18,6 +18,7 @@ typedef int (*progress_fn)(struct debuginfod_client *client, long a, long b);
 static const char library_name[] = "libdebuginfod.so.1";
 static const uint64_t file_ns = UINT64_C(20) * 1000 * 1000 * 1000;
 static const uint64_t all_ns = UINT64_C(90) * 1000 * 1000 * 1000;
+static const int64_t max_bytes = INT64_C(4) << 30; /* as of other files (door_open.c); what never ends would fill the disk */
 enum { MAX_FAILURES = 3 };
 
 struct debuginfod {
@@ -30,8 +31,11 @@ struct debuginfod {
 	unsigned int failures; /* in a row */
 };
 
-/* Called now and then while something is fetched; anything but 0 gives up. It is given the client alone. */
-static int progress(struct debuginfod_client *client, long a, long b);
+/*
+ * Called now and then while something is fetched; anything but 0 gives up. It is given the client alone, how many bytes
+ * are there, and how many there will be, if that is known.
+ */
+static int progress(struct debuginfod_client *client, long here, long all);
 
 static void *symbol(struct debuginfod *d, const char *name)
 {
@@ -94,7 +98,7 @@ void debuginfod_free(struct debuginfod *d)
 	free(d);
 }
 
-static int progress(struct debuginfod_client *client, long a, long b)
+static int progress(struct debuginfod_client *client, long here, long all)
 {
 	void *library = dlopen(library_name, RTLD_LAZY | RTLD_NOLOAD);
 	void *(*get_data)(struct debuginfod_client *client) = NULL;
@@ -106,7 +110,7 @@ static int progress(struct debuginfod_client *client, long a, long b)
 		d = get_data(client);
 	if (library)
 		dlclose(library);
-	return d && clock_monotonic_ns() > d->deadline_ns;
+	return here > max_bytes || all > max_bytes || (d && clock_monotonic_ns() > d->deadline_ns);
 }
 
 int debuginfod_find(struct debuginfod *d, enum debuginfod_kind kind, const uint8_t *id,

@@ -197,11 +197,24 @@ def test_elsewhere():
 def test_debuginfod():
     """What is missing comes from a server, if it has the right build-id; a server that is not there costs nothing."""
     build_id = open(data + '/build-id').read().strip()
-    served = []
+    served, drips = [], []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             served.append(self.path)
+            if self.path.startswith('/large'):
+                self.send_response(200)
+                self.send_header('Content-Length', str(5 << 30))
+                self.end_headers()
+                drips.append(0)
+                while drips[-1] < 70:  # twice as long as it may be tried
+                    try:
+                        self.wfile.write(b'x')
+                    except OSError:
+                        return
+                    drips[-1] += 1
+                    time.sleep(0.5)
+                return
             found = self.path == f'/buildid/{build_id}/executable'
             content = open(data + '/root/tmp/rf/victim', 'rb').read() if found else b''
             self.send_response(200 if found else 404)
@@ -226,6 +239,10 @@ def test_debuginfod():
     check('leaf' not in result.out and not served, result, '--no-debuginfod asks nobody')
     expect({KID: 5, VICTIM: 5}, 'plain.data', symfs=empty, env=env)
     check(f'/buildid/{build_id}/executable' in served, result, str(served))
+    # What is too large to be right is not waited for.
+    large = dict(env, DEBUGINFOD_URLS=env['DEBUGINFOD_URLS'] + '/large', DEBUGINFOD_CACHE_PATH=empty + '/large')
+    result = fold('--symfs', empty, 'plain.data', env=large)
+    check('leaf' not in result.out and drips and max(drips) < 20, result, f'given up at once: {drips}')
     server.shutdown()
     server.server_close()
     env['DEBUGINFOD_CACHE_PATH'] = empty + '/other'
