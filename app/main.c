@@ -55,6 +55,7 @@ static void survive_failed_writes(void)
 int main(int argc, char **argv)
 {
 	const struct command *command;
+	static char record[] = "record";
 
 	if (!door_fill_standard_descriptors())
 		return EXIT_FAILED;
@@ -73,8 +74,11 @@ int main(int argc, char **argv)
 		puts("ringfold " RINGFOLD_VERSION);
 		return fflush(stdout) ? EXIT_FAILED : 0;
 	}
-	if (argv[1][0] == '-')
+	if (argv[1][0] == '-') {
+		/* As if it had been said, also where the command line is told. */
+		argv[0] = record;
 		return command_record.run(argc, argv);
+	}
 	command = command_find(argv[1]);
 	if (!command) {
 		log_warn(NULL, "no command \"%s\": ringfold --help lists them", argv[1]);

@@ -55,6 +55,7 @@ struct replay {
 	uint64_t from_ns, to_ns; /* --time */
 	uint64_t first_ns, last_ns; /* of the samples that count */
 	uint64_t regs_mask;     /* the session's now */
+	bool no_user_side;      /* likewise: of samples that were recorded with the kernel's side alone */
 	uint64_t samples;
 	uint64_t start_ns;      /* when we began */
 	struct err failure;     /* while records come */
@@ -443,6 +444,7 @@ static int begin(struct replay *r, struct err *err)
 	if (info->runtimes && session_restore_runtimes(r->session, info->runtimes, info->runtimes_bytes, &why) < 0)
 		log_warn(NULL, "%s", why.msg);
 	r->regs_mask = 0;
+	r->no_user_side = false;
 	return 0;
 }
 
@@ -468,6 +470,7 @@ static void take_sample(struct replay *r, const struct record *rec, size_t index
 	const struct perfdata_event *event = &info_of(r)->events[index];
 	struct event_state *state = state_of(r, index);
 	uint64_t regs = 0, chain[2];
+	bool has_chain = event->format.sample_type & PERF_SAMPLE_CALLCHAIN, no_user_side;
 	struct record copy;
 
 	if (!state) {
@@ -492,7 +495,12 @@ static void take_sample(struct replay *r, const struct record *rec, size_t index
 		session_set_regs(r->session, regs);
 		r->regs_mask = regs;
 	}
-	if (!regs && !(event->format.sample_type & PERF_SAMPLE_CALLCHAIN)) {
+	no_user_side = has_chain && !event->user_chain && !regs;
+	if (no_user_side != r->no_user_side) {
+		session_set_kernel_only(r->session, no_user_side || r->opts.session.kernel_only);
+		r->no_user_side = no_user_side;
+	}
+	if (!regs && !has_chain) {
 		copy = *rec;
 		chain_of_ip(&copy.sample, chain);
 		rec = &copy;
@@ -730,7 +738,8 @@ static void note_events(const struct replay *r, struct profile *p)
 			    "--call-graph dwarf");
 	else if (!(event->format.sample_type & PERF_SAMPLE_STACK_USER) && p->stats.broken)
 		add_note(p, "recorded by frame pointers: stacks end where code keeps none, as libc does around "
-			    "main: record with --call-graph dwarf to have all of them");
+			    "main: record with%s to have all of them",
+			 p->stats.by_perf ? " --call-graph dwarf" : "out --unwinder fp");
 	else if (r->opts.session.method == UNWIND_FP && !event->user_chain)
 		add_note(p, "the recording holds copies of stacks and no frame-pointer chains of "
 			    "user space: leave --unwinder fp out");

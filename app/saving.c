@@ -155,7 +155,7 @@ static int open_files(struct saving *s, struct err *err)
 		{ side, "dummy:u" }, /* as event_side_attr has it */
 	};
 	struct perfdata_write_opts opts = { .events = events, .num_events = NUM_EVENTS,
-					    .version = "ringfold " RINGFOLD_VERSION,
+					    .version = "ringfold " RINGFOLD_VERSION, .program = "ringfold",
 					    .argv = s->opts.argv, .mem_kib = read_mem_kib(s) };
 	int r = 0;
 

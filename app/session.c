@@ -459,6 +459,11 @@ void session_set_regs(struct session *s, uint64_t regs_mask)
 	s->regs_mask = regs_mask;
 }
 
+void session_set_kernel_only(struct session *s, bool kernel_only)
+{
+	s->opts.kernel_only = kernel_only;
+}
+
 int session_scan(struct session *s, struct err *err)
 {
 	return addrspaces_scan(s->spaces, err);

@@ -110,6 +110,8 @@ bool session_build_id(struct session *s, const char *path, const uint8_t *id, si
 void session_origin(struct session *s, const char *release, enum offline_origin origin);
 /* Registers of the samples that follow; opts.regs_mask until then. */
 void session_set_regs(struct session *s, uint64_t regs_mask);
+/* Samples from now on have no user side, or have one after all; as opts.kernel_only, which is for all of them. */
+void session_set_kernel_only(struct session *s, bool kernel_only);
 
 /*
  * Every file that a sampled frame lies in and that has a build-id, by path. Paths that mean different files (in

@@ -40,7 +40,8 @@ struct perfdata_write_opts {
 	size_t num_events; /* 1 to 64 */
 	bool stream;       /* nothing is sought back to: what `perf record -o -` writes */
 	const char *version;
-	char *const *argv; /* the command line; NULL ends */
+	const char *program; /* the command line begins with it; NULL = it is not told */
+	char *const *argv;   /* and goes on with these; NULL ends */
 	const char *cpu;   /* its name; NULL = not known */
 	uint64_t mem_kib;  /* of the machine; 0 = not known */
 };

@@ -62,13 +62,15 @@ static void add_string(struct strbuf *b, const char *text)
 	strbuf_add(b, zeros, padding);
 }
 
-static void add_cmdline(struct strbuf *b, char *const *argv)
+static void add_cmdline(struct strbuf *b, const char *program, char *const *argv)
 {
 	uint32_t num = 0;
 
 	while (argv && argv[num])
 		num++;
-	strbuf_u32(b, num);
+	strbuf_u32(b, num + (program != NULL));
+	if (program)
+		add_string(b, program);
 	for (uint32_t i = 0; i < num; i++)
 		add_string(b, argv[i]);
 }
@@ -211,7 +213,7 @@ static void add_feature(struct strbuf *b, const struct perfdata_writer *w, unsig
 			strbuf_u64(b, w->opts.mem_kib);
 		break;
 	case FEATURE_CMDLINE:
-		add_cmdline(b, w->opts.argv);
+		add_cmdline(b, w->opts.program, w->opts.argv);
 		break;
 	case FEATURE_EVENT_DESC:
 		add_event_desc(b, w);

@@ -42,13 +42,13 @@ static const struct perf_event_attr side_attr = {
 static const uint64_t chain[] = { PERF_CONTEXT_KERNEL, 0xffffffff81000010, PERF_CONTEXT_USER, 0x401000 };
 static const uint64_t regs[NUM_REGS] = { 1, 2, 0x7ffc0000 };
 static uint8_t stack[4096];
-static char *const argv[] = { (char *)"ringfold", (char *)"record", NULL };
+static char *const argv[] = { (char *)"record", NULL };
 
 static struct perfdata_writer *begin(int fd, bool stream)
 {
 	const struct perfdata_write_event events[] = { { &sample_attr, "cpu-clock" }, { &side_attr, "dummy:u" } };
 	struct perfdata_write_opts opts = { .events = events, .num_events = 2, .stream = stream,
-					    .version = "test", .argv = argv, .cpu = "a CPU", .mem_kib = 7 };
+					    .version = "test", .program = "ringfold", .argv = argv, .cpu = "a CPU", .mem_kib = 7 };
 	struct perfdata_writer *w = NULL;
 	struct err err = { 0 };
 

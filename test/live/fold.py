@@ -177,6 +177,7 @@ def test_own_recording():
     """A fold of what ringfold recorded comes to the stacks and classes that the recording came to."""
     for extra, command in ((['--stack-bytes', '32768'], ['victim-recurse_fp', '1', '100']),  # spliced
                            ([], ['victim-crypto', '1', 'sha2']),                             # broken
+                           (['-K'], ['victim-deepc', '1']),                                  # nothing of user space
                            (['--stack-bytes', '4096'], ['victim-deepc', '1'])):              # truncated
         own = f'{tmp}/own.data'
         subprocess.run([ringfold, 'record', '-q', '-F', '499', *extra, '-o', own, '-o', f'{tmp}/own.folded', '--stats',
