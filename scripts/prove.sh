@@ -7,7 +7,7 @@
 #   scripts/prove.sh accounting   Hz x CPUs x seconds = samples + lost, also while nobody drains the rings
 #   scripts/prove.sh agree        our stacks against perf script on the same bytes (PERF7="CMD.." for a second perf)
 #   scripts/prove.sh crash        kill -9 at 20 moments and a full disk: every perf.data reads back
-#   scripts/prove.sh inline       --inline against perf script --inline: names and cost (PERF7 as above)
+#   scripts/prove.sh inline       --inline against perf script --inline: names and cost (PERF7 as above); each form of DWARF against llvm-symbolizer
 #   scripts/prove.sh scale        what folding costs with more samples, binaries, processes
 #   scripts/prove.sh dotnet       .NET services in containers with no switch: names by their time, whole stacks, nothing left;
 #                                 CPU time per thread in PerfView's parser (TRACEVIEW=CMD)
