@@ -22,14 +22,43 @@ static const uint64_t WRITTEN_FIELDS = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP |
 
 /* --- the file --- */
 
+/* Bytes of the records that are whole in the first `len` bytes of the buffer. */
+static size_t whole_records(const struct perfdata_writer *w, uint64_t len)
+{
+	struct perf_event_header header;
+	size_t ret = 0;
+
+	while (len - ret >= sizeof(header)) {
+		memcpy(&header, w->buf + ret, sizeof(header));
+		if (header.size < sizeof(header) || header.size > len - ret)
+			break;
+		ret += header.size;
+	}
+	return ret;
+}
+
+/* What is behind the last whole record would only confuse. */
+static void end_file(struct perfdata_writer *w)
+{
+	uint64_t counted = w->records_at + w->size, end = counted;
+
+	if (w->writing_buffer)
+		end += whole_records(w, w->end - counted);
+	w->writing_buffer = false;
+	if (ftruncate(w->fd, (off_t)end) < 0)
+		return;
+	w->end = end;
+	write_size(w);
+}
+
 static bool fail(struct perfdata_writer *w, int code)
 {
-	if (w->failure.code)
+	if (w->failing)
 		return false;
+	w->failing = true;
+	if (!w->opts.stream && w->size)
+		end_file(w);
 	err_set(&w->failure, code, "cannot write: %s", strerror(code));
-	/* What is behind the counted records would only confuse. */
-	if (!w->opts.stream && w->size && ftruncate(w->fd, (off_t)(w->records_at + w->size)) == 0)
-		w->end = w->records_at + w->size;
 	return false;
 }
 
@@ -73,10 +102,14 @@ bool write_at(struct perfdata_writer *w, const void *bytes, size_t size, uint64_
 bool write_buffer(struct perfdata_writer *w)
 {
 	size_t len = w->len;
+	bool ok;
 
 	w->len = 0;
 	w->flushed_ns = clock_monotonic_ns();
-	return write_out(w, w->buf, len) && (w->opts.stream || write_size(w));
+	w->writing_buffer = true;
+	ok = write_out(w, w->buf, len);
+	w->writing_buffer = false;
+	return ok && (w->opts.stream || write_size(w));
 }
 
 /* --- records --- */

@@ -38,6 +38,8 @@ struct perfdata_writer {
 	size_t round_bytes;  /* of records since the last FINISHED_ROUND */
 	struct strbuf build_ids;
 	struct strbuf runtimes;
+	bool writing_buffer; /* `end` grows by what is at the beginning of buf */
+	bool failing;        /* the file is being left as it can be read */
 	struct err failure;
 };
 
