@@ -215,6 +215,7 @@ const struct command command_fold = {
 	.examples = "ringfold fold perf.data -o perf.folded\n"
 		    "ringfold fold perf.data | flamegraph.pl > perf.svg\n"
 		    "perf record -g -o - COMMAND | ringfold fold -      a stream\n"
+		    "ssh HOST cat perf.data | ringfold fold -           a file that comes through a pipe\n"
 		    "ringfold fold --inline --time 10,20 perf.data      ten seconds of it, inlined functions too\n",
 	.opts = fold_opts,
 	.run = fold_run,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/perf_event.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +50,7 @@ struct replay {
 	struct session *session; /* NULL until the first record: a pipe tells only then what it holds */
 	struct perfdata **inputs; /* [0] is the main file */
 	size_t num_inputs;
-	int64_t end_ns; /* of the recording, CLOCK_REALTIME */
+	int64_t end_ns; /* of the recording, CLOCK_REALTIME; 0 = it may be of any age */
 	VEC(struct event_state) events;
 	const char *event;      /* the one chosen by us; NULL = the first that is no dummy */
 	uint64_t from_ns, to_ns; /* --time */
@@ -108,14 +109,63 @@ static void opened_deinit(struct opened *o)
 	free(o->fds);
 }
 
+/* What a pipe begins with. */
+struct head {
+	uint8_t bytes[PERFDATA_HEAD_BYTES];
+	size_t len;
+};
+
+static int read_head(int fd, struct head *ret, struct err *err)
+{
+	while (ret->len < sizeof(ret->bytes)) {
+		struct pollfd ready = { .fd = fd, .events = POLLIN };
+		ssize_t n = read(fd, ret->bytes + ret->len, sizeof(ret->bytes) - ret->len);
+
+		if (n == 0)
+			return 0;
+		if (n > 0)
+			ret->len += (size_t)n;
+		else if (errno == EAGAIN)
+			poll(&ready, 1, -1);
+		else if (errno != EINTR)
+			return err_set(err, errno, "cannot read it: %s", strerror(errno));
+	}
+	return 0;
+}
+
+/*
+ * A file that comes through a pipe (`ssh HOST cat perf.data |`) is kept until it is read. Nothing tells when it was
+ * written, so that nothing is believed that would need to be older.
+ */
+static int look_into_pipe(struct replay *r, int *fd, struct head *head, struct err *err)
+{
+	int file, ret = read_head(*fd, head, err);
+
+	if (ret < 0 || !perfdata_is_file(head->bytes, head->len))
+		return ret;
+	ret = given_keep(*fd, head->bytes, head->len, &file, err);
+	if (ret < 0)
+		return ret;
+	close(*fd);
+	*fd = file;
+	head->len = 0;
+	r->end_ns = 0;
+	return 0;
+}
+
 static int open_inputs(struct replay *r, struct err *err)
 {
 	_cleanup_(opened_deinit) struct opened o = { 0 };
+	struct head head = { 0 };
 	int ret = given_open_recording(r->opts.path, &o.fds, &o.num, err);
 
 	if (ret < 0)
 		return ret;
 	r->end_ns = given_written_ns(o.fds[0]);
+	if (r->end_ns == INT64_MAX)
+		ret = look_into_pipe(r, &o.fds[0], &head, err);
+	if (ret < 0)
+		return err_prefix(err, "%s", r->opts.path);
 	r->inputs = calloc(o.num, sizeof(*r->inputs));
 	if (!r->inputs)
 		return err_oom(err);
@@ -124,7 +174,9 @@ static int open_inputs(struct replay *r, struct err *err)
 
 		if (i == 0)
 			ret = perfdata_open(fd, &r->inputs[i], err);
-		else
+		if (i == 0 && ret == 0)
+			perfdata_begins_with(r->inputs[i], head.bytes, head.len);
+		else if (i > 0)
 			ret = perfdata_open_part(fd, r->inputs[0], o.num - 1, &r->inputs[i], err);
 		r->num_inputs += ret == 0;
 	}
@@ -786,6 +838,9 @@ static void note_origin(const struct replay *r, struct profile *p)
 
 	if (note)
 		add_note(p, "%s", note);
+	if (!r->end_ns && p->stats.unresolved_files)
+		add_note(p, "nothing tells how old a file is that comes through a pipe, so files that it tells no "
+			    "build-id of are not believed: give its name");
 	if (origin_of(r, &unused) == OFFLINE_ELSEWHERE) {
 		_cleanup_(strbuf_deinit) struct strbuf host = { 0 };
 

@@ -73,8 +73,14 @@ struct perfdata_counts {
 	uint64_t bytes; /* of the file, read or skipped */
 };
 
+enum { PERFDATA_HEAD_BYTES = 16 };
+/* Is what begins so a file, which can be read only by going to and fro in it? */
+bool perfdata_is_file(const uint8_t *head, size_t len);
+
 /* Takes fd, also when it fails: a regular file, or a pipe. Reads the header of a file at once, of a pipe never. */
 int perfdata_open(int fd, struct perfdata **ret, struct err *err);
+/* What was read of a pipe already: at most PERFDATA_HEAD_BYTES, before the run. */
+void perfdata_begins_with(struct perfdata *p, const uint8_t *head, size_t len);
 /*
  * "data.N" of a directory, one of `num_parts`: records without a header of their own. Takes fd; `main` must outlive
  * it.

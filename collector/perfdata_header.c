@@ -32,7 +32,7 @@ enum {
 };
 
 enum {
-	PIPE_HEADER_BYTES = 16,
+	PIPE_HEADER_BYTES = PERFDATA_HEAD_BYTES,
 	SECTION_BYTES_MAX =
 		64 << 20, /* the build-ids of 200,000 files; ids of 512 CPUs and 16,000 events */
 	ATTR_BYTES_MAX = 4096,
@@ -379,13 +379,27 @@ static int read_file_header(struct perfdata *p, uint64_t file_bytes, struct err 
 	return read_features(p, &h, file_bytes, err);
 }
 
+bool perfdata_is_file(const uint8_t *head, size_t len)
+{
+	const uint64_t size = sizeof(struct file_header);
+
+	return len == PERFDATA_HEAD_BYTES && !memcmp(head, MAGIC, sizeof(MAGIC)) &&
+	       !memcmp(head + sizeof(MAGIC), &size, sizeof(size));
+}
+
+void perfdata_begins_with(struct perfdata *p, const uint8_t *head, size_t len)
+{
+	p->head_len = len < sizeof(p->head) ? len : sizeof(p->head);
+	memcpy(p->head, head, p->head_len);
+}
+
 static int begin_pipe(struct perfdata *p, uint64_t header_size, struct err *err)
 {
 	if (header_size == sizeof(struct file_header))
 		return err_set(
 			err, ENOTSUP,
 			"this is a perf.data file, not a stream, and its parts lie in no order to be read through "
-			"a pipe: give its name, or `< FILE` in place of `cat FILE |`");
+			"a pipe");
 	if (header_size != PIPE_HEADER_BYTES)
 		return err_set(err, EBADMSG,
 			       "its header claims %" PRIu64 " bytes, which cannot be right",
@@ -398,9 +412,10 @@ int perfdata_read_pipe_header(struct perfdata *p, struct err *err)
 {
 	uint8_t header[PIPE_HEADER_BYTES];
 	uint64_t size;
-	size_t have = 0;
+	size_t have = p->head_len;
 	int r;
 
+	memcpy(header, p->head, have);
 	while (have < sizeof(header)) {
 		ssize_t n = input_read_some(p->in.fd, header + have, sizeof(header) - have);
 

@@ -177,6 +177,8 @@ struct perfdata {
 	struct events own_events;
 	struct intern *strings;
 	struct input in;
+	uint8_t head[PERFDATA_HEAD_BYTES]; /* of a pipe: what was read before it came here */
+	size_t head_len;
 	struct block_pool pool;
 	struct window plain; /* what was decompressed */
 	uint64_t plain_pos;  /* how much ever was, before plain.begin */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,66 @@ int given_open_recording(const char *path, int **ret_fds, size_t *ret_num, struc
 	*ret_num = fds.list.len;
 	*ret_fds = steal_ptr(fds.list.data);
 	fds.list.len = 0;
+	return 0;
+}
+
+enum { COPY_BYTES = 256 << 10 };
+
+static int write_all(int fd, const uint8_t *bytes, size_t size)
+{
+	while (size) {
+		ssize_t n = write(fd, bytes, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		bytes += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+/* All that comes, once it comes: a pipe may have been told not to wait. */
+static int copy(int from, int to)
+{
+	_cleanup_free_ uint8_t *bytes = malloc(COPY_BYTES);
+	int r = bytes ? 0 : -ENOMEM;
+
+	while (r == 0) {
+		struct pollfd ready = { .fd = from, .events = POLLIN };
+		ssize_t n = read(from, bytes, COPY_BYTES);
+
+		if (n == 0)
+			return 0;
+		if (n > 0)
+			r = write_all(to, bytes, (size_t)n);
+		else if (errno == EAGAIN)
+			poll(&ready, 1, -1);
+		else if (errno != EINTR)
+			r = -errno;
+	}
+	return r;
+}
+
+int given_keep(int fd, const void *head, size_t len, int *ret_fd, struct err *err)
+{
+	const char *dir = getenv("TMPDIR");
+	_cleanup_close_ int file = -1;
+	int r;
+
+	if (!dir || !*dir)
+		dir = "/var/tmp";
+	/* O_EXCL: nobody can give it a name. */
+	file = open(dir, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	r = file < 0 ? -errno : write_all(file, head, len);
+	if (r == 0)
+		r = copy(fd, file);
+	if (r < 0)
+		return err_set(err, -r,
+			       "a perf.data file that comes through a pipe must be kept in %.100s while it is read: %s",
+			       dir, strerror(-r));
+	*ret_fd = steal_fd(&file);
 	return 0;
 }
 

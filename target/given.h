@@ -18,5 +18,11 @@ int given_open(const char *path, int *ret_fd, struct err *err);
  */
 int given_open_recording(const char *path, int **ret_fds, size_t *ret_num, struct err *err);
 
+/*
+ * What a pipe gives to its end, behind the `len` bytes of `head`, in a file without a name, in $TMPDIR or /var/tmp. Its
+ * descriptor is the caller's; fd is left open.
+ */
+int given_keep(int fd, const void *head, size_t len, int *ret_fd, struct err *err);
+
 /* When the file was last written, CLOCK_REALTIME; INT64_MAX for what is no stored file. */
 int64_t given_written_ns(int fd);

@@ -297,9 +297,28 @@ def test_streams():
     cat = subprocess.Popen(['cat', data + '/pipe.data'], stdout=subprocess.PIPE)
     expect({KID: 6, VICTIM: 5}, '-', stdin=cat.stdout)
     cat.wait()
+    # A file through a pipe is kept while it is read, without a name. Nothing tells when it was written.
+    with tempfile.TemporaryDirectory() as folder:
+        for name, kid in ('plain.data', 5), ('buildid.data', 5):
+            cat = subprocess.Popen(['cat', f'{data}/{name}'], stdout=subprocess.PIPE)
+            result = fold('--symfs', 'root', '-', stdin=cat.stdout, env={'TMPDIR': folder})
+            check(result.stacks[KID] == str(kid) and len(result.stacks) == 2, result, name)
+            cat.wait()
+        check(not os.listdir(folder), result, 'nothing is left')
     cat = subprocess.Popen(['cat', data + '/plain.data'], stdout=subprocess.PIPE)
-    refuse('this is a perf.data file, not a stream', '-', stdin=cat.stdout)
+    refuse('must be kept in /nonexistent while it is read: No such file', '-', stdin=cat.stdout, env={'TMPDIR': '/nonexistent'})
     cat.wait()
+    # No build-id, no file: the path alone is believed only where that was not written to since.
+    content = open(data + '/plain.data', 'rb').read().replace(bytes.fromhex(open(data + '/build-id').read().strip()), bytes(20))
+    early = subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    threading.Thread(target=lambda: (early.stdin.write(content[:48] + bytes(8) + content[56:72] + bytes(32) + content[104:]), early.stdin.close())).start()
+    result = fold('-', stdin=early.stdout)
+    check('nothing tells how old' in result.err and 'leaf' not in result.out, result, 'no file is believed')
+    early.wait()
+    for size, words in (0, 'it is empty'), (9, 'it ends within its header'), (50, 'it ends within its header'):
+        head = subprocess.Popen(['head', '-c', str(size), data + '/plain.data'], stdout=subprocess.PIPE)
+        refuse(words, '-', stdin=head.stdout)
+        head.wait()
     with tempfile.NamedTemporaryFile(suffix='.data') as cut:
         cut.write(stream[:len(stream) - 10])
         cut.flush()

@@ -359,7 +359,7 @@ static void test_magic(void)
 	three(&records);
 	simple_file(&file, &records);
 	run = run_fd(bytes_pipe(&file));
-	CHECK(run->r == -ENOTSUP && strstr(run->err.msg, "give its name"));
+	CHECK(run->r == -ENOTSUP && strstr(run->err.msg, "through a pipe"));
 	free(run);
 	bytes_deinit(&file);
 	bytes_deinit(&records);
