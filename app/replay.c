@@ -897,6 +897,8 @@ int replay_profile(struct replay *r, bool (*stop)(void *data), void *data, struc
 	note_reading(r, p);
 	note_events(r, p);
 	note_origin(r, p);
+	session_free(r->session); /* writers need room for their own order */
+	r->session = NULL;
 	p->stats.peak_rss_kib = own_peak_kib(r);
 	p->stats.cpu_s = (double)clock_cpu_ns() / 1e9;
 	p->stats.wall_s = (double)(r->last_ns - r->first_ns) / 1e9;

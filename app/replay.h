@@ -74,6 +74,6 @@ void replay_free(struct replay *r); /* NULL is fine */
  * is returned.
  */
 int replay_run(struct replay *r, struct err *err);
-/* Names are left out once stop(data) says so; stop may be NULL. */
+/* The last that is asked for. Names are left out once stop(data) says so; stop may be NULL. */
 int replay_profile(struct replay *r, bool (*stop)(void *data), void *data, struct profile **ret,
 		   struct err *err);

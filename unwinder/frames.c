@@ -65,14 +65,14 @@ static size_t count_live(const struct frames *f, const struct frame_table *t)
 	return live;
 }
 
-/* Makes room: rebuilds the table at most a quarter full, without what is garbage. */
+/* Makes room: rebuilds the table at most three eighths full, without what is garbage. Asked for at half, it doubles. */
 static bool table_rebuild(struct frames *f, struct rule_exts *exts, struct frame_table *t)
 {
 	struct frame_table fresh = { 0 };
 	unsigned int bits = TABLE_MIN_BITS;
 	size_t live = t->mask ? count_live(f, t) : 0;
 
-	while (((size_t)1 << bits) / 4 < live + 1)
+	while (((size_t)1 << bits) / 8 * 3 < live + 1)
 		bits++;
 	if (!table_alloc(&fresh, bits, t == &f->files))
 		return false;
