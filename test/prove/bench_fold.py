@@ -4,8 +4,9 @@
 usage: scripts/bench.sh fold [--rounds N] [--keep DIR] [--only gxx,system,growth]
 
 Recordings: a g++ -O2 compile at 999 Hz with 32 KiB dumps, and a machine where thousands of programs are executed. Each
-tool reads each of them N times (5), the tools taking turns within a round; files are in the page cache. CPU is user
-and system time of the tool and all it starts. samply finds no names, perf is told --no-inline.
+tool reads each of them N times (5), the tools taking turns within a round. A recording is read twice just before each run:
+there are machines whose kernel (DAMON) lets go of file pages after seconds, and where memory costs more the first time.
+CPU is user and system time of the tool and all it starts. samply finds no names, perf is told --no-inline.
 """
 import argparse, os, shutil, statistics, subprocess, sys, tempfile, time
 
@@ -41,6 +42,15 @@ def run(argv):
     return usage.ru_utime + usage.ru_stime, time.monotonic() - start, peak / 1024
 
 
+def warm(path):
+    with open(path, 'rb', buffering=0) as f:
+        piece = bytearray(1 << 17)
+        for _ in range(2):
+            f.seek(0)
+            while f.readinto(piece):
+                pass
+
+
 def tools(path):
     yield 'cat', ['cat', path]
     yield 'ringfold fold', [ringfold, 'fold', '-q', path, '-o', f'{tmp}/out.folded']
@@ -60,6 +70,7 @@ def measure(path, names=None):
     for _ in range(args.rounds):
         for name, argv in tools(path):
             if names is None or name in names:
+                warm(path)
                 row = run(argv)
                 if row:
                     rows.setdefault(name, []).append(row)
