@@ -337,8 +337,10 @@ static bool use_given_vmlinux(struct recorded_kernel *k, struct list *l)
 	if (given_open(k->opts.vmlinux, &fd, &err) < 0)
 		goto fail;
 	size = lseek(fd, 0, SEEK_END);
-	if (elf_file_open_fd(fd, size > 0 ? (uint64_t)size : 0, &elf, &err) < 0)
+	if (elf_file_open_fd(fd, size > 0 ? (uint64_t)size : 0, &elf, &err) < 0) {
+		err_prefix(&err, "%s", k->opts.vmlinux);
 		goto fail;
+	}
 	if (k->id_len && !same_id(k, elf)) {
 		elf_file_free(elf);
 		err_set(&err, ESTALE, "%s is not the kernel that was recorded: its build-id is another",
@@ -765,6 +767,17 @@ static bool name_by_elf(struct recorded_kernel *k, struct list *l, const struct 
 	return ok;
 }
 
+/* A list that was given by mistake names nothing. */
+static void note_useless_list(struct recorded_kernel *k, const struct symbol *symbols, const struct asked *asked)
+{
+	for (size_t i = 0; i < asked->num; i++) {
+		if (symbols[asked->index[i]].name)
+			return;
+	}
+	snprintf(k->note, sizeof(k->note), "no kernel symbols: %.200s names none of the %zu addresses in the kernel",
+		 k->opts.kallsyms, asked->num);
+}
+
 bool recorded_kernel_batch(struct recorded_kernel *k, const uint64_t *addrs, size_t num,
 			   struct symbol *ret, const char **modules)
 {
@@ -792,8 +805,13 @@ bool recorded_kernel_batch(struct recorded_kernel *k, const uint64_t *addrs, siz
 	}
 	if (!asked.num)
 		return true;
-	return list.elf ? name_by_elf(k, &list, &asked, ret)
-			: name_by_text(k, &list, &asked, addrs, ret, modules);
+	if (list.elf)
+		return name_by_elf(k, &list, &asked, ret);
+	if (!name_by_text(k, &list, &asked, addrs, ret, modules))
+		return false;
+	if (k->opts.kallsyms)
+		note_useless_list(k, ret, &asked);
+	return true;
 }
 
 const char *recorded_kernel_note(const struct recorded_kernel *k)

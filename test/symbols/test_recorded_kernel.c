@@ -133,6 +133,16 @@ static void test_given_list(void)
 	CHECK_STR(a.module[3], "mod");
 	world_free(&w);
 
+	/* What is no list, or is another kernel's, does not pass for one without a word. */
+	w = world_new("/etc/passwd", NULL, then);
+	a = ask(&w, addrs, 2);
+	CHECK(!a.symbol[0].name && strstr(recorded_kernel_note(w.kernel), "/etc/passwd names none of the 2 addresses"));
+	world_free(&w);
+	w = world_new(NULL, "/etc/passwd", then);
+	a = ask(&w, addrs, 2);
+	CHECK(!a.symbol[0].name && strstr(recorded_kernel_note(w.kernel), "/etc/passwd: "));
+	world_free(&w);
+
 	w = world_new("/nowhere/kallsyms", NULL, then);
 	a = ask(&w, addrs, 2);
 	CHECK(!a.symbol[0].name && strstr(recorded_kernel_note(w.kernel), "/nowhere/kallsyms"));
