@@ -94,11 +94,13 @@ void session_place_frames(struct session *s, const struct addrspace *space, uint
 {
 	for (size_t i = 0; i < num; i++) {
 		struct unwind_frame place = unwinder_frame(s->unwinder, ids[i]);
+		uint64_t addr;
 		uint32_t id;
 
 		if (place.where != FRAME_IN_FILE)
 			continue;
-		id = placed_frame(s, ids[i], addr_in(space, &place));
+		addr = unwinder_frame_addr(s->unwinder, space, i, &place);
+		id = placed_frame(s, ids[i], addr ? addr : addr_in(space, &place));
 		if (id != FRAME_ID_NONE)
 			ids[i] = id;
 		else

@@ -30,6 +30,7 @@ void chain_append(struct unwinder *u, const struct unwind_input *in, size_t firs
 		id = unwinder_intern(u, in->space, pc, ret);
 		if (id == FRAME_ID_NONE)
 			return;
+		u->trace[ret->num_frames].pc = in->chain[i] & u->arch->ra_mask;
 		frames[ret->num_frames++] = id;
 	}
 	if (first >= in->num_chain)

@@ -537,9 +537,11 @@ static void walk_frames(struct walk *w, unw_cursor_t *cursor, uint32_t *frames,
 		 * Nobody called a signal trampoline. What is no code is a place to be interrupted at,
 		 * but no caller.
 		 */
-		if (mapped || was_exact)
+		if (mapped || was_exact) {
+			w->u->trace[ret->num_frames].pc = pc;
 			frames[ret->num_frames++] =
 				unwinder_intern(w->u, w->in->space, exact ? pc : lookup, ret);
+		}
 		if (!mapped)
 			return stop(ret, UNWIND_BROKEN, REASON_NO_MAPPING);
 		w->failed_read = false;

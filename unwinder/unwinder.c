@@ -315,6 +315,23 @@ struct unwind_frame unwinder_frame(const struct unwinder *u, uint32_t id)
 	return u->frames.by_id.data[id < u->frames.by_id.len ? id : FRAME_ID_NONE];
 }
 
+uint64_t unwinder_frame_addr(const struct unwinder *u, const struct addrspace *space, size_t num,
+			     const struct unwind_frame *frame)
+{
+	size_t outer = u->last_outer && num >= u->last_inner ? num - u->last_inner + 1 : 0;
+	uint64_t pc = outer && outer <= u->last_outer ? u->last_known->frames[u->last_outer - outer].pc : u->trace[num].pc;
+
+	/* A caller's place lies inside its call. */
+	for (uint64_t call = 0; call <= 1; call++) {
+		uint64_t addr = pc - call;
+		const struct mapping *m = addrspace_find(space, addr);
+
+		if (m && m->file && m->file->id == frame->owner && addr - m->start + m->pgoff == frame->place)
+			return addr;
+	}
+	return 0;
+}
+
 uint32_t unwinder_num_frames(const struct unwinder *u)
 {
 	return (uint32_t)u->frames.by_id.len;
@@ -397,6 +414,7 @@ void unwinder_walk(struct unwinder *u, const struct unwind_input *in, uint32_t *
 {
 	*ret = (struct unwind_result){ .class = UNWIND_BROKEN };
 	u->counts.walks++;
+	u->last_outer = 0;
 	if (in->compat) {
 		ret->reason = REASON_COMPAT;
 		return;

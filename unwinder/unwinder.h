@@ -104,6 +104,12 @@ struct unwind_frame {
 };
 /* What an id stands for. */
 struct unwind_frame unwinder_frame(const struct unwinder *u, uint32_t id);
+/*
+ * The address of frame `num` of the last walk, which is in a file: a program may map one more than once. 0 = it is not where
+ * the walk stood, as of a frame that was put right afterwards.
+ */
+uint64_t unwinder_frame_addr(const struct unwinder *u, const struct addrspace *space, size_t num,
+			     const struct unwind_frame *frame);
 uint32_t unwinder_num_frames(const struct unwinder *u); /* ids are below this */
 /* Ids from the same numbers for the kernel's frames and for the session's own labels. */
 uint32_t unwinder_kernel_frame(struct unwinder *u, uint64_t addr);

@@ -278,10 +278,10 @@ static inline bool stack_word(const uint8_t *stack, size_t bytes, uint64_t base,
 
 /* ---- unwinder.c ---- */
 
-/* What the walk remembers of each frame: for splicing, and for registers that are loaded only
- * when asked for. */
+/* What the walk remembers of each frame: for splicing, for registers that are loaded only when asked for, and for
+ * unwinder_frame_addr. */
 struct trace {
-	uint64_t pc;    /* exact: the return address for callers */
+	uint64_t pc;    /* exact: the return address for callers; the other two are those of walk.c's frames alone */
 	uint64_t ra_at; /* where that return address was read; 0 = not from the stack */
 	uint64_t sp;    /* of the frame; its CFA is the next frame's */
 	/* Of plain frames alone, for as long as the table of files stays as it is: */
@@ -321,6 +321,9 @@ struct unwinder {
 	struct rows *rows;
 	struct known_stacks known;
 	struct trace *trace; /* max_frames; owned */
+	/* Of the last walk, behind `last_inner` frames of the trace: so many of the stack's outermost. */
+	const struct known_stack *last_known;
+	size_t last_outer, last_inner;
 	struct arch_layout layout; /* of the last sample's registers */
 	struct unwind_counts counts;
 	/* While a rule is looked for: the copied stack from the frame upwards, where its callers' addresses lie. */

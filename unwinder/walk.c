@@ -1053,6 +1053,9 @@ static bool complete_known(struct walk *w, size_t from, size_t num, size_t outer
 	struct unwinder *u = w->u;
 
 	known_add(&u->known, &u->frames, w->in->space, w->known, outer, u->trace, w->frames, from, num);
+	u->last_known = w->known;
+	u->last_outer = outer;
+	u->last_inner = num;
 	for (size_t i = outer; i-- > 0;)
 		w->frames[num++] = w->known->frames[i].id;
 	w->ret->num_frames = num;

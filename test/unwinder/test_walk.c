@@ -665,6 +665,34 @@ static void test_shared(void)
 	teardown(&t);
 }
 
+/* A file that a process maps twice, as V8 does with its own: frames are the same in both, their addresses are not. */
+static void test_mapped_twice(void)
+{
+	const uint64_t again_at = 0x10000000;
+	const uint64_t want[] = { at(PLAIN, 0x10) + again_at, at(PLAIN, 0x20) - 1, at(ROOT, 0x30) + again_at - 1 };
+	struct mapping maps[2];
+	struct test t;
+
+	setup(&t, 16);
+	maps[0] = maps[1] = t.program.maps[0];
+	maps[1].start += again_at;
+	maps[1].end += again_at;
+	maps[1].bias += again_at;
+	t.program.space.maps.data = maps;
+	sample_pc(&t.sample, x86, want[0]);
+	t.sample.stack[1] = want[1] + 1;
+	t.sample.stack[3] = want[2] + 1;
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, PLAIN + 0x10, caller_place(PLAIN, 0x20), caller_place(ROOT, 0x30));
+	for (size_t i = 0; i < 3; i++) {
+		struct unwind_frame frame = unwinder_frame(t.u, t.sample.frames[i]);
+
+		CHECK(unwinder_frame_addr(t.u, &t.program.space, i, &frame) == want[i]);
+		frame.place += 2;
+		CHECK(unwinder_frame_addr(t.u, &t.program.space, i, &frame) == 0);
+	}
+	teardown(&t);
+}
+
 static void test_debug_frame(void)
 {
 	struct cfi_bytes cfi = { .debug_frame = true };
@@ -700,6 +728,7 @@ static void test_all(void)
 	test_missing_file();
 	test_kernel_chain();
 	test_shared();
+	test_mapped_twice();
 	test_debug_frame();
 }
 
