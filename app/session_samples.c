@@ -208,6 +208,50 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	return num;
 }
 
+/*
+ * The kernel could copy nothing of a stack whose page is being replaced, as after a fork, or that is gone with its program, as in
+ * an exec: the place in user space is known all the same. It counts as kernel only, if no stack ends right there.
+ */
+static size_t add_sampled_place(struct session *s, const struct record_sample *sample, struct live *live,
+				uint64_t time_ns, size_t num)
+{
+	const struct arch *arch = s->opts.arch ? s->opts.arch : arch_host();
+	struct unwind_input in = { .space = live->space, .num_chain = 1 };
+	struct unwind_result result = { 0 };
+	struct regs regs;
+
+	if (!s->regs_mask || sample->regs_abi != PERF_SAMPLE_REGS_ABI_64 || sample->stack_bytes || !sample->regs)
+		goto nothing;
+	arch_regs_from_perf(arch, s->regs_mask, sample->regs, (size_t)__builtin_popcountll(s->regs_mask), &regs);
+	if (!addrspace_find(live->space, regs.pc))
+		goto nothing;
+	in.chain = &regs.pc;
+	if (live->jit)
+		session_advance_names(live, time_ns);
+	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
+	if (result.num_jit && !live->jit && session_jit_begins(live)) {
+		session_advance_names(live, time_ns);
+		unwinder_walk(s->unwinder, &in, s->frames + num, &result);
+	}
+	if (s->opts.keep_addresses)
+		session_place_frames(s, live->space, s->frames + num, result.num_frames);
+	num += result.num_frames;
+	s->stats.frames += result.num_frames;
+	s->stats.jit_frames += result.num_jit;
+	live->own_frames |= result.num_jit;
+	if (result.class == UNWIND_COMPLETE) {
+		s->stats.user_stacks++;
+		s->stats.complete++;
+		s->end = sample_end(SAMPLE_COMPLETE, 0);
+		return num;
+	}
+	if (result.num_frames)
+		s->frames[num++] = s->mark_broken;
+nothing:
+	s->stats.kernel_only++;
+	return num;
+}
+
 static uint64_t at_most(uint64_t value, uint64_t max)
 {
 	return value < max ? value : max;
@@ -290,8 +334,10 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 	if (!s->opts.user_only)
 		num = add_kernel_frames(s, sample, num);
 	if (!idle) {
-		if (s->opts.kernel_only || has_no_user_side(s, sample, space))
+		if (s->opts.kernel_only)
 			s->stats.kernel_only++;
+		else if (has_no_user_side(s, sample, space))
+			num = add_sampled_place(s, sample, live, rec->time_ns, num);
 		else
 			num = add_user_frames(s, sample, live, rec->time_ns, num);
 	}
