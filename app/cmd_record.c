@@ -129,15 +129,19 @@ static void take_record(void *data, const struct record *rec)
 {
 	struct recording *r = data;
 	bool sample = rec->type == RECORD_SAMPLE;
-	bool saved = r->saving && (!sample || session_wants(r->session, rec));
-	bool held = r->managed && managed_takes(r->managed, rec);
+	bool saved, held;
 
+	r->record = rec;
+	r->lost_side |= rec->type == RECORD_LOST && rec->lost.side;
+	saved = r->saving && (!sample || session_wants(r->session, rec));
+	held = r->managed && managed_takes(r->managed, rec);
 	if (!held)
 		session_record(r->session, rec);
 	if (saved && sample && !held)
 		save_sample(r, rec);
 	else if (saved)
 		saving_record(r->saving, rec);
+	r->record = NULL;
 }
 
 static int drain(struct recording *r, bool all, struct err *err)

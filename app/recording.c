@@ -452,6 +452,18 @@ void recording_restore_priority(const struct recording *r)
 	elf_remote_relax(r->parser, r->nice);
 }
 
+/*
+ * The perf.data misses what no record tells. Records of a process's start may still lie before it, so it is told there only
+ * with a sample, which would have come after them, or where records were lost.
+ */
+static void learned(void *data, pid_t pid, pid_t tid)
+{
+	struct recording *r = data;
+
+	if (r->saving && r->record && (r->record->type == RECORD_SAMPLE || r->lost_side))
+		saving_learned(r->saving, pid, tid, r->record->time_ns);
+}
+
 static void choose_session(struct recording *r, const struct collector_opts *collect, bool keep_samples)
 {
 	const struct record_args *a = r->args;
@@ -464,6 +476,8 @@ static void choose_session(struct recording *r, const struct collector_opts *col
 	session->map_dir = a->map_dir;
 	session->memory = r->memory;
 	session->worker = r->parser;
+	session->learned = learned;
+	session->data = r;
 	session->regs_mask = collect->user_regs;
 	session->keep_build_ids = outputs_want_saving(&a->out);
 	session->keep_files = a->symbols;

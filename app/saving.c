@@ -245,6 +245,31 @@ void saving_record(struct saving *s, const struct record *rec)
 		perfdata_write_record(s->files.data[i].writer, rec, event);
 }
 
+struct late {
+	struct saving *saving;
+	uint64_t time_ns;
+};
+
+static void save_late(void *data, const struct record *rec)
+{
+	const struct late *late = data;
+	struct record copy = *rec;
+
+	copy.time_ns = late->time_ns;
+	saving_record(late->saving, &copy);
+}
+
+void saving_learned(struct saving *s, pid_t pid, pid_t tid, uint64_t time_ns)
+{
+	struct late late = { s, time_ns };
+	const struct collector_sink sink = { .record = save_late, .data = &late };
+	struct err err = { 0 };
+	int r = tid ? synth_thread(s->opts.door, pid, tid, &sink, &err) : synth_process(s->opts.door, pid, &sink, &err);
+
+	if (r < 0)
+		log_debug("record", "process %d: %s", pid, err.msg);
+}
+
 bool saving_flush(struct saving *s)
 {
 	return flush(s, false);

@@ -301,6 +301,14 @@ static int open_recorded(struct session *s, struct err *err)
 	return s->told ? recorded_kernel_new(&kernel, &s->kernel, err) : err_oom(err);
 }
 
+static void learned(void *data, pid_t pid, pid_t tid)
+{
+	struct session *s = data;
+
+	if (s->opts.learned)
+		s->opts.learned(s->opts.data, pid, tid);
+}
+
 static int open_parts(struct session *s, struct err *err)
 {
 	struct files_opts files = { .door = s->opts.door, .strings = s->strings,
@@ -309,7 +317,7 @@ static int open_parts(struct session *s, struct err *err)
 	struct addrspaces_opts spaces = { .door = s->opts.offline ? NULL : s->opts.door,
 					  .strings = s->strings,
 					  .first_id = s->opts.first_space,
-					  .space_gone = space_gone, .data = s };
+					  .space_gone = space_gone, .learned = learned, .data = s };
 	struct symbols_opts symbols = { .door = s->opts.door, .worker = s->opts.worker, .strings = s->strings };
 	struct unwind_opts unwind = { .arch = s->opts.arch ? s->opts.arch : arch_host(),
 				      .method = s->opts.method,

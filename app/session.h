@@ -55,6 +55,11 @@ struct session_opts {
 	const char *kallsyms, *vmlinux; /* with offline: files named by the user; NULL = none */
 	/* With offline: is this sample to be counted? NULL = all are. */
 	bool (*wanted)(void *data, const struct record *sample, const char *comm);
+	/*
+	 * Live: a process that no record had told of was read from /proc; or, with a `tid`, the name of a thread. Who writes
+	 * the records down misses it too. May be NULL.
+	 */
+	void (*learned)(void *data, pid_t pid, pid_t tid);
 	void *data;
 };
 

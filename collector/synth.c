@@ -264,6 +264,14 @@ int synth_process(struct door *door, pid_t pid, const struct collector_sink *sin
 	return pid > 0 && emit_process(&p, pid) < 0 ? err_oom(err) : 0;
 }
 
+int synth_thread(struct door *door, pid_t pid, pid_t tid, const struct collector_sink *sink, struct err *err)
+{
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
+	struct process p = { .door = door, .sink = sink, .pid = pid, .text = &text };
+
+	return emit_thread(&p, tid) < 0 ? err_oom(err) : 0;
+}
+
 int synth_all(struct door *door, const struct collector_sink *sink, struct err *err)
 {
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };

@@ -14,5 +14,7 @@ int synth_kernel(struct door *door, const struct collector_sink *sink, struct er
 
 /* All threads of one process (`pid` may be one of them), then its mappings; nothing when it has ended. 0 or -ENOMEM. */
 int synth_process(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err);
+/* The name of one thread; nothing when it has ended. 0 or -ENOMEM. */
+int synth_thread(struct door *door, pid_t pid, pid_t tid, const struct collector_sink *sink, struct err *err);
 /* Every process. */
 int synth_all(struct door *door, const struct collector_sink *sink, struct err *err);

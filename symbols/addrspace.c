@@ -84,6 +84,7 @@ struct addrspaces {
 	size_t next_ended;
 	uint32_t next_id;
 	uint32_t comm_unknown, comm_idle;
+	bool scanning;
 };
 
 static struct space *space_of(struct addrspace *space)
@@ -463,6 +464,8 @@ uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid)
 	if (ended)
 		return comm_string(a, &ended->comm);
 	alive = read_comm(a, pid, tid, &comm);
+	if (alive && a->opts.learned)
+		a->opts.learned(a->opts.data, pid, tid);
 	comm_string(a, &comm);
 	slot = spaces_find(&a->spaces, pid);
 	/* A live thread whose FORK we missed is its process's; all others are only kept in mind. */
@@ -662,8 +665,11 @@ static struct space *space_get(struct addrspaces *a, pid_t pid)
 	s = space_add(a, pid);
 	if (!s || pid == 0)
 		return s;
-	if (a->opts.door ? read_process(a, s) : pid > 0)
+	if (a->opts.door ? read_process(a, s) : pid > 0) {
+		if (a->opts.door && a->opts.learned && !a->scanning)
+			a->opts.learned(a->opts.data, pid, 0);
 		return s;
+	}
 	ended = find_ended(a, pid);
 	make_ghost(a, s);
 	s->pub.dead = ended && ended->was_process;
@@ -714,25 +720,30 @@ int addrspaces_scan(struct addrspaces *a, struct err *err)
 	struct pid_list list = { 0 };
 	int r = 0;
 
+	a->scanning = true;
 	if (a->opts.door)
 		r = door_each_task(a->opts.door, 0, list_pid, &list, err);
 	for (size_t i = 0; r == 0 && i < list.pids.len; i++) {
 		if (!space_get(a, list.pids.data[i]))
 			r = -ENOMEM;
 	}
+	a->scanning = false;
 	vec_deinit(&list.pids);
 	return r == -ENOMEM ? err_oom(err) : r;
 }
 
 int addrspaces_scan_tasks(struct addrspaces *a, const pid_t *tids, size_t num, struct err *err)
 {
-	for (size_t i = 0; i < num; i++) {
+	bool failed = false;
+
+	a->scanning = true;
+	for (size_t i = 0; i < num && !failed; i++) {
 		struct proc_status status;
 
-		if (read_status(a, tids[i], &status) && !space_get(a, status.tgid))
-			return err_oom(err);
+		failed = read_status(a, tids[i], &status) && !space_get(a, status.tgid);
 	}
-	return 0;
+	a->scanning = false;
+	return failed ? err_oom(err) : 0;
 }
 
 int addrspaces_new(const struct addrspaces_opts *opts, struct addrspaces **ret, struct err *err)
