@@ -9,6 +9,7 @@ import http.server
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -120,6 +121,28 @@ def test_filters():
     refuse('does not tell on which CPU', 'plain.data', '-C', '0')
     expect({'kid-4022;thread_4022' + KID[3:]: 5, 'victim-4020;thread_4020' + VICTIM[6:]: 5}, 'plain.data', '--pids', '--threads')
     expect({KID: 5, VICTIM: 5}, 'plain.data', '-U')
+
+
+def test_no_copy():
+    """In the kernel, when nothing of the stack could be copied: the sampled place is known all the same."""
+    with open(f'{data}/plain.data', 'rb') as f:
+        bytes_ = bytearray(f.read())
+    at, size = struct.unpack_from('<QQ', bytes_, 40)
+    end = at + size
+    while at < end:
+        kind, misc, length = struct.unpack_from('<IHH', bytes_, at)
+        if kind == 9: # PERF_RECORD_SAMPLE; the last word but one tells how much was copied; 1 = in the kernel
+            struct.pack_into('<H', bytes_, at + 4, misc & ~7 | 1)
+            struct.pack_into('<Q', bytes_, at + length - 16, 0)
+        at += length
+    with tempfile.TemporaryDirectory(prefix='ringfold-fold-') as tmp:
+        with open(f'{tmp}/x.data', 'wb') as f:
+            f.write(bytes_)
+        result = expect({'kid;[broken];leaf': 5, 'victim;[broken];leaf': 5}, f'{tmp}/x.data', '--stats', f'{tmp}/x.json')
+        with open(f'{tmp}/x.json') as f:
+            stats = json.load(f)
+        check(stats['kernel_only'] == stats['samples'] == 10 and stats['frames'] == 10 and stats['user_stacks'] == 0, result,
+              f'10 are kernel only: {stats}')
 
 
 def with_root(change):
