@@ -642,25 +642,31 @@ static size_t chain_behind_switch(struct walk *w)
 	return 1;
 }
 
+/* The function that the call before `ra` names; 0 = it names none, or is no call. */
+static uint64_t called_by_name(struct walk *w, uint64_t ra)
+{
+	const struct mapping *m = map_at(w, ra - 1);
+	uint8_t call[5];
+	int32_t distance;
+
+	if (!m || !m->file || m->file->kind != FILE_ELF || w->arch != &arch_x86_64 ||
+	    !elf_file_read_vaddr(m->file->elf, ra - mapping_bias(m) - sizeof(call), call, sizeof(call)) ||
+	    call[0] != 0xe8) /* call rel32 */
+		return 0;
+	memcpy(&distance, call + 1, sizeof(distance));
+	return ra + (uint64_t)(int64_t)distance;
+}
+
 /*
  * Who changed stacks has no frame record of its own, so the function that called it is not in the chain. It is known where
  * its own caller called it by name.
  */
 static void note_called(struct walk *w, uint64_t ra)
 {
-	const struct mapping *m = map_at(w, ra - 1);
-	uint8_t call[5];
-	int32_t distance;
-	uint64_t target;
+	uint64_t target = called_by_name(w, ra);
+	const struct mapping *m = target ? map_at(w, target) : NULL;
 	const struct frame_entry *e;
 
-	if (!m || !m->file || m->file->kind != FILE_ELF || w->arch != &arch_x86_64 ||
-	    !elf_file_read_vaddr(m->file->elf, ra - mapping_bias(m) - sizeof(call), call, sizeof(call)) ||
-	    call[0] != 0xe8) /* call rel32 */
-		return;
-	memcpy(&distance, call + 1, sizeof(distance));
-	target = ra + (uint64_t)(int64_t)distance;
-	m = map_at(w, target);
 	e = m && m->file ? entry_at(w, m, target) : NULL;
 	if (e && w->ret->num_frames < w->u->max_frames)
 		w->frames[w->ret->num_frames++] = e->id;
@@ -683,12 +689,28 @@ static bool is_caller(struct walk *w, const struct mapping *m, uint64_t ra)
 		elf_file_is_root(caller->file->elf, ra - 1 - mapping_bias(caller)));
 }
 
+/*
+ * It has not changed stacks yet, or is back from it: these functions keep nothing on the stack they are called on, and the call
+ * behind which the word on top lies names the very function we are in.
+ */
+static bool is_before_switch(struct walk *w, const struct mapping *m)
+{
+	uint64_t place = w->regs.pc - !w->activation - mapping_bias(m), start, ra;
+
+	return word_at(w, w->sp, &ra) && elf_file_root(m->file->elf, place, &start) == ELF_ROOT_SWITCH &&
+	       called_by_name(w, ra & w->arch->ra_mask) == start + mapping_bias(m);
+}
+
 static bool step_switch(struct walk *w, const struct mapping *m)
 {
 	struct unwind_result *ret = w->ret;
-	size_t num = ret->num_frames, first = w->activation ? 0 : chain_behind_switch(w);
-	uint64_t ra = first ? w->in->chain[first] & w->arch->ra_mask : 0;
+	size_t num = ret->num_frames, first;
+	uint64_t ra;
 
+	if (is_before_switch(w, m) && step_from_entry(w, w->arch->callee_saved))
+		return true;
+	first = chain_behind_switch(w);
+	ra = first ? w->in->chain[first] & w->arch->ra_mask : 0;
 	if (!ra || !is_caller(w, m, ra))
 		return complete_switched(w);
 	note_called(w, ra);

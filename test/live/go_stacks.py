@@ -34,7 +34,8 @@ def check(ok, what, *more):
 
 def build(name, path, *flags):
     env = dict(os.environ, GOCACHE=f'{tmp}/cache', GO111MODULE='off', CGO_ENABLED='1')
-    done = subprocess.run(['go', 'build', '-o', f'{tmp}/{name}', *flags, path], env=env, cwd=tmp, capture_output=True, text=True)
+    where, what = (path, '.') if os.path.isdir(path) else (tmp, path)
+    done = subprocess.run(['go', 'build', '-o', f'{tmp}/{name}', *flags, what], env=env, cwd=where, capture_output=True, text=True)
     check(done.returncode == 0, f'building {path}', done.stderr)
     return f'{tmp}/{name}'
 
@@ -89,5 +90,10 @@ check(whole >= 98.5, f'load: {whole:.1f} % of the stacks whole', said['broken'])
 part, num = share(stacks, r';runtime\.systemstack;', r'^load;runtime\.(goexit|rt0_go);')
 check(num >= 20 and part >= 90, f'load: {part:.1f} % of {num} stacks through systemstack begin with their goroutine')
 check(said['switched'] <= said['user_stacks'] // 20, f'load: {said["switched"]} stacks not followed')
+for flags in ([], ['-ldflags=-s -w']):
+    stacks, said = record(build('switch', f'{source}/test/live/go_switch', *flags))
+    part, num = share(stacks, r';runtime\.systemstack|;gosave_systemstack_switch',
+                      r'^switch;runtime\.goexit;runtime\.main;main\.main;main\.ask;main\.switches;runtime\.systemstack')
+    check(num >= 100 and part >= 99, f'switch {flags}: {part:.1f} % of {num} samples around a change of stacks have their callers')
 shutil.rmtree(tmp)
 sys.exit(1 if failures else 0)
