@@ -20,9 +20,9 @@
 #include "symbols/file.h"
 #include "symbols/symbols.h"
 #include "target/door.h"
+#include "test/live/dwfl_walk.h"
 #include "unwinder/unwinder.h"
 
-#include <elfutils/libdwfl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -57,6 +57,7 @@ struct oracle {
 	struct addrspaces *spaces;
 	struct symbols *symbols;
 	struct unwinder *ours, *libunwind;
+	struct dwfl_walker *dwfl;
 	uint64_t regs_mask;
 	bool fp;
 	uint64_t samples, complete, truncated, broken, no_user;
@@ -64,6 +65,7 @@ struct oracle {
 	struct tally by_fp, by_libunwind, by_dwfl;
 	uint32_t *ids;
 	struct place *mine, *other;
+	uint64_t addrs[MAX_FRAMES];
 };
 
 static struct place place_of(const struct addrspace *space, uint64_t pc)
@@ -173,150 +175,15 @@ static size_t walk(struct oracle *o, struct unwinder *u, const struct unwind_inp
 	return result->num_frames;
 }
 
-/* libdwfl: one Dwfl per address space version, memory from the sample's copy */
-
-struct dwfl_space {
-	Dwfl *dwfl;
-	uint32_t space_id, version;
-};
-
-struct dwfl_ctx {
-	const struct unwind_input *in;
-	const struct arch *arch;
-	struct regs regs;
-	struct oracle *o;
-	size_t num;
-};
-
-static int no_find_elf(Dwfl_Module *mod, void **user, const char *name, Dwarf_Addr base, char **file,
-		       Elf **elf)
-{
-	return -1;
-}
-
-static int no_find_debuginfo(Dwfl_Module *mod, void **user, const char *name, Dwarf_Addr base,
-			     const char *file, const char *debuglink, GElf_Word crc, char **debug)
-{
-	return -1;
-}
-
-static const Dwfl_Callbacks dwfl_callbacks = {
-	.find_elf = no_find_elf,
-	.find_debuginfo = no_find_debuginfo,
-};
-
-static pid_t next_thread(Dwfl *dwfl, void *arg, void **thread_arg)
-{
-	if (*thread_arg)
-		return 0;
-	*thread_arg = arg;
-	return 1;
-}
-
-static bool get_thread(Dwfl *dwfl, pid_t tid, void *arg, void **thread_arg)
-{
-	*thread_arg = arg;
-	return true;
-}
-
-static struct dwfl_ctx *current_ctx; /* libdwfl keeps the argument of the attach, ours changes per sample */
-
-static bool memory_read(Dwfl *dwfl, Dwarf_Addr addr, Dwarf_Word *result, void *arg)
-{
-	const struct unwind_input *in = current_ctx->in;
-	uint64_t base = current_ctx->regs.v[current_ctx->arch->sp];
-
-	if (addr < base || addr - base > in->stack_bytes || in->stack_bytes - (addr - base) < 8)
-		return false;
-	memcpy(result, in->stack + (addr - base), 8);
-	return true;
-}
-
-static bool set_initial_registers(Dwfl_Thread *thread, void *arg)
-{
-	Dwarf_Word words[17];
-
-	for (int i = 0; i < 16; i++)
-		words[i] = current_ctx->regs.v[i];
-	words[16] = current_ctx->regs.pc;
-	return dwfl_thread_state_registers(thread, 0, 17, words);
-}
-
-static const Dwfl_Thread_Callbacks thread_callbacks = {
-	.next_thread = next_thread,
-	.get_thread = get_thread,
-	.memory_read = memory_read,
-	.set_initial_registers = set_initial_registers,
-};
-
-static int each_frame(Dwfl_Frame *frame, void *arg)
-{
-	struct dwfl_ctx *ctx = arg;
-	Dwarf_Addr pc;
-	bool activation;
-
-	if (ctx->num >= MAX_FRAMES || !dwfl_frame_pc(frame, &pc, &activation))
-		return DWARF_CB_ABORT;
-	if (!activation && pc == 0)
-		return DWARF_CB_ABORT;
-	ctx->o->other[ctx->num++] = place_of(ctx->in->space, activation ? pc : pc - 1);
-	return DWARF_CB_OK;
-}
-
-static bool dwfl_load(struct dwfl_space *d, const struct addrspace *space)
-{
-	if (d->dwfl && d->space_id == space->id && d->version == space->version)
-		return true;
-	if (d->dwfl)
-		dwfl_end(d->dwfl);
-	d->dwfl = dwfl_begin(&dwfl_callbacks);
-	if (!d->dwfl)
-		return false;
-	dwfl_report_begin(d->dwfl);
-	for (size_t i = 0; i < space->maps.len; i++) {
-		const struct mapping *m = &space->maps.data[i];
-		char path[4200];
-		bool again = false;
-
-		if (!m->file || m->file->kind != FILE_ELF || m->file->path[0] != '/')
-			continue;
-		/*
-		 * Once: where a program maps a part of itself again (V8 does, its built-in functions), the
-		 * second module would overlap others as if all of the file were there, and libdwfl then drops
-		 * the first.
-		 */
-		for (size_t j = 0; j < i; j++)
-			again |= space->maps.data[j].file == m->file;
-		if (again)
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/root%s", space->pid, m->file->path);
-		dwfl_report_elf(d->dwfl, m->file->path, path, -1, m->bias, true);
-	}
-	dwfl_report_end(d->dwfl, NULL, NULL);
-	d->space_id = space->id;
-	d->version = space->version;
-	return dwfl_attach_state(d->dwfl, NULL, 1, &thread_callbacks, d);
-}
-
 static void compare_dwfl(struct oracle *o, const struct unwind_input *in, size_t num_mine)
 {
-	static struct dwfl_space cached[16];
-	static unsigned int next;
-	struct dwfl_ctx ctx = { .in = in, .arch = arch_host(), .o = o };
-	struct dwfl_space *d = NULL;
+	struct dwfl_sample sample = { .space = in->space, .perf_regs = in->perf_regs, .perf_mask = in->perf_mask,
+				      .stack = in->stack, .stack_bytes = in->stack_bytes };
+	size_t num = dwfl_walk(o->dwfl, &sample, o->addrs, MAX_FRAMES);
 
-	for (size_t i = 0; i < 16; i++)
-		if (cached[i].dwfl && cached[i].space_id == in->space->id)
-			d = &cached[i];
-	if (!d)
-		d = &cached[next++ % 16];
-	arch_regs_from_perf(ctx.arch, in->perf_mask, in->perf_regs,
-			    (size_t)__builtin_popcountll(in->perf_mask), &ctx.regs);
-	current_ctx = &ctx;
-	if (!dwfl_load(d, in->space))
-		return;
-	dwfl_getthread_frames(d->dwfl, 1, each_frame, &ctx);
-	compare(o, &o->by_dwfl, num_mine, ctx.num, false);
+	for (size_t i = 0; i < num; i++)
+		o->other[i] = place_of(in->space, o->addrs[i]);
+	compare(o, &o->by_dwfl, num_mine, num, false);
 }
 
 static void compare_chain(struct oracle *o, const struct unwind_input *in, size_t num_mine)
@@ -452,6 +319,7 @@ static void open_parts(struct oracle *o, struct err *err)
 	symbols.files = spaces.files = o->files;
 	must(symbols_new(&symbols, &o->symbols, err), err);
 	must(addrspaces_new(&spaces, &o->spaces, err), err);
+	o->dwfl = dwfl_walker_new();
 	o->ids = calloc(MAX_FRAMES, sizeof(*o->ids));
 	o->mine = calloc(MAX_FRAMES, sizeof(*o->mine));
 	o->other = calloc(MAX_FRAMES, sizeof(*o->other));
@@ -534,6 +402,7 @@ int main(int argc, char **argv)
 	unwinder_free(o.libunwind);
 	intern_free(o.strings);
 	door_free(o.door);
+	dwfl_walker_free(o.dwfl);
 	free(o.ids);
 	free(o.mine);
 	free(o.other);

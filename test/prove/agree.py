@@ -1,22 +1,27 @@
 #!/usr/bin/env python3
-"""Our stacks against `perf script` on the very same bytes, sample by sample.
+"""Our stacks against every other unwinder on the very same bytes, sample by sample.
 
-usage: agree.py RINGFOLD VICTIMS_DIR [--seconds S] [--freq HZ] [--only NAME,..] [--keep DIR] [--perf CMD]..
+usage: agree.py RINGFOLD VICTIMS_DIR [--seconds S] [--freq HZ] [--only NAME,..] [--keep DIR [--again]] [--perf CMD]..
 
-Each program is recorded once, into a perf.data and into -f perf-script at the same time. Every perf named by --perf
-(default: perf, and perf 7 where PERF7 names one) reads the perf.data with --no-inline, as does `ringfold fold --unwinder
-libunwind`, and each sample's chain is held
-against ours: first by its address, or where a perf prints offsets in the file (6.1), by those bits of it that mapping
-leaves alone. What differs is listed by class: who ends early and where, or where both go different ways. The classes are
-explained in docs/differences.md. Fails when a header differs, or when ours is the shorter one or goes another way, and no
-perf agrees with ours, in more samples of a row than it may (a column of the table below). Against perf 6.1 alone
-nothing is judged: it loses libc in half of the programs that were started by fork and exec. `ringfold fold` of the file
-must print what the recording printed, byte for byte (but for -a, where files are gone by then and others' maps spliced).
+Each program is recorded once, into a perf.data and into -f perf-script at the same time. The perf.data is read by every perf
+named by --perf (default: perf, and perf 7 where PERF7 names one; --no-inline), by samply (SAMPLY, or the one beside PERF7), by
+libdwfl (test/live/dwfl_script.c) and by `ringfold fold --unwinder libunwind`, and each sample's chain is held against ours
+(chains.py tells how). What differs is listed by class: who ends early and where, or where both go different ways. Each class
+but three is a mistake of theirs that shows in the sample itself; docs/differences.md explains them. A sample counts against
+us when it is in one of the three (ours ends early, different, another chain in the kernel) and nobody else agrees with ours, or
+ours does not reach its root and theirs either does or goes on where ours ends.
+
+Fails when a header differs, when a sample counts against us, when a tool finds another number of samples, when `perf
+report` counts other events, when a reader of perf script's text would not take a line of ours, when `ringfold fold` of the file
+does not print what the recording printed, byte for byte (but for -a, where files are gone by then and others' maps
+spliced), and when the share of stacks that reach their root (Roots in chains.py; of all samples in which any tool has a frame
+of user space) is below that of any other tool.
 """
-import argparse, collections, os, re, shlex, shutil, signal, subprocess, sys, tempfile, time
+import argparse, collections, os, re, shlex, shutil, subprocess, sys, tempfile
+
+from chains import *
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FIELDS = '+pid,+tid,+cpu,+time,+period,+event,+ip,+sym,+dso'
 SQL = ('with recursive n(i) as (select 1 union all select i + 1 from n where i < 6000000) '
        'select count(*), sum(length(hex(i * 7919 % 10007))) from n where i % 3 = 0')
 PY = ('import json,re\nfor i in range(60): json.loads(json.dumps([{str(k): [k] * 9} for k in range(9000)])); '
@@ -31,6 +36,7 @@ args.add_argument('--seconds', default='4')
 args.add_argument('--freq', default='999')
 args.add_argument('--only', default='')
 args.add_argument('--keep', default='')
+args.add_argument('--again', action='store_true', help='of what --keep has, record nothing')
 args.add_argument('--perf', action='append', default=[])
 args.add_argument('--examples', type=int, default=0, help='show so many samples of each class')
 args = args.parse_args()
@@ -38,91 +44,6 @@ args.ringfold, args.victims = os.path.abspath(args.ringfold), os.path.abspath(ar
 tmp = args.keep or tempfile.mkdtemp(prefix='ringfold-agree-')
 tmp = os.path.abspath(tmp)
 os.makedirs(tmp, exist_ok=True)
-
-Sample = collections.namedtuple('Sample', 'head chain')
-HEAD = re.compile(r'^(.*?)\s+(-?\d+)/(-?\d+)\s+\[(\d+)\]\s+(\d+\.\d+):\s+(\d+) +(\S+): $')
-FRAME = re.compile(r'^\t *([0-9a-f]+) (.*) \((.*)\)$')
-KERNEL = 1 << 63
-
-
-def read_script(lines):
-    """Samples by (pid, tid, time, cpu); what a header cannot tell apart keeps its order."""
-    samples, chain = [], None
-    for number, line in enumerate(lines, 1):
-        line = line.rstrip('\n')
-        if not line:
-            chain = None
-        elif chain is None:
-            head = HEAD.match(line)
-            if not head:
-                raise ValueError(f'line {number}: no header: {line!r}')
-            chain = []
-            samples.append(Sample(head.groups(), chain))
-        else:
-            frame = FRAME.match(line)
-            if not frame:
-                raise ValueError(f'line {number}: no frame: {line!r}')
-            chain.append((int(frame[1], 16), frame[2], frame[3]))
-    return samples
-
-
-def run_perf(command, path):
-    done = subprocess.run([*command, 'script', '-i', path, '--no-inline', '--max-stack', '1024', '-F', FIELDS],
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors='surrogateescape')
-    return read_script(done.stdout.splitlines())
-
-
-def run_fold(path):
-    done = subprocess.run([args.ringfold, 'fold', '-q', '--include-idle', '--unwinder', 'libunwind', '-f', 'perf-script', path],
-                          stdout=subprocess.PIPE, text=True, errors='surrogateescape')
-    return read_script(done.stdout.splitlines())
-
-
-def name(frame):
-    symbol = re.sub(r'\+0x[0-9a-f]+$', '', frame[1])
-    dso = frame[2].split('/')[-1]
-    return f'JIT code' if re.match(r'perf-\d+\.map', dso) else f'{symbol} ({dso})'
-
-
-def place(frame, by_offset):
-    """What mapping leaves alone: the page offset."""
-    return frame[0] & 0xfff if by_offset and frame[0] < KERNEL else frame[0]
-
-
-GO_SWITCH = re.compile(r'runtime\.(systemstack|mstart|mcall|morestack|goexit)\b')
-
-
-def compare(ours, theirs, by_offset):
-    """The class of a sample."""
-    a, b = ([place(f, by_offset) for f in chain] for chain in (ours, theirs))
-    if a == b:
-        return 'equal', ''
-    at = 0
-    while at < min(len(a), len(b)) and a[at] == b[at]:
-        at += 1
-    user = next((i for i, f in enumerate(ours) if f[0] < KERNEL), len(ours))
-    after = f'after {name(ours[at - 1])}' if at else 'at the leaf'
-    if at < user:
-        return 'kernel', after
-    if at < len(b) and theirs[at][1:] == ('[unknown]', '[unknown]'):
-        return 'theirs goes on in no mapping', after
-    for left_out in range(1, len(a) - at):
-        if a[at + left_out:] == b[at:]:
-            return 'theirs leaves frames out', after
-    if at and at < len(b) and GO_SWITCH.match(ours[at - 1][1]):
-        return 'theirs takes for a caller what lies behind a Go stack switch', after
-    if at < min(len(a), len(b)) and 'sigreturn' in ours[at][1] and b[at] == a[at] - 1:
-        return 'theirs takes for a caller the code that a signal handler returns to', after
-    # It left one out, and what follows is one of the other classes.
-    if at + 1 < len(a) and at < len(b) and a[at + 1] == b[at] and compare(ours[at + 1:], theirs[at:], by_offset)[0].startswith('theirs'):
-        return 'theirs leaves frames out', after
-    if at == len(b):
-        if at == user:
-            return 'theirs ends early', 'with no user frame at all'
-        return 'theirs ends early', after
-    if at == len(a):
-        return 'OURS ENDS EARLY', f'{after}, theirs goes on with {name(theirs[at])}'
-    return 'different', f'{after}: ours {name(ours[at])}, theirs {name(theirs[at])}'
 
 
 def need(*tools):
@@ -157,44 +78,66 @@ def prepare_git():
 pyperf = next((p for v in ('3.13.0', '3.13', '3.14') for p in (os.path.expanduser(f'~/.pyenv/versions/{v}/bin/python3'),)
                if os.path.exists(p)), shutil.which('python3.13') or 'python3.13')
 run_for = str(int(args.seconds) + 3)
-# name, tools, prepare, command or options, samples in 1000 where ours may end early or go another way
+GXX = ['g++', '-std=c++17', '-O2', '-c', '-o', f'{tmp}/big.o', f'{HERE}/big.cpp']
+OPENSSL = ['openssl', 'speed', '-seconds', '1', 'sha256', 'rsa2048', 'ecdsap256', 'sha1', 'md5', 'aes-256-cbc']
+GIT = sh(f'cd {tmp}/repo; for i in 1 2 3 4 5 6; do git log -p --stat >/dev/null; git repack -adfq; git blame f1 >/dev/null; done')
+NODE = ['node', '--perf-basic-prof', f'--logfile={tmp}/v8.log', f'{HERE}/load.js', run_for]
+JAVA = ['java', '-XX:+PreserveFramePointer', '-cp', tmp, 'Load', run_for]
+# name, tools, prepare, command or options
 ROWS = [
-    ('g++', ['g++'], None, ['--', 'g++', '-std=c++17', '-O2', '-c', '-o', f'{tmp}/big.o', f'{HERE}/big.cpp'], 1),
-    ('sqlite3', ['sqlite3'], None, ['--', 'sqlite3', ':memory:', SQL], 1),
-    ('openssl', ['openssl'], None, ['--', 'openssl', 'speed', '-seconds', '1', 'sha256', 'rsa2048',
-                                    'ecdsap256', 'sha1', 'md5', 'aes-256-cbc'], 1),
-    ('git', ['git'], prepare_git, ['--', *sh(f'cd {tmp}/repo; for i in 1 2 3 4 5 6; do git log -p --stat >/dev/null; '
-                                              'git repack -adfq; git blame f1 >/dev/null; done')], 1),
-    ('perl', ['perl'], None, ['--', 'perl', '-e', PERL], 1),
-    ('python3', ['python3'], None, ['--', 'python3', '-c', PY], 1),
-    ('python-perf', [pyperf], None, ['--', pyperf, '-X', 'perf', '-c', PY], 1),
-    ('go', ['go'], prepare_go, ['--', f'{tmp}/goload', run_for], 1),
-    ('node', ['node'], None, ['--', 'node', '--perf-basic-prof', f'--logfile={tmp}/v8.log', f'{HERE}/load.js', run_for], 1),
-    ('java', ['java', 'javac'], prepare_java, ['--', 'java', '-XX:+PreserveFramePointer', '-cp', tmp, 'Load', run_for], 1),
-    ('deepc', [f'{args.victims}/victim-deepc'], None, ['--', f'{args.victims}/victim-deepc', run_for], 1),
-    ('system', [], None, ['-a', '--include-idle', '--', *sh(f'for i in 1 2 3 4 5 6 7 8 9; do ls -lR /usr/include; '
-                          f'find /usr/share -name "*.h" | head -2000 | xargs cat | gzip -c | wc -c; done >/dev/null')], 2),
+    ('g++', ['g++'], None, ['--', *GXX]),
+    ('sqlite3', ['sqlite3'], None, ['--', 'sqlite3', ':memory:', SQL]),
+    ('openssl', ['openssl'], None, ['--', *OPENSSL]),
+    ('git', ['git'], prepare_git, ['--', *GIT]),
+    ('perl', ['perl'], None, ['--', 'perl', '-e', PERL]),
+    ('python3', ['python3'], None, ['--', 'python3', '-c', PY]),
+    ('python-perf', [pyperf], None, ['--', pyperf, '-X', 'perf', '-c', PY]),
+    ('go', ['go'], prepare_go, ['--', f'{tmp}/goload', run_for]),
+    ('node', ['node'], None, ['--', *NODE]),
+    ('java', ['java', 'javac'], prepare_java, ['--', *JAVA]),
+    ('deepc', [f'{args.victims}/victim-deepc'], None, ['--', f'{args.victims}/victim-deepc', run_for]),
+    ('system', [], None, None),
 ]
 
 
-def perfs():
-    found = [shlex.split(p) for p in args.perf]
-    if not found:
-        found = [[shutil.which('perf')]] if shutil.which('perf') else []
-        if os.environ.get('PERF7'):
-            found.append(shlex.split(os.environ['PERF7']))
-    for command in found:
-        version = subprocess.run([*command, '--version'], stdout=subprocess.PIPE, text=True).stdout.strip()
-        yield {'command': command, 'version': version, 'alone': len(found) == 1,
-               'by_offset': re.search(r'version (5\.1[3-9]|6\.[0-9]\b)', version) is not None}
+def system_mix():
+    """All that is there at once, beside programs that live for milliseconds, some in a pid namespace of their own."""
+    churn = ('while :; do ls -lR /usr/include/linux; find /usr/share -name "*.h" | head -500 | xargs cat | gzip -c | wc -c; '
+             'sh -c "date; true | cat"; done >/dev/null')
+    jobs = [sh(churn), ['unshare', '-fpm', '--mount-proc', *sh(churn)]]
+    jobs += [sh(f'while :; do {shlex.join(GXX)}; done')] if shutil.which('g++') else []
+    jobs += [sh(f'while :; do {shlex.join(GIT)}; done')] if os.path.isdir(f'{tmp}/repo') else []
+    jobs += [[f'{tmp}/goload', run_for]] if os.path.exists(f'{tmp}/goload') else []
+    jobs += [JAVA] if os.path.exists(f'{tmp}/Load.class') else []
+    for argv in OPENSSL, NODE, ['sqlite3', ':memory:', SQL], ['perl', '-e', PERL], [pyperf, '-X', 'perf', '-c', PY]:
+        jobs += [argv] if shutil.which(argv[0]) else []
+    return ['-a', '--include-idle', '--',
+            *sh(' '.join(f'timeout -k 1 {int(args.seconds) + 1} {shlex.join(job)} >/dev/null 2>&1 &' for job in jobs) + ' wait')]
+
+
+def readers():
+    commands = [shlex.split(p) for p in args.perf]
+    perf7 = shlex.split(os.environ.get('PERF7', ''))
+    if not commands:
+        commands = [[shutil.which('perf')]] if shutil.which('perf') else []
+        commands += [perf7] if perf7 else []
+    yield from map(Perf, commands)
+    samply = shlex.split(os.environ.get('SAMPLY', '')) or ([shutil.which('samply')] if shutil.which('samply') else [])
+    if not samply and len(perf7) > 1 and perf7[-1] == 'perf':
+        samply = [*perf7[:-1], 'samply']
+    if samply:
+        yield Samply(samply)
+    yield Dwfl(os.path.join(os.path.dirname(args.victims), 'live', 'dwfl_script'))
+    yield Fold(args.ringfold)
 
 
 def record(row, path):
-    done = subprocess.run([args.ringfold, 'record', '-q', '-F', args.freq, '-d', args.seconds, '-o', path, '-o', f'{path}.txt',
-                           *row[3]], stdout=subprocess.DEVNULL, cwd=tmp)
-    if done.returncode == 4:
-        print('SKIP: not permitted')
-        sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
+    if not args.again:
+        done = subprocess.run([args.ringfold, 'record', '-q', '-F', args.freq, '-d', args.seconds, '-o', path, '-o', f'{path}.txt',
+                               *(row[3] or system_mix())], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp)
+        if done.returncode == 4:
+            print('SKIP: not permitted')
+            sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
     return read_script(open(f'{path}.txt', errors='surrogateescape'))
 
 
@@ -218,7 +161,7 @@ def judge_readers(row, path):
 def judge_fold(row, path):
     done = subprocess.run([args.ringfold, 'fold', '-q', '--include-idle', '-f', 'perf-script', path], stdout=subprocess.PIPE)
     same = done.returncode == 0 and done.stdout == open(f'{path}.txt', 'rb').read()
-    ok = None if '-a' in row[3] else same
+    ok = same if row[3] else None
     print(f'{row[0]}: fold prints {"the same" if same else "something else"}: {"not judged" if ok is None else "ok" if ok else "FAILED"}')
     return ok
 
@@ -246,38 +189,80 @@ def show(classes, examples):
                 print('        %-60s | %s' % tuple(f'{c[i][0]:x} {name(c[i])}' if i < len(c) else '' for c in (o.chain, t.chain)))
 
 
-def judge(row, ours, reader, agreed):
-    """Prints the classes; True, False, or None where nothing can be judged."""
-    classes, examples = collections.Counter(), collections.defaultdict(list)
-    theirs, worse = reader['samples'], 0
-    heads = collections.Counter(filter(None, (compare_heads(o.head, t.head) for o, t in zip(ours, theirs))))
+def judge(ours, reader, theirs, classes, against):
+    """Prints the classes of what differs from one reader."""
+    listed, examples = collections.Counter(), collections.defaultdict(list)
+    both = [(o, t) for o, t in zip(ours, theirs) if t]
+    heads = collections.Counter(filter(None, (compare_heads(o.head, t.head) for o, t in both)))
     for i, (o, t) in enumerate(zip(ours, theirs)):
-        what = compare(o.chain, t.chain, reader['by_offset'])
-        classes[what] += 1
-        if what[0] != 'equal' and len(examples[what]) < args.examples:
-            examples[what].append((o, t))
-        worse += what[0] in ('OURS ENDS EARLY', 'different', 'kernel') and not agreed[i]
-    for o, t in zip(ours, theirs):
+        if t:
+            listed[classes[i]] += 1
+            if classes[i][0] != 'equal' and len(examples[classes[i]]) < args.examples:
+                examples[classes[i]].append((o, t))
+    for o, t in both:
         if compare_heads(o.head, t.head) == 'OTHER HEADER':
             print(f'    the first other header: {o.head}, theirs {t.head}')
             break
-    total = max(1, len(ours))
-    ok = len(ours) > 50 and len(ours) == len(theirs) and not heads['OTHER HEADER'] and worse * 1000 <= row[4] * total
-    if reader['alone'] and reader['by_offset']:
-        ok = None
-    print(f'  {len(ours)} samples, theirs {len(theirs)}; {classes["equal", ""]} equal ({100 * classes["equal", ""] / total:.2f} %), '
-          f'{worse} where nobody agrees with ours: {"not judged" if ok is None else "ok" if ok else "FAILED"}')
+    missing = sum(not t and o.head[2] not in ('0', '-1') for o, t in zip(ours, theirs)) + abs(len(ours) - len(theirs))
+    ok = len(ours) > 50 and not missing and not heads['OTHER HEADER'] and not against
+    print(f'  {len(ours)} samples, {missing} not theirs; {listed["equal", ""]} equal ({100 * listed["equal", ""] / max(1, len(both)):.2f} %), '
+          f'{against} against ours: {"ok" if ok else "FAILED"}')
     for what, n in heads.items():
         print(f'    {n:6} {what}')
-    show(classes, examples)
+    show(listed, examples)
     return ok
+
+
+def judge_roots(name, ours, read, shares):
+    """The share of stacks that reach their root, of samples in which anyone has a frame of user space."""
+    roots = Roots()
+    everyone = [('ringfold', ours), *((r.name, samples) for r, samples in read)]
+    for _, samples in everyone:
+        roots.learn(samples)
+    counted = [i for i in range(len(ours)) if any(i < len(s) and s[i] and user_part(s[i].chain) for _, s in everyone)]
+    for tool, samples in everyone:
+        reached = sum(i < len(samples) and samples[i] is not None and roots.reached(samples[i].chain) for i in counted)
+        shares[name][tool] = 100 * reached / max(1, len(counted))
+    best = max(shares[name].values())
+    ok = shares[name]['ringfold'] >= best
+    print(f'{name}: {shares[name]["ringfold"]:.2f} % of {len(counted)} stacks reach their root, the best of the others '
+          f'{max(v for k, v in shares[name].items() if k != "ringfold"):.2f} %: {"ok" if ok else "FAILED"}')
+    return ok, roots
+
+
+def judge_row(row, path, ours, shares):
+    """Yields what passed and what did not."""
+    yield judge_fold(row, path)
+    yield judge_readers(row, f'{path}.txt')
+    read = []
+    for reader in readers():
+        read.append((reader, reader.read(path, ours)))
+    ok, roots = judge_roots(row[0], ours, read, shares)
+    yield ok
+    whole = [roots.reached(o.chain) for o in ours]
+    classes = [[judge_class(compare(o.chain, t.chain, r.place), w, roots.reached(t.chain)) if t else ('absent', '')
+                for o, t, w in zip(ours, theirs, whole)] for r, theirs in read]
+    agreed = [any(i < len(c) and c[i] == ('equal', '') for c in classes) for i in range(len(ours))]
+    for (reader, theirs), found in zip(read, classes):
+        print(f'{row[0]} against {reader.name}:', flush=True)
+        against = sum(counts_against(c[0], agreed[i], whole[i], theirs[i] and roots.reached(theirs[i].chain)) for i, c in enumerate(found))
+        yield judge(ours, reader, theirs, found, against)
+        if hasattr(reader, 'reads_report'):
+            ok = reader.reads_report(path, ours)
+            print(f'  its report counts {"the same" if ok else "something else: FAILED"}')
+            yield ok
+
+
+def show_shares(shares):
+    tools = list(dict.fromkeys(t for row in shares.values() for t in row))
+    print(f'\nstacks that reach their root, %:\n{"":12}' + ''.join(f'{t:>16}' for t in tools))
+    for name, row in shares.items():
+        print(f'{name:12}' + ''.join(f'{row[t]:16.2f}' if t in row else f'{"-":>16}' for t in tools))
 
 
 def main():
     passed = failed = skipped = 0
-    readers = list(perfs())
-    if not readers:
-        print('no perf is installed: only fold is judged')
+    shares = collections.defaultdict(dict)
     for row in ROWS:
         if args.only and row[0] not in args.only.split(','):
             continue
@@ -286,25 +271,15 @@ def main():
             print(f'{row[0]}: SKIP: {missing}')
             skipped += 1
             continue
-        if row[2]:
+        if row[2] and not args.again:
             row[2]()
         path = f'{tmp}/{row[0]}.data'
-        ours = record(row, path)
-        for ok in judge_fold(row, path), judge_readers(row, f'{path}.txt'):
-            passed += ok is True
-            failed += ok is False
-        for r in readers:
-            r['samples'] = run_perf(r['command'], path)
-        libunwind = {'version': 'fold --unwinder libunwind', 'alone': False, 'by_offset': False, 'samples': run_fold(path)}
-        agreed = [any(i < len(r['samples']) and compare(o.chain, r['samples'][i].chain, r['by_offset'])[0] == 'equal'
-                      for r in readers) for i, o in enumerate(ours)]
-        for r in [*readers, libunwind]:
-            print(f'{row[0]} against {r["version"]}:', flush=True)
-            ok = judge(row, ours, r, agreed)
+        for ok in judge_row(row, path, record(row, path), shares):
             passed += ok is True
             failed += ok is False
         if not args.keep:
             os.remove(path)
+    show_shares(shares)
     print(f'{passed} passed, {failed} failed, {skipped} skipped')
     return 1 if failed or (skipped and os.environ.get('TEST_NO_SKIP')) else 0
 
