@@ -441,7 +441,8 @@ void session_free(struct session *s)
 	for (size_t i = 0; i < s->owners.len; i++)
 		free(s->owners.data[i].became);
 	vec_deinit(&s->owners);
-	intern_free(s->strings);
+	if (!s->strings_lent)
+		intern_free(s->strings);
 	free(s);
 }
 

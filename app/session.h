@@ -139,8 +139,8 @@ struct session_progress session_progress(const struct session *s);
 
 /*
  * The profile of everything since the start, every frame named; the session goes on, unless this is the `last`: then its
- * stacks may have become the profile's, and it can only be freed. Naming stops when stop(data) says so (frames then show as
- * [module]). The caller fills in what it alone knows (loss, times).
+ * stacks and strings have become the profile's, and it can only be freed, before that. Naming stops when stop(data) says so
+ * (frames then show as [module]). The caller fills in what it alone knows (loss, times).
  */
 int session_profile(struct session *s, bool last, bool (*stop)(void *data), void *data,
 		    struct profile **ret, struct err *err);

@@ -171,6 +171,7 @@ struct session {
 	struct build_ids *told;      /* with opts.offline, as is the next */
 	struct recorded_kernel *kernel;
 	struct intern *strings;
+	bool strings_lent; /* to the last profile, which frees them */
 	struct files *files;
 	struct addrspaces *spaces;
 	struct symbols *symbols;

@@ -143,10 +143,13 @@ static void copy_texts(struct build *b, uint32_t id, struct profile_frame *frame
 	bool lasting = where == FRAME_IN_FILE || where == FRAME_IN_KERNEL;
 	const char *(*copy)(struct build *, const char *) = lasting ? copy_lasting : copy_text;
 
-	frame->name = copy(b, frame->name);
+	/* naming.c has these two from the session's strings. */
+	if (!lasting || b->profile->strings != b->s->strings) {
+		frame->name = copy(b, frame->name);
+		frame->build_id = copy(b, frame->build_id);
+	}
 	frame->module = copy(b, frame->module);
 	frame->path = copy(b, frame->path);
-	frame->build_id = copy(b, frame->build_id);
 }
 
 static bool note_file_of(struct build *b, const struct file *file)
@@ -593,6 +596,14 @@ static int build_profile(struct build *b, bool last, struct err *err)
 	return missing_note(p, b->files.data, b->files.len, s->opts.offline, err);
 }
 
+/* Names need not be copied then. The session goes on using them until it is freed. */
+static void lend_strings(struct build *b)
+{
+	intern_free(b->profile->strings);
+	b->profile->strings = b->s->strings;
+	b->s->strings_lent = true;
+}
+
 int session_profile(struct session *s, bool last, bool (*stop)(void *data), void *data,
 		    struct profile **ret, struct err *err)
 {
@@ -607,6 +618,8 @@ int session_profile(struct session *s, bool last, bool (*stop)(void *data), void
 	r = profile_new(&b.profile, err);
 	if (r < 0)
 		return r;
+	if (last)
+		lend_strings(&b);
 	r = build_profile(&b, last, err);
 	vec_deinit(&b.index);
 	vec_deinit(&b.files);
@@ -616,6 +629,9 @@ int session_profile(struct session *s, bool last, bool (*stop)(void *data), void
 	inlined_tab_deinit(&b.inlined);
 	comm_tab_deinit(&b.comms);
 	if (r < 0) {
+		if (s->strings_lent)
+			b.profile->strings = NULL;
+		s->strings_lent = false;
 		profile_free(b.profile);
 		return r;
 	}
