@@ -16,6 +16,7 @@ perf record -q $dwarf -o plain.data ./victim
 perf record -q -F 249 -e cpu-clock -g -o fp.data ./victim
 perf record -q -z $dwarf -o zstd.data ./victim
 perf record -q -e page-faults $dwarf -o multi.data ./victim
+perf record -q -F 249 -e '{cpu-clock,task-clock}:S' -g -o group.data ./victim
 perf record -q --buildid-mmap $dwarf -o buildid.data ./victim
 perf record -q $dwarf -o - ./victim >pipe.data
 perf record -q --threads $dwarf -o threads.data ./victim
