@@ -21,8 +21,9 @@
 	}
 
 /* Room for at least `want` elements in all; false when memory is out (the vector stays as it was). */
-#define vec_reserve(v, want) \
-	vec_reserve_((void **)&(v)->data, &(v)->cap, (want), sizeof(*(v)->data))
+#define vec_reserve(v, want)                                                           \
+	((want) <= (v)->cap ||                                                         \
+	 vec_reserve_((void **)&(v)->data, &(v)->cap, (want), sizeof(*(v)->data)))
 
 #define vec_push(v, value)                                                            \
 	(vec_reserve((v), (v)->len + 1) ? ((v)->data[(v)->len++] = (value), true) : false)

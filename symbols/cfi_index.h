@@ -59,6 +59,22 @@ struct cfi_cie {
 	uint32_t program_at, program_size; /* its instructions; the bytes may move */
 };
 
+/* What plain instructions change, see cfi_plain.c; small, as it is copied for each remembered state. */
+struct cfi_state {
+	uint8_t cfa_reg;
+	bool has_cfa;
+	int32_t cfa_off;
+	uint32_t saved, undefined; /* as in struct elf_plain_row */
+	int16_t at[ELF_PLAIN_REGS];
+};
+
+/* What the instructions of a CIE come to. */
+struct cfi_begin {
+	uint32_t place; /* as in struct cfi_cie */
+	bool plain;     /* the rest means nothing otherwise */
+	struct cfi_state state;
+};
+
 /* An FDE. */
 struct cfi_fde {
 	uint64_t start, end; /* vaddrs of its code */
@@ -83,6 +99,7 @@ struct cfi_index {
 	bool (*fetch)(void *data, size_t offset, size_t len);
 	void *data;
 	struct cfi_cie known[CFI_KNOWN_CIES];
+	struct cfi_begin begins[CFI_KNOWN_CIES];
 };
 
 /* Is a table that a linker wrote one that every binary search reads alike? */

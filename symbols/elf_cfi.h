@@ -19,9 +19,9 @@ struct elf_plain_row {
 	bool signal;
 	uint8_t ra;          /* where the return address is */
 	uint8_t cfa_reg;
-	int64_t cfa_off;
-	uint64_t saved, undefined; /* a bit for each register */
-	int64_t at[ELF_PLAIN_REGS]; /* of those in `saved`: CFA + this is where */
+	int32_t cfa_off;
+	uint32_t saved, undefined; /* a bit for each register */
+	int16_t at[ELF_PLAIN_REGS]; /* of those in `saved`: CFA + this is where */
 };
 
 /* False: there is none at vaddr, or it is not plain; elf_file_row tells. Not for aarch64. */

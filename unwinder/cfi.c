@@ -287,38 +287,34 @@ static struct rule rule_without_cfi(const struct arch *arch, struct elf_file *f,
 	return rule;
 }
 
-static uint64_t tracked_bits(const struct arch *arch)
-{
-	uint64_t ret = 0;
-
-	for (size_t i = 0; i < arch->num_tracked; i++)
-		ret |= 1ull << arch->tracked[i];
-	return ret;
-}
-
 /* False when a 16-byte rule cannot say it. */
 static bool rule_from_plain(const struct arch *arch, const struct elf_plain_row *row, struct rule *ret)
 {
 	struct rule rule = { .kind = RULE_CFA, .flags = row->signal ? RULE_SIGNAL : 0,
 			     .cfa_reg = row->cfa_reg, .cfa_off8 = (int16_t)(row->cfa_off / 8) };
+	uint32_t others = row->saved;
 
-	if (row->ra != arch->ra || row->saved & ~tracked_bits(arch) || row->cfa_reg >= arch->num_regs)
-		return false;
-	if (row->undefined >> arch->ra & 1) {
-		*ret = (struct rule){ .kind = RULE_END };
-		return true;
-	}
-	if (!(row->saved >> arch->ra & 1) || row->cfa_off % 8 || rule.cfa_off8 != row->cfa_off / 8)
+	if (row->ra != arch->ra || row->cfa_reg >= arch->num_regs)
 		return false;
 	for (size_t i = 0; i < arch->num_tracked; i++) {
-		uint8_t reg = arch->tracked[i];
-		const struct rule_where at = { .how = HOW_AT_CFA, .value = row->at[reg] };
+		const uint8_t reg = arch->tracked[i];
+		const int at = row->at[reg];
 
-		if (row->saved >> reg & 1 && !slot_from_where(&at, &rule.slot[i]))
-			return false;
+		others &= ~(1u << reg);
 		if (row->undefined >> reg & 1)
 			rule.slot[i] = SLOT_UNDEFINED;
+		if (!(row->saved >> reg & 1))
+			continue;
+		if (at >= 0 || at % 8 || at < -8 * SLOT_MAX)
+			return false;
+		rule.slot[i] = (uint8_t)(-at / 8);
 	}
+	if (others)
+		return false;
+	if (row->undefined >> arch->ra & 1)
+		rule = (struct rule){ .kind = RULE_END };
+	else if (rule.slot[0] == SLOT_SAME || row->cfa_off % 8 || rule.cfa_off8 != row->cfa_off / 8)
+		return false;
 	*ret = rule;
 	return true;
 }
@@ -339,7 +335,8 @@ struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t 
 	Dwarf_CFI *cfi;
 	int column;
 
-	memset(ext, 0, sizeof(*ext));
+	ext->ops = NULL;
+	ext->num_ops = 0;
 	*start = *end = 0;
 	if (!elf_file_is_64(f) || elf_file_machine(f) != arch->elf_machine)
 		return (struct rule){ .kind = RULE_FP };
@@ -348,6 +345,7 @@ struct rule rule_from_cfi(const struct arch *arch, struct elf_file *f, uint64_t 
 		*end = plain.end;
 		return rule;
 	}
+	memset(ext, 0, sizeof(*ext));
 	switch (elf_file_row(f, vaddr, &cfi)) {
 	case ELF_ROW_NONE:
 		return rule_without_cfi(arch, f, vaddr, start, end);

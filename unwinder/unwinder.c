@@ -137,10 +137,11 @@ static struct rule row_of(struct unwinder *u, const struct mapping *m, uint64_t 
 			  struct rule_ext *ext)
 {
 	struct elf_file *elf = m->file->elf;
-	uint64_t vaddrs[RULES_MANY] = { vaddr };
+	uint64_t vaddrs[RULES_MANY];
 
 	if (!elf_file_is_remote(elf))
 		return rule_from_cfi(u->arch, elf, vaddr, start, end, ext);
+	vaddrs[0] = vaddr;
 	return rules_ask(u, m->file, vaddrs, list_likely(u, m, mapping_bias(m), vaddrs), start, end, ext);
 }
 

@@ -872,7 +872,7 @@ static void test_compressed(void)
 	free(run);
 
 	/* 256 MiB out of a few KiB. */
-	vec_reserve(&bomb.v, 256u << 20);
+	CHECK(vec_reserve(&bomb.v, 256u << 20));
 	bomb.v.len = 256u << 20;
 	for (size_t i = 0; i < bomb.v.len; i += 65528) {
 		struct perf_event_header header = { .type = 12, .size = 65528 };
