@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
 """What folding costs as recordings grow: ten times the samples, more binaries, more processes.
 
-usage: scale.py RINGFOLD VICTIMS_DIR [--rounds N] [--seconds S]
+usage: scale.py RINGFOLD VICTIMS_DIR [--rounds N] [--seconds S] [--only samples|binaries|processes]
 
 A recording of a deep C++ program is made ten times as long by telling its samples ten times over, later each time:
 the time may grow 10.5 times, the memory by no more than 5 % (the stacks are the same). Then the same program under
-10 and 500 names, and in 10 and 5,000 processes, for the same CPU time in all: what each further binary and
-process costs is printed. CPU times and peaks of `ringfold fold`, medians of N rounds.
+10 and 500 names, and in 10 and 5,000 processes, for the same time in all: what each further binary and
+process costs is printed, beyond what its samples cost. Only the load itself is recorded, so nothing else on the machine is in
+the figures. CPU times and peaks of `ringfold fold`, medians of N rounds.
 """
-import argparse, json, os, shutil, statistics, struct, subprocess, sys, tempfile
+import argparse, json, os, shutil, signal, statistics, struct, subprocess, sys, tempfile
 
 args = argparse.ArgumentParser()
 args.add_argument('ringfold')
 args.add_argument('victims')
 args.add_argument('--rounds', type=int, default=5)
 args.add_argument('--seconds', type=float, default=4)
+args.add_argument('--only', choices=('samples', 'binaries', 'processes'))
 args = args.parse_args()
 ringfold, victims = os.path.abspath(args.ringfold), os.path.abspath(args.victims)
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,7 +25,7 @@ IDENTIFIER = 1 << 16
 
 
 def record(name, *command):
-    subprocess.run([ringfold, 'record', '-q', '-a', '-U', '-F', '999', '-o', name, '--', *command],
+    subprocess.run([ringfold, 'record', '-q', '-U', '-F', '999', '-o', name, '--', *command],
                    stdout=subprocess.DEVNULL, check=True)
     os.path.exists(name + '.old') and os.unlink(name + '.old')
 
@@ -63,8 +65,8 @@ def repeat(source, target, times):
 
 
 def fold(name):
-    """CPU seconds and peak KiB, medians."""
-    cpus, peaks = [], []
+    """CPU seconds, peak KiB (medians), samples."""
+    cpus, peaks, stats = [], [], {}
     for _ in range(args.rounds):
         child = subprocess.Popen([ringfold, 'fold', '-q', '-f', 'collapsed', '-o', '-', '--stats', 'stats.json', name],
                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -73,51 +75,68 @@ def fold(name):
         if status:
             sys.exit(f'fold {name}: status {status}')
         cpus.append(usage.ru_utime + usage.ru_stime)
-        peaks.append(json.load(open('stats.json'))['peak_rss_kib'])  # ru_maxrss is at least what this program has
-    return statistics.median(cpus), statistics.median(peaks)
+        stats = json.load(open('stats.json'))
+        peaks.append(stats['peak_rss_kib'])  # ru_maxrss is at least what this program has
+    return statistics.median(cpus), statistics.median(peaks), stats['samples']
 
 
-def samples_of(name):
-    out = subprocess.run([ringfold, 'fold', '-f', 'collapsed', '-o', '/dev/null', name], capture_output=True, text=True)
-    for word in out.stderr.split('\n'):
-        if ' samples,' in word:
-            return int(word.split(' samples,')[0].split()[-1].replace(',', ''))
-    return 0
+def row(name, label):
+    cpu, peak, samples = fold(name)
+    os.unlink(name)  # they are large
+    print(f'{label:<20} {samples:>8} {cpu:>8.3f} {cpu / max(samples, 1) * 1e6:>10.2f} {peak / 1024:>9.1f}')
+    return cpu, peak, samples
 
 
-tmp = tempfile.mkdtemp(prefix='ringfold-scale-')
-failed = 0
-try:
-    os.chdir(tmp)
-    print(f'{"recording":<26} {"samples":>8} {"CPU s":>8} {"peak MiB":>9}')
-
-    def row(name, label, samples=None):
-        cpu, peak = fold(name)
-        print(f'{label:<26} {samples or samples_of(name):>8} {cpu:>8.3f} {peak / 1024:>9.1f}')
-        return cpu, peak
-
-    deep = f'{victims}/victim-deepc'
+def samples(deep):
     record('base.data', deep, str(args.seconds))
-    one = row('one.data', 'samples x 1', repeat('base.data', 'one.data', 1))
-    ten = row('ten.data', 'samples x 10', repeat('base.data', 'ten.data', 10))
+    repeat('base.data', 'one.data', 1)
+    one = row('one.data', 'samples x 1')
+    repeat('base.data', 'ten.data', 10)
+    ten = row('ten.data', 'samples x 10')
     # What starting and naming cost is in both, so the ratio stays below ten unless something grows.
-    ok = ten[0] <= 10.5 * one[0] and ten[1] <= 1.05 * one[1] + 1024
+    ok = ten[2] == 10 * one[2] and ten[0] <= 10.5 * one[0] and ten[1] <= 1.05 * one[1] + 1024
     print(f'  ten times the samples: {ten[0] / one[0]:.2f} x the time (10.5), '
           f'{ten[1] / one[1]:.2f} x the memory (1.05){"" if ok else " FAILED"}')
-    failed += not ok
+    return ok
+
+
+def further(what, few, many, num):
+    """What each further one costs, beyond what its samples would have cost with the few."""
+    cpu = many[0] - few[0] / few[2] * many[2]
+    print(f'  a further {what}: {cpu / num * 1e6:.0f} us, {(many[1] - few[1]) / num:.2f} KiB')
+
+
+def binaries(deep):
+    rows = []
     for num in (10, 500):
         os.mkdir(f'bin{num}')
         for i in range(num):
             shutil.copy(deep, f'bin{num}/prog{i}')
-        each = args.seconds / num
-        record(f'b{num}.data', 'sh', '-c', f'for p in bin{num}/*; do $p {each:.3f}; done')
-    few, many = row('b10.data', '10 binaries'), row('b500.data', '500 binaries')
-    print(f'  a further binary: {(many[0] - few[0]) / 490 * 1e6:.0f} us, {(many[1] - few[1]) / 490:.1f} KiB')
+        record(f'b{num}.data', 'sh', '-c', f'for p in bin{num}/*; do $p {args.seconds / num:.3f}; done')
+        rows.append(row(f'b{num}.data', f'{num} binaries'))
+        shutil.rmtree(f'bin{num}')
+    further('binary', *rows, 490)
+    return True
+
+
+def processes(deep):
+    rows = []
     for num in (10, 5000):
-        each = args.seconds / num
-        record(f'p{num}.data', 'sh', '-c', f'i=0; while [ $i -lt {num} ]; do {deep} {each:.4f}; i=$((i+1)); done')
-    few, many = row('p10.data', '10 processes'), row('p5000.data', '5,000 processes')
-    print(f'  a further process: {(many[0] - few[0]) / 4990 * 1e6:.0f} us, {(many[1] - few[1]) / 4990:.2f} KiB')
+        record(f'p{num}.data', 'sh', '-c', f'i=0; while [ $i -lt {num} ]; do {deep} {args.seconds / num:.4f}; i=$((i+1)); done')
+        rows.append(row(f'p{num}.data', f'{num:,} processes'))
+    further('process', *rows, 4990)
+    return True
+
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was made goes
+tmp = tempfile.mkdtemp(prefix='ringfold-scale-')
+failed = 0
+try:
+    os.chdir(tmp)
+    print(f'{"recording":<20} {"samples":>8} {"CPU s":>8} {"us/sample":>10} {"peak MiB":>9}', flush=True)
+    for part in (samples, binaries, processes):
+        if args.only in (None, part.__name__):
+            failed += not part(f'{victims}/victim-deepc')
     print(f'{int(not failed)} passed, {failed} failed')
 finally:
     os.chdir('/')
