@@ -163,6 +163,13 @@ static void space_free(struct space_frames *s)
 	free(s);
 }
 
+void frames_forget_files(struct frames *f)
+{
+	table_free(&f->files);
+	f->files = (struct frame_table){ 0 };
+	f->version++;
+}
+
 void frames_deinit(struct frames *f)
 {
 	const struct space_slot *slot;

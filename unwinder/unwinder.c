@@ -83,6 +83,11 @@ void unwinder_free(struct unwinder *u)
 	free(u);
 }
 
+void unwinder_forget_rules(struct unwinder *u)
+{
+	frames_forget_files(&u->frames);
+}
+
 int unwinder_add_giver(struct unwinder *u, const struct unwind_giver *giver, struct err *err)
 {
 	if (!vec_push(&u->givers, *giver))

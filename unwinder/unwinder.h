@@ -58,6 +58,8 @@ struct unwind_opts {
 
 int unwinder_new(const struct unwind_opts *opts, struct unwinder **ret, struct err *err);
 void unwinder_free(struct unwinder *u);
+/* No walk follows: what only walks need of files, most of what there is, is given back. Ids go on meaning what they mean. */
+void unwinder_forget_rules(struct unwinder *u);
 /* Givers are asked in the order they were added, before CFI and frame pointer. */
 int unwinder_add_giver(struct unwinder *u, const struct unwind_giver *giver, struct err *err);
 

@@ -146,6 +146,7 @@ struct rule_exts;
 
 bool frames_init(struct frames *f); /* false when out of memory; deinit is due either way */
 void frames_deinit(struct frames *f);
+void frames_forget_files(struct frames *f);
 /* Finds or makes; NULL when out of memory. A new entry has RULE_UNSET. `exts` loses the side
  * records of entries that go when the table grows. */
 struct frame_entry *frames_in_file(struct frames *f, struct rule_exts *exts, uint32_t file_id,
