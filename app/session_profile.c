@@ -430,7 +430,7 @@ static bool place_samples(struct build *b, const uint32_t *ended, uint32_t *cons
 static uint32_t *merge_stacks(struct build *b, const struct stacks *from)
 {
 	uint32_t *became = calloc(stacks_num_nodes(from) + 1, sizeof(*became));
-	const struct stacks_expansion expansion = { build_frame, around_frame, b };
+	const struct stacks_expansion expansion = { build_frame, b->s->opts.inlined ? around_frame : NULL, b };
 
 	if (!became || stacks_merge_expanded(b->profile->stacks, from, &expansion, became))
 		return became;

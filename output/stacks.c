@@ -306,7 +306,8 @@ bool stacks_merge_expanded(struct stacks *into, const struct stacks *from,
 
 		became[i] = became[node.parent];
 		if (frame) {
-			became[i] = add_expanded(into, became[i], frame, x);
+			became[i] = x->around ? add_expanded(into, became[i], frame, x)
+					      : child_of(into, became[i], frame);
 			if (!became[i])
 				return false;
 		}
@@ -329,16 +330,11 @@ static uint32_t map_one(void *data, uint32_t frame)
 	return one->map(one->data, frame);
 }
 
-static uint32_t around_none(void *data, uint32_t frame)
-{
-	return 0;
-}
-
 bool stacks_merge_nodes(struct stacks *into, const struct stacks *from,
 			uint32_t (*map)(void *data, uint32_t frame), void *data, uint32_t *became)
 {
 	struct one_to_one one = { map, data };
-	const struct stacks_expansion expansion = { map_one, around_none, &one };
+	const struct stacks_expansion expansion = { map_one, NULL, &one };
 
 	return stacks_merge_expanded(into, from, &expansion, became);
 }

@@ -43,7 +43,8 @@ bool stacks_merge_nodes(struct stacks *into, const struct stacks *from,
  */
 struct stacks_expansion {
 	uint32_t (*expand)(void *data, uint32_t frame); /* the innermost frame, 0 = leave it out */
-	uint32_t (*around)(void *data, uint32_t frame); /* of a frame made so: what it lies in, 0 = nothing more */
+	/* Of a frame made so: what it lies in, 0 = nothing more. NULL: none lies in another. */
+	uint32_t (*around)(void *data, uint32_t frame);
 	void *data;
 };
 bool stacks_merge_expanded(struct stacks *into, const struct stacks *from,
