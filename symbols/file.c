@@ -568,7 +568,7 @@ static struct alias_key recorded_key(const struct door_mapping *mapping, const c
 }
 
 static struct file *get_recorded(struct files *files, const struct door_mapping *mapping,
-				 const char *path)
+				 const char *path, bool in_memory)
 {
 	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
 	struct alias_key key = recorded_key(mapping, path);
@@ -584,7 +584,8 @@ static struct file *get_recorded(struct files *files, const struct door_mapping 
 		struct file *file = missing(files, path, refusal);
 
 		/* Nothing comes back that was not there: thousands of processes may map it. */
-		files->refused[refusal]++;
+		if (!in_memory || mapping->build_id_len) /* else mostly code that was made there, of which there never was a file */
+			files->refused[refusal]++;
 		if (file)
 			alias_add(files, entry_of(file), &key, 0);
 		return file;
@@ -612,7 +613,7 @@ struct file *files_get(struct files *files, const struct door_mapping *mapping,
 	if (!key.path)
 		return NULL;
 	if (files->opts.offline)
-		return get_recorded(files, mapping, key.path);
+		return get_recorded(files, mapping, key.path, false);
 	e = alias_find(files, &key, ino_generation);
 	if (e)
 		return touch(files, e);
@@ -687,8 +688,8 @@ struct file *files_in_memory(struct files *files, const struct door_mapping *map
 	key.path = clean_path(files, mapping->path, &deleted);
 	if (!key.path || !key.ino)
 		return NULL;
-	if (files->opts.offline)
-		file = mapping->build_id_len ? get_recorded(files, mapping, key.path) : NULL;
+	if (files->opts.offline) /* in perf's cache, or where it still is mapped */
+		file = get_recorded(files, mapping, key.path, true);
 	else if ((e = alias_find(files, &key, ino_generation)))
 		file = touch(files, e);
 	else if (files->opts.door)
@@ -764,7 +765,7 @@ struct file *files_vdso(struct files *files, const struct door_mapping *mapping)
 	if (mapping->build_id_len ? own->file.elf && elf_is(own->file.elf, mapping)
 				  : files->opts.own_kernel)
 		return &own->file;
-	return get_recorded(files, mapping, own->file.path);
+	return get_recorded(files, mapping, own->file.path, false);
 }
 
 int files_other_fd(const struct file *file)
