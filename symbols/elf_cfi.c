@@ -544,6 +544,16 @@ void elf_file_share_room(struct elf_file *f, struct cfi_room *room)
 	f->cfi_room = room;
 }
 
+uint64_t elf_cfi_end_of(struct elf_file *f, uint64_t vaddr)
+{
+	struct cfi_fde fde;
+
+	if (!ready(f, &f->eh_frame, load_eh_frame) ||
+	    cfi_index_find(&f->eh_frame.index, vaddr, &fde) != ELF_ROW_FINE || fde.start != vaddr)
+		return 0;
+	return fde.end;
+}
+
 static void rest(struct elf_cfi *cfi)
 {
 	if (cfi->image && !cfi->asked) {

@@ -674,7 +674,10 @@ static uint64_t find_entry_end(struct elf_file *f)
 
 	if (!entry_is_real(f) || f->entry > UINT64_MAX - ELF_ENTRY_MAX)
 		return 0;
-	end = elf_symtab_end_of(f, f->entry);
+	/* Symbols say the same, where there are any, but must all be read for it. */
+	end = elf_cfi_end_of(f, f->entry);
+	if (!end)
+		end = elf_symtab_end_of(f, f->entry);
 	if (!end)
 		return f->entry + ELF_ENTRY_BYTES;
 	return end - f->entry < ELF_ENTRY_MAX ? end : f->entry + ELF_ENTRY_MAX;

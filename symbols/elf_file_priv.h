@@ -245,6 +245,8 @@ bool elf_names_init(struct elf_window *names, struct elf_file *f, const struct e
 const char *elf_name_get(struct elf_window *names, uint32_t at, size_t *ret_len);
 /* Vaddr where the sized symbol that holds `vaddr` ends; 0 without one. */
 uint64_t elf_symtab_end_of(struct elf_file *f, uint64_t vaddr);
+/* Of the code that .eh_frame tells to begin there; 0 = it tells of none. Reads no more than a search takes. */
+uint64_t elf_cfi_end_of(struct elf_file *f, uint64_t vaddr);
 
 /*
  * elf_plt.c. The entries of the procedure linkage table that the questions of a symtab lie in. Nothing
