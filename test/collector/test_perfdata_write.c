@@ -100,7 +100,7 @@ static void write_sides(struct perfdata_writer *w)
 	rec.comm.len = 7;
 	perfdata_write_record(w, &rec, 1);
 	rec = (struct record){ .type = RECORD_FORK, .raw_type = PERF_RECORD_FORK, .pid = 50, .tid = 51,
-			       .time_ns = 110, .task = { 42, 43 } };
+			       .time_ns = 110, .task = { .ppid = 42, .ptid = 43 } };
 	perfdata_write_record(w, &rec, 1);
 	rec = (struct record){ .type = RECORD_LOST, .raw_type = PERF_RECORD_LOST, .pid = 0, .tid = 0,
 			       .time_ns = 120, .lost = { .id = 9, .count = 17 } };
