@@ -126,6 +126,10 @@ ENV = dict(os.environ, HOME='/nonexistent', LC_ALL='C', ASAN_OPTIONS='halt_on_er
 ENV.pop('DEBUGINFOD_URLS', None)
 
 
+class Stood(Exception):
+    """It was not done after so long, though its CPU time ends it much earlier: the machine stood still, or it waits for ever."""
+
+
 def run(argv, stdin, timeout):
     """(exit status, stderr, peak MiB); the shell's `time` would not see a child's own peak."""
     child = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENV,
@@ -138,6 +142,8 @@ def run(argv, stdin, timeout):
         words = child.stderr.read().decode(errors='replace')
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode == -signal.SIGKILL and timer.finished.is_set() and usage.ru_utime + usage.ru_stime < CPU_SECONDS:
+            raise Stood
         return child.returncode, words, usage.ru_maxrss / 1024
     finally:
         if timer:
@@ -146,7 +152,16 @@ def run(argv, stdin, timeout):
 
 
 def try_one(number):
-    """What is wrong with the n-th mutant; None = nothing."""
+    """What is wrong with the n-th mutant; None = nothing. What waits for ever does so each time."""
+    for _ in range(3):
+        try:
+            return try_once(number)
+        except Stood:
+            pass
+    return f'{number}: not done after 30 s, three times'
+
+
+def try_once(number):
     name, content = mutant(number)
     with tempfile.NamedTemporaryFile(suffix='.data') as file:
         file.write(content)
