@@ -4,7 +4,7 @@
 usage: scale.py RINGFOLD VICTIMS_DIR [--rounds N] [--seconds S] [--only samples|binaries|processes]
 
 A recording of a deep C++ program is made ten times as long by telling its samples ten times over, later each time:
-the time may grow 10.5 times, the memory by no more than 5 % (the stacks are the same). Then the same program under
+the time may grow 10.5 times, the memory by no more than 5 % and a huge page (the stacks are the same). Then the same program under
 10 and 500 names, and in 10 and 5,000 processes, for the same time in all: what each further binary and
 process costs is printed, beyond what its samples cost. Only the load itself is recorded, so nothing else on the machine is in
 the figures. CPU times and peaks of `ringfold fold`, medians of N rounds.
@@ -94,7 +94,8 @@ def samples(deep):
     repeat('base.data', 'ten.data', 10)
     ten = row('ten.data', 'samples x 10')
     # What starting and naming cost is in both, so the ratio stays below ten unless something grows.
-    ok = ten[2] == 10 * one[2] and ten[0] <= 10.5 * one[0] and ten[1] <= 1.05 * one[1] + 1024
+    # A heap of huge pages has one more or less of them, by where it happens to lie.
+    ok = ten[2] == 10 * one[2] and ten[0] <= 10.5 * one[0] and ten[1] <= 1.05 * one[1] + 2048
     print(f'  ten times the samples: {ten[0] / one[0]:.2f} x the time (10.5), '
           f'{ten[1] / one[1]:.2f} x the memory (1.05){"" if ok else " FAILED"}')
     return ok
