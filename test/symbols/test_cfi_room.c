@@ -57,10 +57,10 @@ static void compare_row(const struct twin *t, uint64_t vaddr)
 {
 	struct elf_plain_row a = { 0 }, b = { 0 };
 	Dwarf_CFI *cfi_a, *cfi_b;
-	Dwarf_Frame *frame_a, *frame_b;
+	Dwarf_Frame *frame_a = NULL, *frame_b = NULL;
 	bool plain = elf_file_plain_row(t->roomy, vaddr, &a);
-	Dwarf_Op *ops_a, *ops_b;
-	size_t num_a, num_b;
+	Dwarf_Op *ops_a = NULL, *ops_b = NULL;
+	size_t num_a = 0, num_b = 0;
 	enum elf_row row;
 
 	CHECK(elf_file_plain_row(t->narrow, vaddr, &b) == plain);
