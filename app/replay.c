@@ -810,6 +810,7 @@ static void note_reading(const struct replay *r, struct profile *p)
 		struct perfdata_counts c = perfdata_counts(r->inputs[i]);
 
 		sum.lost += c.lost;
+		sum.lost_side += c.lost_side;
 		sum.lost_samples += c.lost_samples;
 		sum.malformed += c.malformed;
 		sum.throttled += c.throttled;
@@ -817,6 +818,10 @@ static void note_reading(const struct replay *r, struct profile *p)
 		sum.unknown += c.unknown;
 		unfinished |= perfdata_info(r->inputs[i])->unfinished;
 	}
+	if (is_by_perf(info_of(r)))
+		sum.lost += sum.lost_side;
+	else
+		p->stats.side_lost = sum.lost_side;
 	/* The same losses, told by the ring and by the event's own counter. */
 	p->stats.lost = sum.lost > sum.lost_samples ? sum.lost : sum.lost_samples;
 	p->stats.malformed = sum.malformed;

@@ -278,14 +278,17 @@ static const uint8_t *whole_record(struct perfdata *p, const struct entry *entry
 }
 
 /* LOST_SAMPLES: header, u64 number. */
-static void count(struct perfdata *p, const struct record *record, const uint8_t *bytes,
-		  size_t size)
+static void count(struct perfdata *p, const struct record *record, const struct perfdata_event *event,
+		  const uint8_t *bytes, size_t size)
 {
+	bool side = event->type == PERF_TYPE_SOFTWARE && event->config == PERF_COUNT_SW_DUMMY;
 	uint64_t lost;
 
 	p->counts.records++;
 	if (record->type == RECORD_SAMPLE)
 		p->counts.samples++;
+	else if (record->type == RECORD_LOST && side)
+		p->counts.lost_side += record->lost.count;
 	else if (record->type == RECORD_LOST)
 		p->counts.lost += record->lost.count;
 	else if (record->type == RECORD_THROTTLE)
@@ -317,7 +320,7 @@ static void deliver(struct perfdata *p, const struct entry *entry, const struct 
 		if (p->partial.rest.here < p->partial.bytes)
 			record.sample.rest = &p->partial.rest;
 	}
-	count(p, &record, bytes, header.size);
+	count(p, &record, &p->events->list.data[entry->event], bytes, header.size);
 	if (entry->time_ns && entry->time_ns < *newest)
 		p->counts.disorder++;
 	else if (entry->time_ns)

@@ -63,9 +63,12 @@ struct perfdata_sink {
 	bool takes_rests; /* samples may come with a part of their stack copies; see struct stack_rest */
 };
 
-/* `lost` is what LOST records say, `lost_samples` what LOST_SAMPLES say: the same losses may be in both. */
+/*
+ * `lost` is what LOST records say, `lost_samples` what LOST_SAMPLES say: the same losses may be in both. `lost_side` is what
+ * LOST records of a dummy event say: of ours it has a ring without samples; of perf all events of a CPU share one.
+ */
 struct perfdata_counts {
-	uint64_t records, samples, lost, lost_samples;
+	uint64_t records, samples, lost, lost_side, lost_samples;
 	uint64_t malformed; /* records whose insides do not fit; left out */
 	uint64_t unknown;   /* records of types nobody told us about; left out */
 	uint64_t disorder;  /* records that came after a younger one all the same */

@@ -207,11 +207,14 @@ enum { NUM_FILLED = sizeof(filled) / sizeof(filled[0]) };
 
 static void write_all(struct perfdata_writer *w)
 {
+	const struct record lost_side = { .type = RECORD_LOST, .raw_type = PERF_RECORD_LOST, .time_ns = 300,
+					  .lost = { .count = 5, .side = true } };
 	uint8_t id[20] = { [0] = 0xab, [19] = 0xcd };
 
 	write_sides(w);
 	for (size_t i = 0; i < NUM_FILLED; i++)
 		write_sample(w, 200 + i, filled[i]);
+	perfdata_write_record(w, &lost_side, 1);
 	perfdata_write_lost(w, 21, 0);
 	CHECK(perfdata_write_build_id(w, false, id, sizeof(id), "/bin/12345678"));
 	CHECK(perfdata_write_end(w, NULL) == 0);
@@ -223,7 +226,7 @@ static void check_all(struct seen *s)
 	size_t at = 5;
 
 	CHECK(!s->unfinished && s->counts.malformed == 0 && s->counts.unknown == 0 && s->counts.disorder == 0);
-	CHECK(s->counts.lost == 17 && s->counts.lost_samples == 21 && s->num_ids == 1);
+	CHECK(s->counts.lost == 17 && s->counts.lost_side == 5 && s->counts.lost_samples == 21 && s->num_ids == 1);
 	CHECK(s->rec[0].type == RECORD_MMAP && s->rec[0].time_ns == 0 && s->rec[0].pid == 42);
 	CHECK(s->rec[0].mmap.start == 0x400000 && s->rec[0].mmap.len == 0x1000);
 	CHECK(s->rec[0].mmap.pgoff == 0x2000 && s->rec[0].mmap.maj == 8 && s->rec[0].mmap.min == 1);
