@@ -74,9 +74,11 @@ static void compare_row(const struct twin *t, uint64_t vaddr)
 	CHECK(elf_file_row(t->narrow, vaddr, &cfi_b) == row);
 	if (row != ELF_ROW_FINE)
 		return;
-	CHECK(dwarf_cfi_addrframe(cfi_a, vaddr, &frame_a) == 0 && dwarf_cfi_addrframe(cfi_b, vaddr, &frame_b) == 0);
-	CHECK(dwarf_frame_cfa(frame_a, &ops_a, &num_a) == 0 && dwarf_frame_cfa(frame_b, &ops_b, &num_b) == 0);
-	CHECK(num_a == num_b && !memcmp(ops_a, ops_b, num_a * sizeof(*ops_a)));
+	CHECK(dwarf_cfi_addrframe(cfi_a, vaddr, &frame_a) == 0);
+	CHECK(dwarf_cfi_addrframe(cfi_b, vaddr, &frame_b) == 0);
+	CHECK(frame_a && dwarf_frame_cfa(frame_a, &ops_a, &num_a) == 0);
+	CHECK(frame_b && dwarf_frame_cfa(frame_b, &ops_b, &num_b) == 0);
+	CHECK(num_a && num_a == num_b && !memcmp(ops_a, ops_b, num_a * sizeof(*ops_a)));
 	free(frame_a);
 	free(frame_b);
 }
