@@ -67,6 +67,8 @@ enum elf_root {
 	ELF_ROOT_THREAD, /* Go's mstart: the code of the thread, in C or not, that started it */
 	ELF_ROOT_SWITCH, /* another stack, where the frame pointer leads: Go's systemstack, asmcgocall */
 	ELF_ROOT_CUT,    /* another stack, to which nothing leads: Go's morestack */
+	/* nothing, but in the thread that called it: Go's clone; nothing, but before it changes stacks: mcall */
+	ELF_ROOT_CALLED,
 	/* None, but a name for where a goroutine's stack goes on: systemstack_switch. Its first byte is put there as if it
 	 * were a return address (golang src/runtime/asm_amd64.s, gosave_systemstack_switch, cgocallback). */
 	ELF_ROOT_MARK,

@@ -19,9 +19,9 @@ static enum elf_root root_of_name(const char *name, size_t name_len)
 		enum elf_root kind;
 	} roots[] = {
 		{ "runtime.goexit", ELF_ROOT_FIRST },
-		{ "runtime.clone", ELF_ROOT_FIRST },
+		{ "runtime.clone", ELF_ROOT_CALLED },
 		{ "runtime.rt0_go", ELF_ROOT_FIRST },
-		{ "runtime.mcall", ELF_ROOT_FIRST },
+		{ "runtime.mcall", ELF_ROOT_CALLED },
 		{ "runtime.mstart", ELF_ROOT_THREAD },
 		{ "runtime.systemstack", ELF_ROOT_SWITCH },
 		{ "runtime.asmcgocall", ELF_ROOT_SWITCH },

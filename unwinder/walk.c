@@ -556,6 +556,36 @@ static bool step_to_entry(struct walk *w, const struct mapping *m)
 	return false;
 }
 
+/*
+ * Where the frame pointer is still, or again, the caller's, the instruction tells: push %rbp, the one behind it that sets the
+ * new one, ret. Chromium is built so, and jumps into functions whose first instruction waits for its page.
+ */
+static bool step_by_code(struct walk *w, const struct mapping *m)
+{
+	static const uint8_t set_frame[] = { 0x48, 0x89, 0xe5 }; /* mov %rsp,%rbp */
+	const uint8_t push = 0x55, ret = 0xc3;
+	const struct mapping *caller;
+	uint8_t code[1 + sizeof(set_frame)];
+	uint64_t at = w->sp, ra;
+	bool root;
+
+	if (w->arch != &arch_x86_64 || !m->file || m->file->kind != FILE_ELF ||
+	    !elf_file_read_vaddr(m->file->elf, w->regs.pc - mapping_bias(m) - 1, code, sizeof(code)))
+		return false;
+	if (code[0] == push && !memcmp(code + 1, set_frame, sizeof(set_frame)))
+		at += 8;
+	else if (code[1] != push && code[1] != ret)
+		return false;
+	if (!word_at(w, at, &ra))
+		return false;
+	caller = map_at(w, ra - 1);
+	if (!caller || !unwinder_is_entered_from(w->u, caller, ra, &root))
+		return false;
+	w->regs.valid &= w->arch->callee_saved;
+	enter_caller(w, ra, at + 8, at, false);
+	return true;
+}
+
 static bool step_fp(struct walk *w, const struct mapping *m)
 {
 	const struct arch *arch = w->arch;
@@ -563,6 +593,8 @@ static bool step_fp(struct walk *w, const struct mapping *m)
 	bool at_end = false;
 	struct fp_frame f;
 
+	if (w->activation && step_by_code(w, m))
+		return true;
 	need(w, w->regs.v[arch->fp] + 2 * sizeof(uint64_t));
 	switch (fp_read(arch, &w->regs, w->sp, w->stack, w->stack_bytes, w->base, &f)) {
 	case FP_OK:
@@ -642,19 +674,27 @@ static size_t chain_behind_switch(struct walk *w)
 	return 1;
 }
 
-/* The function that the call before `ra` names; 0 = it names none, or is no call. */
-static uint64_t called_by_name(struct walk *w, uint64_t ra)
+enum { CALL_REL32 = 0xe8, JUMP_REL32 = 0xe9, REL32_BYTES = 5 };
+
+/* Where the instruction that ends at `end` goes to, if it is that one; 0 = it is not. */
+static uint64_t named_by(struct walk *w, uint64_t end, uint8_t opcode)
 {
-	const struct mapping *m = map_at(w, ra - 1);
-	uint8_t call[5];
+	const struct mapping *m = map_at(w, end - 1);
+	uint8_t code[REL32_BYTES];
 	int32_t distance;
 
 	if (!m || !m->file || m->file->kind != FILE_ELF || w->arch != &arch_x86_64 ||
-	    !elf_file_read_vaddr(m->file->elf, ra - mapping_bias(m) - sizeof(call), call, sizeof(call)) ||
-	    call[0] != 0xe8) /* call rel32 */
+	    !elf_file_read_vaddr(m->file->elf, end - mapping_bias(m) - sizeof(code), code, sizeof(code)) ||
+	    code[0] != opcode)
 		return 0;
-	memcpy(&distance, call + 1, sizeof(distance));
-	return ra + (uint64_t)(int64_t)distance;
+	memcpy(&distance, code + 1, sizeof(distance));
+	return end + (uint64_t)(int64_t)distance;
+}
+
+/* The function that the call before `ra` names; 0 = it names none, or is no call. */
+static uint64_t called_by_name(struct walk *w, uint64_t ra)
+{
+	return named_by(w, ra, CALL_REL32);
 }
 
 /*
@@ -690,15 +730,28 @@ static bool is_caller(struct walk *w, const struct mapping *m, uint64_t ra)
 }
 
 /*
- * It has not changed stacks yet, or is back from it: these functions keep nothing on the stack they are called on, and the call
- * behind which the word on top lies names the very function we are in.
+ * In a function that changes stacks and has not yet, or is back from it, or that begins a thread, in the one that called it.
+ * These keep nothing on the stack they are called on, and the call behind which the word on top lies names the very
+ * function we are in.
  */
-static bool is_before_switch(struct walk *w, const struct mapping *m)
+static bool is_where_called(struct walk *w, const struct mapping *m)
 {
 	uint64_t place = w->regs.pc - !w->activation - mapping_bias(m), start, ra;
+	enum elf_root root = elf_file_root(m->file->elf, place, &start);
+	uint64_t called;
 
-	return word_at(w, w->sp, &ra) && elf_file_root(m->file->elf, place, &start) == ELF_ROOT_SWITCH &&
-	       called_by_name(w, ra & w->arch->ra_mask) == start + mapping_bias(m);
+	if (root == ELF_ROOT_NONE || !word_at(w, w->sp, &ra))
+		return false;
+	called = called_by_name(w, ra & w->arch->ra_mask);
+	start += mapping_bias(m);
+	/* What is called is morestack_noctxt, mostly: "mov $0,%edx" or "xor %edx,%edx", and a jump to morestack. */
+	return called == start || (root == ELF_ROOT_CUT && called && (named_by(w, called + 5 + REL32_BYTES, JUMP_REL32) == start ||
+								      named_by(w, called + 2 + REL32_BYTES, JUMP_REL32) == start));
+}
+
+static bool step_called(struct walk *w, const struct mapping *m)
+{
+	return (is_where_called(w, m) && step_from_entry(w, w->arch->callee_saved)) || complete(w);
 }
 
 static bool step_switch(struct walk *w, const struct mapping *m)
@@ -707,7 +760,7 @@ static bool step_switch(struct walk *w, const struct mapping *m)
 	size_t num = ret->num_frames, first;
 	uint64_t ra;
 
-	if (is_before_switch(w, m) && step_from_entry(w, w->arch->callee_saved))
+	if (is_where_called(w, m) && step_from_entry(w, w->arch->callee_saved))
 		return true;
 	first = chain_behind_switch(w);
 	ra = first ? w->in->chain[first] & w->arch->ra_mask : 0;
@@ -769,9 +822,11 @@ static bool step_root(struct walk *w, const struct mapping *m, uint32_t kind)
 	case ELF_ROOT_SWITCH:
 		return step_switch(w, m);
 	case ELF_ROOT_CUT:
-		return complete_switched(w);
+		return (is_where_called(w, m) && step_from_entry(w, w->arch->callee_saved)) || complete_switched(w);
 	case ELF_ROOT_CLOCK:
 		return step_clock(w, m);
+	case ELF_ROOT_CALLED:
+		return step_called(w, m);
 	case ELF_ROOT_NONE:
 	case ELF_ROOT_FIRST:
 	case ELF_ROOT_MARK:

@@ -602,6 +602,39 @@ static void test_no_frame_yet(void)
 	teardown(&t);
 }
 
+/* Code without call-frame information, sampled where its frame pointer is its caller's. */
+static void test_told_by_code(void)
+{
+	static const uint8_t prologue[] = { 0x55, 0x48, 0x89, 0xe5 }, call[] = { 0xe8, 1, 2, 3, 4 };
+	struct test t;
+
+	setup(&t, 64);
+	memcpy(&t.program.image[NO_CFI + 0x100], prologue, sizeof(prologue));
+	t.program.image[NO_CFI + 0x140] = 0xc3;
+	memcpy(&t.program.image[NO_CFI + 0x40 - sizeof(call)], call, sizeof(call));
+	sample_reg(&t.sample, x86, RBP, stack_addr(4));
+	t.sample.stack[0] = t.sample.stack[1] = at(NO_CFI, 0x40);
+	t.sample.stack[4] = stack_addr(10);
+	t.sample.stack[5] = at(ROOT, 0x20);
+	/* push %rbp; behind it; ret */
+	sample_pc(&t.sample, x86, at(NO_CFI, 0x100));
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x100, caller_place(NO_CFI, 0x40), caller_place(ROOT, 0x20));
+	t.sample.stack[0] = stack_addr(4);
+	sample_pc(&t.sample, x86, at(NO_CFI, 0x101));
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x101, caller_place(NO_CFI, 0x40), caller_place(ROOT, 0x20));
+	t.sample.stack[0] = at(NO_CFI, 0x40);
+	sample_pc(&t.sample, x86, at(NO_CFI, 0x140));
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x140, caller_place(NO_CFI, 0x40), caller_place(ROOT, 0x20));
+	/* No call led there: a register that is saved later on. */
+	t.sample.stack[0] = at(NO_CFI, 0x60);
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x140, caller_place(ROOT, 0x20));
+	/* Elsewhere the frame pointer is the function's own. */
+	t.sample.stack[0] = at(NO_CFI, 0x40);
+	sample_pc(&t.sample, x86, at(NO_CFI, 0x120));
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x120, caller_place(ROOT, 0x20));
+	teardown(&t);
+}
+
 static void test_missing_file(void)
 {
 	struct test t;
@@ -725,6 +758,7 @@ static void test_all(void)
 	test_too_deep();
 	test_frame_pointers();
 	test_no_frame_yet();
+	test_told_by_code();
 	test_missing_file();
 	test_kernel_chain();
 	test_shared();
