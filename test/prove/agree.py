@@ -8,8 +8,8 @@ named by --perf (default: perf, and perf 7 where PERF7 names one; --no-inline), 
 libdwfl (test/live/dwfl_script.c) and by `ringfold fold --unwinder libunwind`, and each sample's chain is held against ours
 (chains.py tells how). What differs is listed by class: who ends early and where, or where both go different ways. Each class
 but three is a mistake of theirs that shows in the sample itself; docs/differences.md explains them. A sample counts against
-us when it is in one of the three (ours ends early, different, another chain in the kernel) and nobody else agrees with ours, or
-ours does not reach its root and theirs either does or goes on where ours ends.
+us when ours ends early, or has another chain in the kernel, whoever else does; and when it is different and nobody else agrees
+with ours, or theirs reaches its root and ours does not.
 
 Fails when a header differs, when a sample counts against us, when a tool finds another number of samples, when `perf
 report` counts other events, when a reader of perf script's text would not take a line of ours, when `ringfold fold` of the file
@@ -19,7 +19,8 @@ of user space) is below that of any other tool.
 """
 import argparse, collections, os, re, shlex, shutil, subprocess, sys, tempfile
 
-from chains import *
+import chains
+from chains import Dwfl, Fold, Perf, Roots, Samply, counts_against, name, read_script, user_part
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SQL = ('with recursive n(i) as (select 1 union all select i + 1 from n where i < 6000000) '
@@ -240,8 +241,8 @@ def judge_row(row, path, ours, shares):
     ok, roots = judge_roots(row[0], ours, read, shares)
     yield ok
     whole = [roots.reached(o.chain) for o in ours]
-    classes = [[judge_class(compare(o.chain, t.chain, r.place), w, roots.reached(t.chain)) if t else ('absent', '')
-                for o, t, w in zip(ours, theirs, whole)] for r, theirs in read]
+    classes = [[chains.judge(o.chain, t.chain, r.place, roots) if t else ('absent', '') for o, t in zip(ours, theirs)]
+               for r, theirs in read]
     agreed = [any(i < len(c) and c[i] == ('equal', '') for c in classes) for i in range(len(ours))]
     for (reader, theirs), found in zip(read, classes):
         print(f'{row[0]} against {reader.name}:', flush=True)

@@ -101,7 +101,8 @@ class Dwfl:
                 ids, time_ns = line.split()
                 pid, tid = ids.split('/')
                 o = ours[len(samples)] if len(samples) < len(ours) else None
-                if not o or o.head[1:3] != (pid, tid) or abs(float(o.head[4]) - int(time_ns) / 1e9) > 2e-6:
+                gone = '-1' in (pid, tid) # a task that is ending has no id left
+                if not o or (not gone and o.head[1:3] != (pid, tid)) or abs(float(o.head[4]) - int(time_ns) / 1e9) > 2e-6:
                     print(f'  libdwfl: sample {len(samples)} is another one')
                     return []
                 samples.append(Sample(o.head, kernel_part(o.chain)))
@@ -245,8 +246,20 @@ class Roots:
         at, symbol, path = chain[-1]
         if symbol != '[unknown]':
             return self.named(chain[-1])
-        entry = self.entry(path)
-        return (base(path), at & 0xfff) in self.places or (entry is not None and ((at & 0xfff) - entry) & 0xfff < 64)
+        return (base(path), at & 0xfff) in self.places or self.at_entry(chain[-1])
+
+    def at_entry(self, frame):
+        entry = self.entry(frame[2])
+        return entry is not None and ((frame[0] & 0xfff) - entry) & 0xfff < 64
+
+    def nothing_behind(self, chain, goes_on):
+        """A program's first function, or a thread's, if this is the new thread: the one that called clone has callers."""
+        if not chain or chain[-1][0] >= KERNEL:
+            return False
+        symbol, user = re.sub(r'\+0x[0-9a-f]+$', '', chain[-1][1]), user_part(chain)
+        if re.match(r'(__)?clone3?$', symbol):
+            return len(user) > 1 or any(f[1].startswith('ret_from_fork') for f in kernel_part(chain)) or goes_on[1:] == ('[unknown]', 'anon')
+        return symbol == '_start' or (symbol == '[unknown]' and self.at_entry(chain[-1]))
 
 
 GO_SWITCH = re.compile(r'runtime\.(systemstack|mstart|mcall|morestack|goexit)\b')
@@ -305,18 +318,21 @@ def compare(ours, theirs, place):
     return 'different', f'{after}: ours {name(ours[at])}, theirs {name(theirs[at])}'
 
 
-def judge_class(found, whole, their_whole):
-    """Of two that go different ways, the one that gets to a root is right and the one that ends nowhere is not."""
-    if their_whole:
-        return found
-    if found[0] == 'different' and whole:
+def judge(ours, theirs, place, roots):
+    """The same, where it matters who gets to a root."""
+    found, whole, their_whole = compare(ours, theirs, place), roots.reached(ours), roots.reached(theirs)
+    if found[0] == 'OURS ENDS EARLY' and roots.nothing_behind(ours, theirs[len(ours)]):
+        return 'theirs goes on behind the first function', found[1]
+    # The kernel told of the end of the process a moment ago, and its memory is gone.
+    if found[0] == 'OURS ENDS EARLY' and not user_part(ours) and any(f[1].startswith('perf_event_exit_task') for f in ours):
+        return 'theirs remembers what an ended process had mapped', found[1]
+    # Of two that go different ways, the one that gets to a root is right and the one that ends nowhere is not.
+    if found[0] == 'different' and whole and not their_whole:
         return 'theirs goes astray', found[1]
-    return (SWITCHED, found[1]) if found[0] == 'OURS ENDS AT A STACK SWITCH' else found
+    return (SWITCHED, found[1]) if found[0] == 'OURS ENDS AT A STACK SWITCH' and not their_whole else found
 
 
 def counts_against(kind, agreed, whole, their_whole):
     if kind not in OURS:
         return False
-    if kind == 'OURS ENDS AT A STACK SWITCH' or not agreed:
-        return True
-    return not whole and (kind == 'OURS ENDS EARLY' or their_whole)
+    return kind != 'different' or not agreed or (their_whole and not whole)
