@@ -53,6 +53,12 @@ static int add_library(struct dl_phdr_info *info, size_t size, void *data)
 	return 0;
 }
 
+/* What is between the fields is left as it was. */
+static bool same_op(const Dwarf_Op *a, const Dwarf_Op *b)
+{
+	return a->atom == b->atom && a->number == b->number && a->number2 == b->number2 && a->offset == b->offset;
+}
+
 static void compare_row(const struct twin *t, uint64_t vaddr)
 {
 	struct elf_plain_row a = { 0 }, b = { 0 };
@@ -78,7 +84,9 @@ static void compare_row(const struct twin *t, uint64_t vaddr)
 	CHECK(dwarf_cfi_addrframe(cfi_b, vaddr, &frame_b) == 0);
 	CHECK(frame_a && dwarf_frame_cfa(frame_a, &ops_a, &num_a) == 0);
 	CHECK(frame_b && dwarf_frame_cfa(frame_b, &ops_b, &num_b) == 0);
-	CHECK(num_a && num_a == num_b && !memcmp(ops_a, ops_b, num_a * sizeof(*ops_a)));
+	CHECK(num_a == num_b);
+	for (size_t i = 0; i < num_a && i < num_b; i++)
+		CHECK(same_op(&ops_a[i], &ops_b[i]));
 	free(frame_a);
 	free(frame_b);
 }
@@ -92,13 +100,13 @@ static size_t held_by_all(const struct twins *twins)
 	return held;
 }
 
-/* What one file holds though it was just made to give back: its table. */
-static size_t largest_table(const struct twins *twins)
+/* What a file may hold without its pieces: its table, or all of it where it is small. */
+static size_t largest_rest(const struct twins *twins)
 {
 	size_t largest = 0;
 
 	for (size_t i = 0; i < twins->num; i++) {
-		struct elf_cfi *cfi = &twins->all[i].narrow->eh_frame;
+		struct elf_cfi *cfi = &twins->all[i].roomy->eh_frame;
 
 		elf_cfi_drop(cfi);
 		if (cfi->held > largest)
@@ -111,7 +119,7 @@ int main(void)
 {
 	enum { ROUNDS = 4000 };
 	struct twins twins = { .room.max = ROOM };
-	size_t large = 0, forgotten = 0, most = 0;
+	size_t large = 0, forgotten = 0, most = 0, rest;
 	uint32_t seed = 1;
 
 	dl_iterate_phdr(add_library, &twins);
@@ -120,21 +128,20 @@ int main(void)
 		for (size_t i = 0; i < twins.num; i++) {
 			const struct twin *t = &twins.all[i];
 
+			forgotten += round && !t->narrow->eh_frame.image;
 			seed = seed * 1664525 + 1013904223;
 			compare_row(t, t->start + (uint64_t)seed * (t->end - t->start) / ((uint64_t)UINT32_MAX + 1));
 			CHECK(twins.room.held == held_by_all(&twins));
-			/* Above the room is only what one question needed, and a table that does not fit at all. */
+			large += t->narrow->eh_frame.have != NULL;
 			if (twins.room.held > most)
 				most = twins.room.held;
 		}
 	}
-	for (size_t i = 0; i < twins.num; i++) {
-		large += twins.all[i].narrow->eh_frame.have != NULL;
-		forgotten += !twins.all[i].narrow->eh_frame.image;
-	}
 	CHECK(large >= 1); /* libc at least was read in pieces */
 	CHECK(forgotten >= 1); /* and some other had to go for it */
-	CHECK_MSG(most <= ROOM + largest_table(&twins) + PIECES, "%zu bytes", most);
+	/* Before a question it is the room, or one that does not fit; a question adds a file, and pieces of it, at most. */
+	rest = largest_rest(&twins);
+	CHECK_MSG(most <= (rest > ROOM ? rest : ROOM) + rest + PIECES, "%zu bytes", most);
 	for (size_t i = 0; i < twins.num; i++) {
 		elf_file_free(twins.all[i].roomy);
 		elf_file_free(twins.all[i].narrow);
