@@ -1161,6 +1161,8 @@ static bool walk_plain(struct walk *w)
 	uint64_t addr = w->regs.pc - call, sp = w->sp + to_here, ra_at = w->ra_at;
 	uint64_t fp = w->regs.valid >> fp_reg & 1 ? w->regs.v[fp_reg] : no_fp;
 	uint64_t fetched = w->fetched, known = known_at(w);
+	/* The outer part was asked for already where it is known. */
+	const uint64_t ahead = (w->outer ? FETCH_FIRST : FETCH_AHEAD) - FETCH_STEP;
 	struct plain_map map = { 0 };
 
 	/* What holds for exact frames in general is worth no time but for the sampled one. */
@@ -1209,7 +1211,7 @@ static bool walk_plain(struct walk *w)
 		 * that. */
 		memcpy(&word, (const void *)(uintptr_t)(cfa - (fp_below ? fp_below : 8)), sizeof(word));
 		fp = fp_below ? word : fp;
-		if (cfa + FETCH_AHEAD - FETCH_STEP >= fetched && fetched < end)
+		if (cfa + ahead >= fetched && fetched < end)
 			fetch_lines(&fetched, fetched + FETCH_STEP);
 		ra_at = ra_from - to_here;
 		memcpy(&word, (const void *)(uintptr_t)ra_from, sizeof(word));
