@@ -5,7 +5,8 @@
 #   scripts/prove.sh oracle       our stacks against libunwind and libdwfl on the same samples of real programs
 #   scripts/prove.sh churn        20,000 fork+exec a minute: memory and descriptors flat, no sample misplaced
 #   scripts/prove.sh accounting   Hz x CPUs x seconds = samples + lost, also while nobody drains the rings
-#   scripts/prove.sh agree        our stacks against perf script on the same bytes (PERF7="CMD.." for a second perf)
+#   scripts/prove.sh agree        our stacks against perf script, samply, libdwfl and libunwind on the same bytes
+#                                 (PERF7="CMD.." for a second perf, SAMPLY="CMD..")
 #   scripts/prove.sh crash        kill -9 at 20 moments and a full disk: every perf.data reads back
 #   scripts/prove.sh inline       --inline against perf script --inline: names and cost (PERF7 as above); each form of DWARF against llvm-symbolizer
 #   scripts/prove.sh scale        what folding costs with more samples, binaries, processes
