@@ -103,7 +103,7 @@ static const struct opt trap_opts[] = {
 	{ 0, "max", "N", "end after so many captures", set_max },
 	{ 0, "quota", "BYTES", "room for captures: the oldest are removed, of earlier runs too", set_quota },
 	{ 0, "renew", "SEC", "how often what is long over is given back (600)", set_renew },
-	{ 0, "exec", "CMD", "run by sh when a capture is written, its files as $1 and on", set_hook },
+	{ 0, "exec", "CMD", "run by sh when a capture is written, its files as $1 and on; 30 s at most", set_hook },
 	TARGET_ROWS,
 	{ 'F', "freq", "HZ", "samples per second and CPU (49)", recording_set_freq },
 	EVENT_ROWS,
@@ -173,8 +173,9 @@ struct trap {
 	struct trap_state states[MAX_RULES];
 	uint64_t trigger_ns;  /* of the capture that is due; 0 = none */
 	uint64_t ready_ns;    /* no capture before that */
-	uint64_t captures;
+	uint64_t captures, failed;
 	bool ended;           /* what is recorded; by itself */
+	bool pointless;       /* what is waited for cannot happen any more */
 	char last_stamp[32];
 	unsigned int same_second;
 };
@@ -260,11 +261,10 @@ static int write_capture(struct trap *t, const struct profile *profile, struct e
 	out.list.data = list;
 	if (out.stats_path)
 		out.stats_path = paths[num - 1];
-	if (!r)
-		r = outputs_write(&out, profile, false, err);
 	if (!r) {
-		t->captures++;
-		trap_hand_captured(t->hand, paths, num);
+		r = outputs_write(&out, profile, false, err);
+		t->captures += !r;
+		trap_hand_captured(t->hand, paths, num, !r);
 	}
 	for (size_t i = 0; i < made; i++)
 		free((char *)paths[i]);
@@ -288,6 +288,13 @@ static int capture(struct trap *t, uint64_t end_ns, struct err *err)
 	return r;
 }
 
+static void hear_gone(struct trap *t, size_t rule, uint64_t time_ns)
+{
+	if (!t->states[rule].gone_ns)
+		log_info("trap", "%s: that is not there any more", t->args->rules.data[rule].text);
+	trap_state_gone(&t->states[rule], time_ns);
+}
+
 static void hear_values(void *data)
 {
 	struct trap *t = data;
@@ -298,6 +305,8 @@ static void hear_values(void *data)
 			continue;
 		if (value.event)
 			trap_state_event(&t->states[value.rule], value.time_ns);
+		else if (value.gone)
+			hear_gone(t, value.rule, value.time_ns);
 		else
 			trap_state_value(&t->states[value.rule], &t->args->rules.data[value.rule], value.time_ns,
 					 value.value);
@@ -339,12 +348,23 @@ static void show_progress(struct trap *t, uint64_t now_ns)
 	progress_text(line);
 }
 
+/* Processes that have ended do not come back. */
+static bool is_pointless(const struct trap *t, uint64_t now_ns)
+{
+	size_t over = 0;
+
+	for (size_t i = 0; i < t->args->rules.len; i++)
+		over += trap_state_over(&t->states[i], &t->args->rules.data[i], now_ns);
+	return !t->trigger_ns && over && (!t->args->any || over == t->args->rules.len);
+}
+
 static int tick(struct trap *t, uint64_t now_ns, struct err *err)
 {
 	struct events *e = &t->rec->events;
 	struct err why = { 0 };
 
 	e->tick = false;
+	t->pointless = is_pointless(t, now_ns);
 	show_progress(t, now_ns);
 	recording_look_for_containers(t->rec);
 	if (collector_rescan_cpus(t->rec->collector, &why) < 0)
@@ -368,8 +388,10 @@ static void try_capture(struct trap *t, uint64_t end_ns)
 {
 	struct err err = { 0 };
 
-	if (capture(t, end_ns, &err) < 0)
+	if (capture(t, end_ns, &err) < 0) {
 		log_warn("trap", "error: %s", err.msg);
+		t->failed++;
+	}
 	t->trigger_ns = 0;
 	t->ready_ns = end_ns + to_ns(t->args->cooldown);
 }
@@ -378,7 +400,7 @@ static bool is_over(const struct trap *t)
 {
 	const struct events *e = &t->rec->events;
 
-	return t->ended || e->stop || (t->args->max && t->captures >= t->args->max) || trap_hand_lost(t->hand);
+	return t->ended || t->pointless || e->stop || (t->args->max && t->captures >= t->args->max) || trap_hand_lost(t->hand);
 }
 
 enum { WAIT_EVENTS = 2, WAIT_TARGETS_ENDED = 3 };
@@ -445,6 +467,21 @@ static void look_once_more(struct trap *t)
 		log_info("trap", "what was recorded has ended");
 }
 
+/* A Ctrl-C that comes while a hook is waited for; the first one, which ended the trap, does not count. */
+static bool is_hurried(void *data)
+{
+	struct trap *t = data;
+	struct events *e = &t->rec->events;
+	bool was = e->stop;
+
+	e->stop = e->skip_names = e->tick = false;
+	events_poll(e);
+	if (e->stop)
+		return true;
+	e->stop = was;
+	return false;
+}
+
 static int trap_run_loop(struct trap *t, struct err *err)
 {
 	struct epoll_event event = { .events = EPOLLIN };
@@ -470,9 +507,16 @@ static int trap_run_loop(struct trap *t, struct err *err)
 	if (!r && t->trigger_ns)
 		try_capture(t, clock_monotonic_ns());
 	log_status(NULL);
+	if (t->pointless)
+		log_info("trap", "what it waits for cannot happen any more");
+	trap_hand_finish(t->hand, t->rec->events.epoll_fd, is_hurried, t);
 	log_info("trap", "%llu capture%s", (unsigned long long)t->captures, t->captures == 1 ? "" : "s");
 	log_debug("trap", "%u times a new session took over", flight_turns(t->flight));
-	return r < 0 ? r : trap_hand_check(t->hand, err);
+	if (r >= 0)
+		r = trap_hand_check(t->hand, err);
+	if (r >= 0 && t->failed)
+		r = err_set(err, EIO, "%llu capture%s could not be written", (unsigned long long)t->failed, t->failed == 1 ? "" : "s");
+	return r;
 }
 
 /* --- the command --- */

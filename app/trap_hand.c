@@ -23,10 +23,13 @@
 
 enum { MAX_MESSAGE = 60000, MAX_FILES = 32, COMMAND_SECONDS = 30 };
 
-/* A message with no file in it asks for all numbers now; a value of no rule says that they were sent. */
-static const char measure_now[] = "\n";
+/*
+ * Messages with no file in them: all numbers are wanted now (a value of no rule says that they were sent); nothing more comes, end
+ * when the hooks have; end at once. An empty first line: of a capture that could not be written whole.
+ */
+static const char measure_now[] = "\n", no_more[] = "\n\n", at_once[] = "\n\n\n";
 enum { RULE_NONE = UINT32_MAX };
-static const uint64_t answer_ns = 2000000000;
+static const uint64_t answer_ns = 2000000000, say_after_ns = 1000000000;
 
 struct trap_hand {
 	int sock;
@@ -55,16 +58,21 @@ struct hand {
 	struct running hook;
 	VEC(char *) queue;              /* messages that hooks are to be run for */
 	bool asked;                     /* measure_now */
+	bool ending;                    /* no_more */
+	bool hurried;                   /* at_once */
 };
 
 static pid_t run_command(const char *command, char *const *args, const char *files)
 {
+	static const int ours[] = { SIGPIPE, SIGINT, SIGTERM, SIGHUP };
 	pid_t pid = fork();
 
 	if (pid)
 		return pid < 0 ? 0 : pid;
 	setpgid(0, 0);
-	signal(SIGPIPE, SIG_DFL);
+	/* What is ignored stays so in a program: timeout(1) in a hook could end nothing, and what a hook starts would live on. */
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		signal(ours[i], SIG_DFL);
 	if (files)
 		setenv("RINGFOLD_FILES", files, 1);
 	if (dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
@@ -129,6 +137,10 @@ static void measure(struct hand *h, size_t rule, uint64_t now_ns)
 		value.event = 1;
 		send_value(h, &value);
 		break;
+	case TRAP_GONE:
+		value.gone = 1;
+		send_value(h, &value);
+		break;
 	case TRAP_NOTHING:
 		break;
 	}
@@ -173,6 +185,7 @@ static void run_hook(struct hand *h, uint64_t now_ns)
 static void take_capture(struct hand *h, char *text)
 {
 	_cleanup_(strbuf_deinit) struct strbuf ours = { 0 };
+	bool whole = text[0] != '\n';
 	size_t removed;
 
 	for (char *rest = NULL, *path = strtok_r(text, "\n", &rest); path; path = strtok_r(NULL, "\n", &rest)) {
@@ -182,7 +195,7 @@ static void take_capture(struct hand *h, char *text)
 	removed = captures_trim(h->captures);
 	if (removed)
 		log_info("trap", "removed %zu old capture%s to stay below the quota", removed, removed == 1 ? "" : "s");
-	if (h->opts->hook && ours.len && !ours.failed) {
+	if (whole && h->opts->hook && ours.len && !ours.failed) {
 		char *copy = strdup(ours.data);
 
 		if (!copy || !vec_push(&h->queue, copy))
@@ -198,10 +211,14 @@ static bool take_messages(struct hand *h)
 
 	while ((len = recv(h->sock, text, MAX_MESSAGE, MSG_DONTWAIT)) > 0) {
 		text[len] = 0;
-		if (strcmp(text, measure_now))
-			take_capture(h, text);
-		else
+		if (!strcmp(text, measure_now))
 			h->asked = true;
+		else if (!strcmp(text, no_more))
+			h->ending = true;
+		else if (!strcmp(text, at_once))
+			h->ending = h->hurried = true;
+		else
+			take_capture(h, text);
 	}
 	return len < 0 && (errno == EAGAIN || errno == EINTR);
 }
@@ -224,23 +241,37 @@ static uint64_t measure_due(struct hand *h, uint64_t now_ns)
 	return next;
 }
 
+static void end_running(struct running *run)
+{
+	if (!run->pid)
+		return;
+	kill(-run->pid, SIGKILL);
+	kill(run->pid, SIGKILL); /* it may not have its group yet */
+	waitpid(run->pid, NULL, 0);
+	run->pid = 0;
+}
+
 static void hand_loop(struct hand *h)
 {
 	bool alive = true;
 
-	while (alive || h->hook.pid || h->queue.len) {
+	while (!h->hurried && ((alive && !h->ending) || h->hook.pid || h->queue.len)) {
 		uint64_t now = clock_monotonic_ns(), next = now + 250000000, due;
 		struct pollfd fd = { .fd = alive ? h->sock : -1, .events = POLLIN };
 
 		look_at_commands(h, now);
-		due = alive ? measure_due(h, now) : UINT64_MAX;
+		due = alive && !h->ending ? measure_due(h, now) : UINT64_MAX;
 		next = due < next ? due : next;
 		run_hook(h, now);
 		now = clock_monotonic_ns();
 		poll(&fd, 1, next > now ? (int)((next - now) / 1000000) + 1 : 0);
 		if (alive)
 			alive = take_messages(h);
+		/* Nobody hears of a status any more. */
+		for (size_t i = 0; i < h->opts->num_rules && (!alive || h->ending); i++)
+			end_running(&h->statuses[i]);
 	}
+	end_running(&h->hook);
 }
 
 static int hand_open(struct hand *h, struct err *err)
@@ -331,6 +362,35 @@ static void await_end(struct trap_hand *hand)
 	hand->pid = 0;
 }
 
+void trap_hand_finish(struct trap_hand *hand, int stop_fd, bool (*stop)(void *data), void *data)
+{
+	struct pollfd fds[2] = { { .fd = hand->sock, .events = POLLIN }, { .fd = stop_fd, .events = POLLIN } };
+	uint64_t say_ns = clock_monotonic_ns() + say_after_ns;
+	bool hurried = false;
+
+	if (hand->lost || send(hand->sock, no_more, sizeof(no_more) - 1, MSG_NOSIGNAL) < 0)
+		return;
+	for (;;) {
+		struct trap_value value;
+		ssize_t len;
+
+		if (poll(fds, hurried ? 1 : 2, 500) < 0 && errno != EINTR)
+			return;
+		if (!hurried && fds[1].revents && stop(data)) {
+			hurried = true;
+			if (send(hand->sock, at_once, sizeof(at_once) - 1, MSG_NOSIGNAL) < 0)
+				return;
+		}
+		len = recv(hand->sock, &value, sizeof(value), MSG_DONTWAIT);
+		if (!len || (len < 0 && errno != EAGAIN && errno != EINTR))
+			return;
+		if (say_ns && clock_monotonic_ns() >= say_ns) {
+			say_ns = 0;
+			log_info("trap", "waiting for what --exec started, %d s at most; Ctrl-C ends it", COMMAND_SECONDS);
+		}
+	}
+}
+
 void trap_hand_free(struct trap_hand *hand)
 {
 	if (!hand)
@@ -390,10 +450,12 @@ void trap_hand_measure_now(struct trap_hand *hand, void (*heard)(void *data), vo
 	}
 }
 
-void trap_hand_captured(struct trap_hand *hand, const char *const *paths, size_t num)
+void trap_hand_captured(struct trap_hand *hand, const char *const *paths, size_t num, bool whole)
 {
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 
+	if (!whole)
+		strbuf_add(&text, "\n", 1);
 	for (size_t i = 0; i < num; i++)
 		strbuf_printf(&text, "%s\n", paths[i]);
 	if (text.failed || !text.len || text.len > MAX_MESSAGE)

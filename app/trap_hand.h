@@ -20,18 +20,24 @@ struct trap_hand_opts {
 	const char *const *names;      /* of captures, with STAMP_MARK */
 	size_t num_names;
 	uint64_t quota;                /* bytes of all captures; 0 = no end */
-	const char *hook;              /* run by sh with the files as $1.. and in RINGFOLD_FILES; NULL = none */
+	const char *hook;              /* run by sh for 30 s at most, the files as $1.. and in RINGFOLD_FILES; NULL = none */
 };
 
 /* What a rule is about must be there: -ENOENT where a container or pid is not. */
 int trap_hand_start(const struct trap_hand_opts *opts, struct trap_hand **ret, struct err *err);
-void trap_hand_free(struct trap_hand *hand); /* ends it, once a hook that runs has ended; NULL is fine */
+void trap_hand_free(struct trap_hand *hand); /* ends it, once hooks have ended; NULL is fine */
+/*
+ * Waits until hooks have ended, and says so where one runs. `stop_fd` is readable when somebody does not want to wait: they are
+ * killed when `stop` then says so. The hand is used no more.
+ */
+void trap_hand_finish(struct trap_hand *hand, int stop_fd, bool (*stop)(void *data), void *data);
 int trap_hand_fd(const struct trap_hand *hand); /* readable when there is a value */
 
 /* What it has measured since; false when there is nothing more. */
 struct trap_value {
 	uint32_t rule;
 	uint32_t event; /* start or exit happened; value says nothing */
+	uint32_t gone;  /* what it is about is not there; nor does it then */
 	double value;
 	uint64_t time_ns;
 };
@@ -46,5 +52,5 @@ int trap_hand_check(struct trap_hand *hand, struct err *err);
  */
 void trap_hand_measure_now(struct trap_hand *hand, void (*heard)(void *data), void *data);
 
-/* A capture was written: `paths` without a newline in them. */
-void trap_hand_captured(struct trap_hand *hand, const char *const *paths, size_t num);
+/* A capture was written: `paths` without a newline in them. Not `whole`: some may be missing, and no hook is run. */
+void trap_hand_captured(struct trap_hand *hand, const char *const *paths, size_t num, bool whole);

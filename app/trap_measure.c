@@ -295,7 +295,7 @@ static enum trap_measured measure_growing(struct trap_measure *m, uint64_t now_n
 
 	if (!read_growing(m, now_ns, &value, &unit_ns)) {
 		m->first = true;
-		return TRAP_NOTHING;
+		return TRAP_GONE;
 	}
 	*ret = since ? 100.0 * (double)(value - m->last_value) * unit_ns / (double)since : 0;
 	first |= value < m->last_value || !since;

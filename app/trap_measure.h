@@ -8,7 +8,8 @@ struct err;
 struct trap_measure;
 struct trap_rule;
 
-enum trap_measured { TRAP_NOTHING, TRAP_MEASURED, TRAP_HAPPENED };
+/* TRAP_GONE: the process or container that it is about is not there. */
+enum trap_measured { TRAP_NOTHING, TRAP_MEASURED, TRAP_HAPPENED, TRAP_GONE };
 
 /* `door` (without a broker) and `rule` are borrowed. -ENOENT, -ESRCH when what it is about is not there. */
 int trap_measure_new(struct door *door, const struct trap_rule *rule, struct trap_measure **ret, struct err *err);

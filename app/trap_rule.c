@@ -261,6 +261,7 @@ void trap_state_value(struct trap_state *s, const struct trap_rule *rule, uint64
 {
 	bool fits;
 
+	s->gone_ns = 0;
 	s->points[s->next].time_ns = now_ns;
 	s->points[s->next].value = value;
 	s->next = (s->next + 1) % TRAP_POINTS;
@@ -286,11 +287,25 @@ void trap_state_event(struct trap_state *state, uint64_t now_ns)
 	state->spent = false;
 }
 
-bool trap_state_holds(struct trap_state *state, const struct trap_rule *rule, uint64_t now_ns)
+void trap_state_gone(struct trap_state *state, uint64_t now_ns)
+{
+	if (!state->gone_ns)
+		state->gone_ns = now_ns ? now_ns : 1;
+	state->num = 0;
+}
+
+bool trap_state_holds(const struct trap_state *state, const struct trap_rule *rule, uint64_t now_ns)
 {
 	if (!trap_rule_is_event(rule))
-		return state->holds;
+		return state->holds && (!state->gone_ns || now_ns < state->gone_ns + event_holds_ns);
 	return state->event_ns && now_ns < state->event_ns + event_holds_ns;
+}
+
+bool trap_state_over(const struct trap_state *state, const struct trap_rule *rule, uint64_t now_ns)
+{
+	uint64_t end_ns = rule->metric == TRAP_EXIT ? state->event_ns : state->gone_ns;
+
+	return rule->whose == TRAP_PID && end_ns && now_ns >= end_ns + event_holds_ns;
 }
 
 bool trap_due(const struct trap_rule *rules, struct trap_state *states, size_t num, bool any, uint64_t now_ns)

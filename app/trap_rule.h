@@ -50,6 +50,7 @@ struct trap_state {
 	size_t num, next;
 	uint64_t event_ns;      /* when it last happened; 0 = never */
 	uint64_t unfit_ns;      /* since when it has not held; 0 = it holds */
+	uint64_t gone_ns;       /* since when there is nothing to measure; 0 = there is */
 	bool holds;
 	bool spent;             /* it held, and is not armed again */
 	double mean;
@@ -58,8 +59,12 @@ struct trap_state {
 uint64_t trap_rule_period(const struct trap_rule *rule);
 void trap_state_value(struct trap_state *state, const struct trap_rule *rule, uint64_t now_ns, double value);
 void trap_state_event(struct trap_state *state, uint64_t now_ns);
-/* Whether it holds now; an event does for 5 s. */
-bool trap_state_holds(struct trap_state *state, const struct trap_rule *rule, uint64_t now_ns);
+/* What it is about is not there any more. */
+void trap_state_gone(struct trap_state *state, uint64_t now_ns);
+/* Whether it holds now; an event does for 5 s, and so does what held when what it is about went. */
+bool trap_state_holds(const struct trap_state *state, const struct trap_rule *rule, uint64_t now_ns);
+/* It does not hold and never will: the process it is about has ended. */
+bool trap_state_over(const struct trap_state *state, const struct trap_rule *rule, uint64_t now_ns);
 
 /*
  * All of them (or any of them) hold, and not all of those (any of those) that do are spent: a capture is due. Those that

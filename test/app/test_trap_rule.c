@@ -156,6 +156,29 @@ static void test_period(void)
 	CHECK(trap_rule_period(&rule) == second / 10);
 }
 
+/* What held when its process ended does so for as long as an event does, and is known to be over then. */
+static void test_gone(void)
+{
+	struct trap_rule rules[] = { parsed("cpu(pid=1)>80%/1s"), parsed("exit(pid=1)") };
+	struct trap_state states[2] = { 0 };
+
+	CHECK(first_due(&rules[0], &states[0], 0, 3000, 100) == 1000);
+	states[0].spent = false;
+	trap_state_gone(&states[0], 4 * second);
+	CHECK(!trap_due(rules, states, 2, false, 4 * second));
+	trap_state_event(&states[1], 4 * second);
+	trap_state_gone(&states[0], 8 * second); /* told again */
+	CHECK(!trap_state_over(&states[0], &rules[0], 9 * second - 1) && !trap_state_over(&states[1], &rules[1], 9 * second - 1));
+	CHECK(trap_due(rules, states, 2, false, 9 * second - 1));
+	CHECK(!trap_state_holds(&states[0], &rules[0], 9 * second) && !trap_due(rules, states, 2, true, 9 * second));
+	CHECK(trap_state_over(&states[0], &rules[0], 9 * second) && trap_state_over(&states[1], &rules[1], 9 * second));
+	/* A container comes back, and its values begin anew. */
+	rules[0] = parsed("cpu(container=a)>80%/1s");
+	CHECK(!trap_state_over(&states[0], &rules[0], 9 * second));
+	trap_state_value(&states[0], &rules[0], 20 * second, 100);
+	CHECK(!states[0].gone_ns && !states[0].holds);
+}
+
 int main(void)
 {
 	test_parse();
@@ -165,5 +188,6 @@ int main(void)
 	test_combined();
 	test_status();
 	test_period();
+	test_gone();
 	return check_done();
 }

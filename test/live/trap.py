@@ -292,6 +292,73 @@ def test_status():
     os.unlink("bad")
 
 
+def running(seconds):
+    """Pids of those who sleep that long."""
+    found = []
+    for name in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(name, "rb") as f:
+                if f.read() == b"sleep\0" + seconds.encode() + b"\0":
+                    found.append(int(name.split("/")[2]))
+        except OSError:
+            pass
+    return found
+
+
+def test_commands_end():
+    """What hooks and status() start can be ended as anywhere else, and none of it outlives the trap."""
+    clean()
+    t = Trap("--when", "status(timeout 1 sleep 97531)==124/300ms", "--before", "100ms", "-d", "100ms", "--max", "1", "-o", "cap.folded",
+             "--exec", "grep SigIgn /proc/self/status > ignored")
+    t.caught("a status that timeout ended", lambda: t.p.poll() is not None)
+    check("commands: status", (t.end(), len(captures())), (0, 1))
+    with open("ignored") as f:
+        check("commands: no signal is ignored", int(f.read().split()[1], 16) & (1 << 0 | 1 << 1 | 1 << 12 | 1 << 14), 0)
+    clean()
+    t = Trap("--when", "status(sleep 97532)==7/300ms", "-o", "cap.folded")
+    t.caught("a status that hangs", lambda: running("97532"))
+    check("commands: stopped", t.end(), 0)
+    check("commands: nothing left", running("97532"), [])
+    # A hook that hangs is told of, and a second Ctrl-C ends it.
+    clean()
+    t = Trap("--when", "runq>=0/100ms", "--before", "100ms", "-d", "100ms", "--max", "1", "-o", "cap.folded", "--exec",
+             "sleep 97533")
+    t.caught("a hook that hangs", lambda: "waiting for what --exec started" in t.said)
+    check("hook: stopped", t.end(), 0)
+    check("hook: nothing left", (running("97533"), len(captures())), ([], 1))
+
+
+def test_gone():
+    """What held when its process ended does not hold for ever, and a trap that can never be sprung ends."""
+    clean()
+    worker = Worker("going")
+    worker.turn()
+    t = Trap("--when", f"cpu(pid={worker.pid})>1%/300ms", "--when", "status(test ! -e bad)!=0/300ms", "-o", "cap.folded")
+    time.sleep(1)
+    worker.end()
+    t.caught("gone: it ends", lambda: t.p.poll() is not None)
+    check("gone", (t.end(), captures()), (0, []))
+    check("gone: said", ("is not there any more" in t.said, "cannot happen any more" in t.said), (True, True))
+
+
+def test_not_written():
+    """One of two outputs cannot be written: the other one counts for the quota, no hook is run, and the status tells."""
+    clean()
+    os.makedirs("small", exist_ok=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", "small"]).returncode:
+        return
+    try:
+        t = Trap("--when", "runq>1000000", "--before", "100ms", "-d", "100ms", "--cooldown", "0", "-o", "cap.folded", "-o",
+                 "small/cap.html", "--quota", "1", "--exec", "touch hooked-for-nothing")
+        t.p.send_signal(signal.SIGUSR1)
+        t.caught("not written", lambda: "No space left on device" in t.said)
+        t.caught("not written: the quota", lambda: "to stay below the quota" in t.said)
+        check("not written: status", (t.end(), captures(), os.path.exists("hooked-for-nothing")), (1, [], False))
+        check("not written: said", "1 capture could not be written" in t.said, True)
+    finally:
+        subprocess.run(["umount", "small"])
+
+
 def test_usage():
     for what, args in ("no rule", []), ("a bad rule", ["--when", "cpu>80"]), ("stdout", ["--when", "cpu>80%", "-o", "-"]), \
             ("a command", ["--when", "cpu>80%", "--", "true"]):
