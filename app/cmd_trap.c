@@ -201,7 +201,7 @@ static void make_stamp(struct trap *t, char *ret, size_t size)
 {
 	time_t now = time(NULL);
 	struct tm tm;
-	char text[32] = "0";
+	char text[32] = "00000000-000000";
 
 	if (localtime_r(&now, &tm))
 		strftime(text, sizeof(text), "%Y%m%d-%H%M%S", &tm);

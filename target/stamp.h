@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 enum {
-	STAMP_MARK = '\001', /* in a name: where the stamp stands, 1 to STAMP_MAX of [0-9A-Za-z_-] */
+	STAMP_MARK = '\001', /* in a name: where the stamp stands, 20261121-182233, or with the number it has in its second behind it */
 	STAMP_MAX = 40,
 };
 
