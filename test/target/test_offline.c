@@ -244,14 +244,19 @@ static enum door_refusal map_of(struct world *w, pid_t pid, uint64_t exec_ns, bo
 	return ret;
 }
 
-/* A pid that nobody has: of a child that has ended. */
+/* A pid that nobody has, of a child that has ended, and of which no earlier process left a map. */
 static pid_t dead_pid(void)
 {
-	pid_t pid = fork();
+	char path[64];
+	pid_t pid;
 
-	if (pid == 0)
-		_exit(0);
-	waitpid(pid, NULL, 0);
+	do {
+		pid = fork();
+		if (pid == 0)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+		snprintf(path, sizeof(path), "/tmp/perf-%d.map", pid);
+	} while (access(path, F_OK) == 0);
 	return pid;
 }
 
