@@ -108,7 +108,8 @@ finally:
             p.kill()
             p.wait()
 
-lost = json.load(open(f'{tmp}/x.json'))['lost']
+stats = json.load(open(f'{tmp}/x.json'))
+lost = stats['lost'] + stats['side_lost']
 check(lost > 0, f'the rings were too small: {lost} lost')
 heads, text = samples_of(open(f'{data}.txt', errors='surrogateescape'), busy.pid)
 check(len(heads) >= WANTED and all(h.startswith(f'{name} ') for h in heads), f'{len(heads)} samples of {name}')
