@@ -1,6 +1,7 @@
 #include "app/session_priv.h"
 
 #include "app/build_ids.h"
+#include "app/follow.h"
 #include "app/naming.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -193,22 +194,7 @@ static void take_kernel_mmap(struct session *s, const struct mmap_record *m)
 
 static void take_mmap(struct session *s, const struct record *rec)
 {
-	struct mmap_record m = {
-		.pid = rec->pid,
-		.tid = rec->tid,
-		.start = rec->mmap.start,
-		.len = rec->mmap.len,
-		.pgoff = rec->mmap.pgoff,
-		.maj = rec->mmap.maj,
-		.min = rec->mmap.min,
-		.ino = rec->mmap.ino,
-		.ino_generation = rec->mmap.ino_generation,
-		.executable = rec->mmap.executable,
-		.path = rec->mmap.path,
-		.path_len = rec->mmap.path_len,
-		.build_id = rec->mmap.build_id,
-		.build_id_len = rec->mmap.build_id_len,
-	};
+	struct mmap_record m = follow_mapping(rec);
 
 	if (s->opts.offline && !m.build_id_len) {
 		m.build_id_len = build_ids_find(s->told, m.path, m.path_len, &m.build_id);
@@ -231,15 +217,12 @@ static void take_fork(struct session *s, const struct record *rec)
 		else
 			s->failed = true;
 	}
-	if (rec->task.found)
-		addrspaces_found(s->spaces, rec->pid, rec->task.ppid, rec->tid, rec->time_ns);
-	else
-		addrspaces_fork(s->spaces, rec->pid, rec->task.ppid, rec->tid, rec->task.ptid, rec->time_ns);
+	follow_record(s->spaces, rec);
 }
 
 static void take_exit(struct session *s, const struct record *rec)
 {
-	addrspaces_exit(s->spaces, rec->pid, rec->tid, rec->time_ns);
+	follow_record(s->spaces, rec);
 	if (s->opts.num_pids && s->opts.tids)
 		pid_set_remove(&s->wanted, rec->tid);
 	else if (s->opts.num_pids && !addrspaces_peek(s->spaces, rec->pid))
@@ -267,8 +250,7 @@ void session_record_of(struct session *s, const struct record *rec, size_t event
 		take_mmap(s, rec);
 		break;
 	case RECORD_COMM:
-		addrspaces_comm_changed(s->spaces, rec->pid, rec->tid, rec->comm.comm, rec->comm.len,
-					rec->comm.exec, rec->time_ns);
+		follow_record(s->spaces, rec);
 		break;
 	case RECORD_FORK:
 		take_fork(s, rec);

@@ -8,6 +8,7 @@
  */
 #include "test/live/dwfl_walk.h"
 
+#include "app/follow.h"
 #include "base/err.h"
 #include "base/intern.h"
 #include "collector/perfdata.h"
@@ -50,47 +51,14 @@ static void take_sample(struct script *t, const struct record *rec, size_t event
 	}
 }
 
-static void take_mmap(struct script *t, const struct record *rec)
-{
-	struct mmap_record m = {
-		.pid = rec->pid, .tid = rec->tid, .start = rec->mmap.start, .len = rec->mmap.len,
-		.pgoff = rec->mmap.pgoff, .maj = rec->mmap.maj, .min = rec->mmap.min,
-		.ino = rec->mmap.ino, .ino_generation = rec->mmap.ino_generation,
-		.executable = rec->mmap.executable, .path = rec->mmap.path, .path_len = rec->mmap.path_len,
-	};
-
-	if (rec->pid > 0)
-		addrspaces_mmap(t->spaces, &m, rec->time_ns);
-}
-
 static void take_record(void *data, const struct record *rec, size_t event)
 {
 	struct script *t = data;
 
-	switch (rec->type) {
-	case RECORD_SAMPLE:
+	if (rec->type == RECORD_SAMPLE)
 		take_sample(t, rec, event);
-		break;
-	case RECORD_MMAP:
-		take_mmap(t, rec);
-		break;
-	case RECORD_COMM:
-		addrspaces_comm_changed(t->spaces, rec->pid, rec->tid, rec->comm.comm, rec->comm.len, rec->comm.exec,
-					rec->time_ns);
-		break;
-	case RECORD_FORK:
-		addrspaces_fork(t->spaces, rec->pid, rec->task.ppid, rec->tid, rec->task.ptid, rec->time_ns);
-		break;
-	case RECORD_EXIT:
-		addrspaces_exit(t->spaces, rec->pid, rec->tid, rec->time_ns);
-		break;
-	case RECORD_LOST:
-	case RECORD_THROTTLE:
-	case RECORD_UNTHROTTLE:
-	case RECORD_SWITCH:
-	case RECORD_OTHER:
-		break;
-	}
+	else
+		follow_record(t->spaces, rec);
 }
 
 static void must(int r, const struct err *err)

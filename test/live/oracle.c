@@ -9,6 +9,7 @@
  * allows; each kind of difference is shown once with the place where it begins. --fp compares the kernel's
  * chain too: only programs built with frame pointers throughout can pass.
  */
+#include "app/follow.h"
 #include "app/launch.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -234,41 +235,10 @@ static void take_record(void *data, const struct record *rec)
 {
 	struct oracle *o = data;
 
-	switch (rec->type) {
-	case RECORD_SAMPLE:
+	if (rec->type == RECORD_SAMPLE)
 		take_sample(o, rec);
-		break;
-	case RECORD_MMAP: {
-		struct mmap_record m = {
-			.pid = rec->pid, .tid = rec->tid, .start = rec->mmap.start, .len = rec->mmap.len,
-			.pgoff = rec->mmap.pgoff, .maj = rec->mmap.maj, .min = rec->mmap.min,
-			.ino = rec->mmap.ino, .ino_generation = rec->mmap.ino_generation,
-			.executable = rec->mmap.executable, .path = rec->mmap.path,
-			.path_len = rec->mmap.path_len,
-		};
-
-		if (rec->pid > 0)
-			addrspaces_mmap(o->spaces, &m, rec->time_ns);
-		break;
-	}
-	case RECORD_COMM:
-		addrspaces_comm_changed(o->spaces, rec->pid, rec->tid, rec->comm.comm, rec->comm.len,
-					rec->comm.exec, rec->time_ns);
-		break;
-	case RECORD_FORK:
-		addrspaces_fork(o->spaces, rec->pid, rec->task.ppid, rec->tid, rec->task.ptid,
-				rec->time_ns);
-		break;
-	case RECORD_EXIT:
-		addrspaces_exit(o->spaces, rec->pid, rec->tid, rec->time_ns);
-		break;
-	case RECORD_LOST:
-	case RECORD_THROTTLE:
-	case RECORD_UNTHROTTLE:
-	case RECORD_SWITCH:
-	case RECORD_OTHER:
-		break;
-	}
+	else
+		follow_record(o->spaces, rec);
 }
 
 static void space_gone(void *data, struct addrspace *space)

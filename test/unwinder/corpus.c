@@ -1,5 +1,6 @@
 #include "test/unwinder/corpus.h"
 
+#include "app/follow.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -144,58 +145,14 @@ static void take_sample(struct corpus *c, const struct record *rec, uint64_t mas
 	c->failed |= !in.space || !copy_sample(s, &in) || !vec_push(&c->samples, in);
 }
 
-static void take_mmap(struct corpus *c, const struct record *rec)
-{
-	const struct mmap_record m = {
-		.pid = rec->pid,
-		.tid = rec->tid,
-		.start = rec->mmap.start,
-		.len = rec->mmap.len,
-		.pgoff = rec->mmap.pgoff,
-		.maj = rec->mmap.maj,
-		.min = rec->mmap.min,
-		.ino = rec->mmap.ino,
-		.ino_generation = rec->mmap.ino_generation,
-		.build_id = rec->mmap.build_id,
-		.build_id_len = rec->mmap.build_id_len,
-		.executable = rec->mmap.executable,
-		.path = rec->mmap.path,
-		.path_len = rec->mmap.path_len,
-	};
-
-	if (rec->pid > 0)
-		addrspaces_mmap(c->spaces, &m, rec->time_ns);
-}
-
 static void take_record(void *data, const struct record *rec, size_t event)
 {
 	struct corpus *c = data;
 
-	switch (rec->type) {
-	case RECORD_SAMPLE:
+	if (rec->type == RECORD_SAMPLE)
 		take_sample(c, rec, perfdata_info(c->data)->events[event].format.regs_user);
-		break;
-	case RECORD_MMAP:
-		take_mmap(c, rec);
-		break;
-	case RECORD_COMM:
-		addrspaces_comm_changed(c->spaces, rec->pid, rec->tid, rec->comm.comm,
-					rec->comm.len, rec->comm.exec, rec->time_ns);
-		break;
-	case RECORD_FORK:
-		addrspaces_fork(c->spaces, rec->pid, rec->task.ppid, rec->tid, rec->task.ptid,
-				rec->time_ns);
-		break;
-	case RECORD_EXIT:
-		addrspaces_exit(c->spaces, rec->pid, rec->tid, rec->time_ns);
-		break;
-	case RECORD_LOST:
-	case RECORD_THROTTLE:
-	case RECORD_UNTHROTTLE:
-	case RECORD_SWITCH:
-	case RECORD_OTHER:
-		break;
-	}
+	else
+		follow_record(c->spaces, rec);
 }
 
 static int open_parts(struct corpus *c, int64_t end_ns, struct err *err)
