@@ -12,6 +12,7 @@
 #include "app/replay.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/opts.h"
 #include "base/outfile.h"
@@ -109,10 +110,10 @@ static bool is_recording(const struct strbuf *text)
 static int read_block(int fd, struct strbuf *text, const char *path, struct err *err)
 {
 	char block[BLOCK];
-	ssize_t num = read(fd, block, sizeof(block));
+	ssize_t num = fd_read_some(fd, block, sizeof(block));
 
 	if (num < 0)
-		return errno == EINTR ? 1 : err_set(err, errno, "read %s: %s", path, strerror(errno));
+		return err_set(err, (int)-num, "read %s: %s", path, strerror((int)-num));
 	if (text->len + (size_t)num > MAX_INPUT)
 		return err_set(err, EFBIG, "%s: collapsed stacks of more than 1 GiB", path);
 	strbuf_add(text, block, (size_t)num);

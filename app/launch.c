@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -73,9 +74,7 @@ int launch_go(struct launch *l, const char *name, struct err *err)
 		return err_set(err, errno, "starting %s: %s", name, strerror(errno));
 	closep(&l->go_fd);
 	l->go_fd = -1;
-	do {
-		got = read(l->fail_fd, &code, sizeof(code)); /* the exec closes the other end */
-	} while (got < 0 && errno == EINTR);
+	got = fd_read_some(l->fail_fd, &code, sizeof(code)); /* the exec closes the other end */
 	closep(&l->fail_fd);
 	l->fail_fd = -1;
 	if (got != sizeof(code))

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/perf_event.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/escape.h"
+#include "base/fd.h"
 #include "base/intern.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -118,17 +118,13 @@ struct head {
 static int read_head(int fd, struct head *ret, struct err *err)
 {
 	while (ret->len < sizeof(ret->bytes)) {
-		struct pollfd ready = { .fd = fd, .events = POLLIN };
-		ssize_t n = read(fd, ret->bytes + ret->len, sizeof(ret->bytes) - ret->len);
+		ssize_t n = fd_read_some(fd, ret->bytes + ret->len, sizeof(ret->bytes) - ret->len);
 
+		if (n < 0)
+			return err_set(err, (int)-n, "cannot read it: %s", strerror((int)-n));
 		if (n == 0)
 			return 0;
-		if (n > 0)
-			ret->len += (size_t)n;
-		else if (errno == EAGAIN)
-			poll(&ready, 1, -1);
-		else if (errno != EINTR)
-			return err_set(err, errno, "cannot read it: %s", strerror(errno));
+		ret->len += (size_t)n;
 	}
 	return 0;
 }

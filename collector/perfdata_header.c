@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/intern.h"
 #include "base/reader.h"
 #include "base/strbuf.h"
@@ -417,7 +418,7 @@ int perfdata_read_pipe_header(struct perfdata *p, struct err *err)
 
 	memcpy(header, p->head, have);
 	while (have < sizeof(header)) {
-		ssize_t n = input_read_some(p->in.fd, header + have, sizeof(header) - have);
+		ssize_t n = fd_read_some(p->in.fd, header + have, sizeof(header) - have);
 
 		if (n < 0)
 			return err_set(err, (int)-n, "cannot read it: %s", strerror((int)-n));

@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "collector/record_priv.h"
 
 /*
@@ -153,38 +153,9 @@ int window_next(struct window *w, struct raw *ret)
 
 int input_read_at(const struct input *in, void *buf, size_t size, uint64_t offset)
 {
-	size_t done = 0;
+	ssize_t n = fd_pread_full(in->fd, buf, size, offset);
 
-	if (offset > INT64_MAX - size)
-		return 0;
-	while (done < size) {
-		ssize_t n =
-			pread(in->fd, (uint8_t *)buf + done, size - done, (off_t)(offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return 0;
-		done += (size_t)n;
-	}
-	return 1;
-}
-
-ssize_t input_read_some(int fd, void *buf, size_t size)
-{
-	for (;;) {
-		struct pollfd ready = { .fd = fd, .events = POLLIN };
-		ssize_t n = read(fd, buf, size);
-
-		if (n >= 0)
-			return n;
-		if (errno == EAGAIN)
-			poll(&ready, 1, -1);
-		else if (errno != EINTR)
-			return -errno;
-	}
+	return n < 0 ? (int)n : (size_t)n == size;
 }
 
 /*
@@ -226,7 +197,7 @@ static ssize_t input_read(struct perfdata *p, size_t want)
 		if (n < 0)
 			n = -errno;
 	} else {
-		n = input_read_some(in->fd, w->block->bytes + w->end, want);
+		n = fd_read_some(in->fd, w->block->bytes + w->end, want);
 	}
 	if (n > 0) {
 		w->end += (size_t)n;

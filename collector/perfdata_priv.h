@@ -85,8 +85,6 @@ int input_next(struct perfdata *p, struct raw *ret, struct err *err);
 int input_skip(struct perfdata *p, uint64_t size, struct err *err);
 /* pread of all of it: 1, 0 when the file ends before, or a negative errno. */
 int input_read_at(const struct input *in, void *buf, size_t size, uint64_t offset);
-/* read() that goes on after signals and waits where the descriptor would not. */
-ssize_t input_read_some(int fd, void *buf, size_t size);
 
 /* ---- events ---- */
 

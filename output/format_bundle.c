@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/escape.h"
+#include "base/fd.h"
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/strbuf.h"
@@ -325,10 +326,10 @@ static int as_copy(struct bundle *b, const void *data, FILE *out, struct err *er
 	if (!buf)
 		return err_oom(err);
 	while (!r && at < most_file_bytes) {
-		ssize_t len = pread(fd, buf, COPY_BYTES, (off_t)at);
+		ssize_t len = fd_pread_full(fd, buf, COPY_BYTES, at);
 
 		if (len < 0)
-			return err_set(err, errno, "reading a program for the bundle: %s", strerror(errno));
+			return err_set(err, (int)-len, "reading a program for the bundle: %s", strerror((int)-len));
 		if (!len)
 			break;
 		r = write_bytes(out, buf, (size_t)len, err);

@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/strbuf.h"
 #include "target/broker_priv.h"
 #include "target/door_priv.h"
@@ -452,23 +453,9 @@ int door_open_event(struct door *door, size_t index, int cgroup, int cpu, struct
 
 int door_pread(int fd, void *buf, size_t size, uint64_t offset)
 {
-	uint8_t *pos = buf;
-	uint64_t end;
+	ssize_t n = fd_pread_full(fd, buf, size, offset);
 
-	if (__builtin_add_overflow(offset, (uint64_t)size, &end) || end > INT64_MAX)
-		return -EIO;
-	while (size) {
-		ssize_t n = pread(fd, pos, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (!n)
-			return -EIO;
-		pos += n;
-		offset += (uint64_t)n;
-		size -= (size_t)n;
-	}
-	return 0;
+	if (n < 0)
+		return (int)n;
+	return (size_t)n == size ? 0 : -EIO;
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/vec.h"
 
 /* As many as there are CPUs. */
@@ -97,21 +97,6 @@ int given_open_recording(const char *path, int **ret_fds, size_t *ret_num, struc
 
 enum { COPY_BYTES = 256 << 10 };
 
-static int write_all(int fd, const uint8_t *bytes, size_t size)
-{
-	while (size) {
-		ssize_t n = write(fd, bytes, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		bytes += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
 /* All that comes, once it comes: a pipe may have been told not to wait. */
 static int copy(int from, int to)
 {
@@ -119,17 +104,11 @@ static int copy(int from, int to)
 	int r = bytes ? 0 : -ENOMEM;
 
 	while (r == 0) {
-		struct pollfd ready = { .fd = from, .events = POLLIN };
-		ssize_t n = read(from, bytes, COPY_BYTES);
+		ssize_t n = fd_read_some(from, bytes, COPY_BYTES);
 
-		if (n == 0)
-			return 0;
-		if (n > 0)
-			r = write_all(to, bytes, (size_t)n);
-		else if (errno == EAGAIN)
-			poll(&ready, 1, -1);
-		else if (errno != EINTR)
-			r = -errno;
+		if (n <= 0)
+			return (int)n;
+		r = fd_write_all(to, bytes, (size_t)n);
 	}
 	return r;
 }
@@ -144,7 +123,7 @@ int given_keep(int fd, const void *head, size_t len, int *ret_fd, struct err *er
 		dir = "/var/tmp";
 	/* O_EXCL: nobody can give it a name. */
 	file = open(dir, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-	r = file < 0 ? -errno : write_all(file, head, len);
+	r = file < 0 ? -errno : fd_write_all(file, head, len);
 	if (r == 0)
 		r = copy(fd, file);
 	if (r < 0)

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "target/door.h"
 
 enum { CHUNK_BYTES = 256 << 10 };
@@ -50,13 +51,9 @@ static int copy_bytes(int to, const struct door_file *file, bool text, struct er
 			return err_set(err, -r, "read the map: %s", strerror(-r));
 		if (offset + want == file->size)
 			want = whole_part(chunk, want, text);
-		for (uint64_t done = 0; done < want;) {
-			ssize_t n = write(to, chunk + done, want - done);
-
-			if (n <= 0 && errno != EINTR)
-				return err_set(err, n ? errno : EIO, "write the copy: %s", strerror(errno));
-			done += n > 0 ? (uint64_t)n : 0;
-		}
+		r = fd_write_all(to, chunk, want);
+		if (r < 0)
+			return err_set(err, -r, "write the copy: %s", strerror(-r));
 		offset += CHUNK_BYTES;
 	}
 	return 0;
