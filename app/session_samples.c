@@ -93,6 +93,56 @@ static bool has_no_user_side(const struct session *s, const struct record_sample
 	return sample->regs_abi == 0 || sample->stack_bytes == 0 || space->maps.len == 0;
 }
 
+/* The stack goes to s->frames[num] and what follows. With the first frame of JIT code its names begin to be followed. */
+static void walk(struct session *s, struct live *live, const struct unwind_input *in, uint64_t time_ns, size_t num,
+		 struct unwind_result *ret)
+{
+	if (live->jit)
+		session_advance_names(live, time_ns);
+	unwinder_walk(s->unwinder, in, s->frames + num, ret);
+	if (ret->num_jit && !live->jit && session_jit_begins(live)) {
+		session_advance_names(live, time_ns);
+		unwinder_walk(s->unwinder, in, s->frames + num, ret);
+	}
+}
+
+/* Those of a walk, at s->frames[num]; returns how many there are with them. */
+static size_t take_frames(struct session *s, struct live *live, const struct unwind_result *walked, size_t num)
+{
+	if (s->opts.keep_addresses)
+		session_place_frames(s, live->space, s->frames + num, walked->num_frames);
+	s->stats.frames += walked->num_frames;
+	s->stats.jit_frames += walked->num_jit;
+	s->stats.unknown_frames += walked->num_unknown;
+	live->own_frames |= walked->num_jit || walked->num_unknown;
+	return num + walked->num_frames;
+}
+
+/* Counts how the walk of a stack ended; one that did not come to the end has a mark there. */
+static size_t take_end(struct session *s, const struct unwind_result *walked, size_t num)
+{
+	s->stats.user_stacks++;
+	switch (walked->class) {
+	case UNWIND_COMPLETE:
+		s->stats.complete++;
+		s->end = sample_end(SAMPLE_COMPLETE, 0);
+		break;
+	case UNWIND_TRUNCATED:
+		s->stats.truncated++;
+		s->end = sample_end(SAMPLE_TRUNCATED, 0);
+		s->frames[num++] = s->mark_truncated;
+		break;
+	case UNWIND_BROKEN:
+	case UNWIND_NUM_CLASSES:
+		s->stats.broken++;
+		s->broken_by[walked->reason]++;
+		s->end = sample_end(SAMPLE_BROKEN, walked->reason);
+		s->frames[num++] = walked->reason == REASON_ALTSTACK ? s->mark_altstack : s->mark_broken;
+		break;
+	}
+	return num;
+}
+
 /*
  * A copy that ends before the stack does: the kernel copies no further than to the first page that was never touched,
  * and large arrays have such. We touch them, so that from then on the copies are whole.
@@ -155,8 +205,8 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 		.stack_bytes = sample->stack_bytes,
 		.stack_full = sample->stack_bytes == sample->stack_size,
 	};
+	uint64_t no_starts = dotnet_no_starts(s->dotnet);
 	struct unwind_result result;
-	uint64_t no_starts;
 
 	if (sample->rest) {
 		in.stack_here = sample->rest->here;
@@ -164,48 +214,15 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 		in.fetch_data = sample->rest;
 	}
 	in.num_chain = record_user_chain(sample, &in.chain);
-	if (live->jit)
-		session_advance_names(live, time_ns);
-	no_starts = dotnet_no_starts(s->dotnet);
-	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
-	if (result.num_jit && !live->jit && session_jit_begins(live)) {
-		session_advance_names(live, time_ns);
-		unwinder_walk(s->unwinder, &in, s->frames + num, &result);
-	}
+	walk(s, live, &in, time_ns, num, &result);
 	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE)
 		s->last.cut = walk_cut(s, live, sample, &in, s->frames + num, &result);
 	s->no_method_start = dotnet_no_starts(s->dotnet) != no_starts;
 	s->stats.no_method_starts += s->no_method_start;
-	if (s->opts.keep_addresses)
-		session_place_frames(s, live->space, s->frames + num, result.num_frames);
-	num += result.num_frames;
-	s->stats.user_stacks++;
-	s->stats.frames += result.num_frames;
-	s->stats.jit_frames += result.num_jit;
-	s->stats.unknown_frames += result.num_unknown;
 	s->stats.spliced += result.spliced;
 	s->last.continued = result.spliced;
 	s->stats.switched += result.switched;
-	live->own_frames |= result.num_jit || result.num_unknown;
-	switch (result.class) {
-	case UNWIND_COMPLETE:
-		s->stats.complete++;
-		s->end = sample_end(SAMPLE_COMPLETE, 0);
-		break;
-	case UNWIND_TRUNCATED:
-		s->stats.truncated++;
-		s->end = sample_end(SAMPLE_TRUNCATED, 0);
-		s->frames[num++] = s->mark_truncated;
-		break;
-	case UNWIND_BROKEN:
-	case UNWIND_NUM_CLASSES:
-		s->stats.broken++;
-		s->broken_by[result.reason]++;
-		s->end = sample_end(SAMPLE_BROKEN, result.reason);
-		s->frames[num++] = result.reason == REASON_ALTSTACK ? s->mark_altstack : s->mark_broken;
-		break;
-	}
-	return num;
+	return take_end(s, &result, take_frames(s, live, &result, num));
 }
 
 /*
@@ -226,25 +243,10 @@ static size_t add_sampled_place(struct session *s, const struct record_sample *s
 	if (!addrspace_find(live->space, regs.pc))
 		goto nothing;
 	in.chain = &regs.pc;
-	if (live->jit)
-		session_advance_names(live, time_ns);
-	unwinder_walk(s->unwinder, &in, s->frames + num, &result);
-	if (result.num_jit && !live->jit && session_jit_begins(live)) {
-		session_advance_names(live, time_ns);
-		unwinder_walk(s->unwinder, &in, s->frames + num, &result);
-	}
-	if (s->opts.keep_addresses)
-		session_place_frames(s, live->space, s->frames + num, result.num_frames);
-	num += result.num_frames;
-	s->stats.frames += result.num_frames;
-	s->stats.jit_frames += result.num_jit;
-	live->own_frames |= result.num_jit;
-	if (result.class == UNWIND_COMPLETE) {
-		s->stats.user_stacks++;
-		s->stats.complete++;
-		s->end = sample_end(SAMPLE_COMPLETE, 0);
-		return num;
-	}
+	walk(s, live, &in, time_ns, num, &result);
+	num = take_frames(s, live, &result, num);
+	if (result.class == UNWIND_COMPLETE)
+		return take_end(s, &result, num);
 	if (result.num_frames)
 		s->frames[num++] = s->mark_broken;
 nothing:
