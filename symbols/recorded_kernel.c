@@ -535,11 +535,22 @@ struct strides {
 	uint64_t size; /* of the file */
 };
 
+/* What a line begins with: its address, and whether it is a constant, which no code is called. */
+static bool look_at(const char *line, uint64_t *ret_addr, bool *ret_absolute)
+{
+	char *end;
+
+	*ret_addr = strtoull(line, &end, 16);
+	*ret_absolute = *end == ' ' && (end[1] == 'a' || end[1] == 'A');
+	return end != line && *end == ' ';
+}
+
 /* The first line that begins behind `offset`, or at 0. False: none in the next bytes, or it is malformed. */
 static bool line_at(int fd, uint64_t size, uint64_t offset, struct stride *ret)
 {
-	char text[LINE_BYTES + 1], *line = text, *end;
+	char text[LINE_BYTES + 1], *line = text;
 	size_t len = size - offset < LINE_BYTES ? (size_t)(size - offset) : LINE_BYTES;
+	bool absolute;
 
 	if (door_pread(fd, text, len, offset) < 0)
 		return false;
@@ -549,8 +560,7 @@ static bool line_at(int fd, uint64_t size, uint64_t offset, struct stride *ret)
 		line = line ? line + 1 : text + len;
 	}
 	ret->offset = offset + (uint64_t)(line - text);
-	ret->addr = strtoull(line, &end, 16);
-	return end != line && *end == ' ';
+	return look_at(line, &ret->addr, &absolute);
 }
 
 /* True when the file's lines ascend beyond `last`. */
@@ -569,16 +579,6 @@ static bool find_strides(int fd, uint64_t last, struct strides *ret)
 			return true;
 	}
 	return false;
-}
-
-/* What a line begins with: its address, and whether it is a constant, which no code is called. */
-static bool look_at(const char *line, uint64_t *ret_addr, bool *ret_absolute)
-{
-	char *end;
-
-	*ret_addr = strtoull(line, &end, 16);
-	*ret_absolute = *end == ' ' && (end[1] == 'a' || end[1] == 'A');
-	return end != line && *end == ' ';
 }
 
 static const char *line_of(const char *text, const char *at)
