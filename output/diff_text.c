@@ -204,7 +204,6 @@ static int write_text_format(const struct diff *diff, unsigned int terminal, FIL
 
 /* "stack BEFORE AFTER" */
 
-
 struct lines {
 	VEC(char *) list;
 };

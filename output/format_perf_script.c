@@ -93,7 +93,6 @@ static void add_header(struct script *s, const struct profile_sample *sample)
 	const struct profile *p = s->profile;
 	uint64_t us = sample->time_ns / 1000;
 	const char *comm = sample->comm < p->comms.len ? p->comms.data[sample->comm] : NULL;
-
 	pid_t pid = sample->pid < 0 ? 0 : sample->pid;
 
 	if (comm && *comm)
@@ -157,7 +156,6 @@ static uint64_t bytes_to_return(const struct profile_sample *sample, const struc
 
 static void add_frame(struct script *s, const struct profile_frame *frame, uint64_t behind, pid_t pid)
 {
-
 	strbuf_printf(&s->text, "\t%16" PRIx64 " ", frame_addr(frame) + behind);
 	if (frame->name)
 		add_name(s, frame->name);

@@ -343,7 +343,6 @@ bool stacks_relabel(struct stacks *s, uint32_t (*map)(void *data, uint32_t frame
 {
 	struct edges old = s->edges;
 	struct slot *slot, *added;
-	bool ok = true;
 	size_t at = 0;
 
 	for (size_t i = 1; i < s->nodes.len; i++)
@@ -352,17 +351,17 @@ bool stacks_relabel(struct stacks *s, uint32_t (*map)(void *data, uint32_t frame
 	s->path.len = 0;
 	known_deinit(&s->known);
 	s->edges = (struct edges){ 0 };
-	while (ok && (slot = edges_next(&old, &at))) {
+	while ((slot = edges_next(&old, &at))) {
 		const struct stacks_node *node = &s->nodes.data[slot->node];
 		struct edge_key key = { s, node->parent, node->frame, edge_hash(node->parent, node->frame) };
 
 		added = edges_add(&s->edges, &key, NULL);
-		ok = added;
-		if (ok)
-			*added = (struct slot){ .node = slot->node, .hash = key.hash };
+		if (!added)
+			break;
+		*added = (struct slot){ .node = slot->node, .hash = key.hash };
 	}
 	edges_deinit(&old);
-	return ok;
+	return !slot;
 }
 
 size_t stacks_num_nodes(const struct stacks *s)
