@@ -749,9 +749,10 @@ static bool is_where_called(struct walk *w, const struct mapping *m)
 								      named_by(w, called + 2 + REL32_BYTES, JUMP_REL32) == start));
 }
 
+/* False, and nothing done, where the word on top is not what that call has pushed. */
 static bool step_called(struct walk *w, const struct mapping *m)
 {
-	return (is_where_called(w, m) && step_from_entry(w, w->arch->callee_saved)) || complete(w);
+	return is_where_called(w, m) && step_from_entry(w, w->arch->callee_saved);
 }
 
 static bool step_switch(struct walk *w, const struct mapping *m)
@@ -760,7 +761,7 @@ static bool step_switch(struct walk *w, const struct mapping *m)
 	size_t num = ret->num_frames, first;
 	uint64_t ra;
 
-	if (is_where_called(w, m) && step_from_entry(w, w->arch->callee_saved))
+	if (step_called(w, m))
 		return true;
 	first = chain_behind_switch(w);
 	ra = first ? w->in->chain[first] & w->arch->ra_mask : 0;
@@ -822,11 +823,11 @@ static bool step_root(struct walk *w, const struct mapping *m, uint32_t kind)
 	case ELF_ROOT_SWITCH:
 		return step_switch(w, m);
 	case ELF_ROOT_CUT:
-		return (is_where_called(w, m) && step_from_entry(w, w->arch->callee_saved)) || complete_switched(w);
+		return step_called(w, m) || complete_switched(w);
 	case ELF_ROOT_CLOCK:
 		return step_clock(w, m);
 	case ELF_ROOT_CALLED:
-		return step_called(w, m);
+		return step_called(w, m) || complete(w);
 	case ELF_ROOT_NONE:
 	case ELF_ROOT_FIRST:
 	case ELF_ROOT_MARK:
