@@ -18,7 +18,24 @@ struct help_args {
 
 /* --- what an option's argument is, by the word that --help shows --- */
 
-enum arg_kind { ARG_OTHER, ARG_FILE, ARG_DIR, ARG_PID, ARG_USER, ARG_FORMAT };
+enum arg_kind { ARG_OTHER, ARG_FILE, ARG_DIR, ARG_PID, ARG_USER, ARG_WORDS };
+
+/* What it may be, where that is one of a few words; "" = the formats of profiles. */
+static const char *words_of(const struct opt *opt)
+{
+	static const struct {
+		const char *name, *words;
+	} known[] = { { "unwinder", "cfi libunwind fp" }, { "by", "comm pid container pod" },
+		      { "event", "cycles cpu-clock task-clock page-faults context-switches cpu-migrations" } };
+
+	if (!strcmp(opt->name, "format"))
+		return !strncmp(opt->help, "text,", 5) ? "text collapsed html" : "";
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (!strcmp(opt->name, known[i].name))
+			return known[i].words;
+	}
+	return NULL;
+}
 
 static enum arg_kind kind_of(const struct opt *opt)
 {
@@ -28,8 +45,8 @@ static enum arg_kind kind_of(const struct opt *opt)
 	} kinds[] = { { "FILE", ARG_FILE }, { "DIR", ARG_DIR }, { "PID", ARG_PID }, { "PID,..", ARG_PID },
 		      { "TID,..", ARG_PID }, { "USER", ARG_USER } };
 
-	if (!strcmp(opt->name, "format"))
-		return ARG_FORMAT;
+	if (words_of(opt))
+		return ARG_WORDS;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (!strcmp(opt->arg, kinds[i].arg))
 			return kinds[i].kind;
@@ -42,14 +59,23 @@ static bool takes_files(const struct command *c)
 	return strstr(c->usage, "FILE") || strstr(c->usage, "BEFORE") || strstr(c->usage, "NAME");
 }
 
-static void print_formats(void)
+static void print_words(const struct opt *opt)
 {
 	const struct format *const *list;
 	size_t num = format_list(&list);
 
+	fputs(words_of(opt), stdout);
+	if (words_of(opt)[0])
+		return;
 	for (size_t i = 0; i < num; i++)
 		printf("%s%s", i ? " " : "", list[i]->name);
 	fputs(" perf-data", stdout);
+}
+
+static void command_names(void)
+{
+	for (const struct command *const *c = all_commands; *c; c++)
+		printf("%s ", (*c)->name);
 }
 
 /* --- man --- */
@@ -100,7 +126,7 @@ static void roff_command(const struct command *c)
 	if (c->examples) {
 		fputs(".PP\n.nf\n.RS 4\n", stdout);
 		roff(c->examples);
-		fputs(".RE\n.fi\n", stdout);
+		fputs(c->examples[strlen(c->examples) - 1] == '\n' ? ".RE\n.fi\n" : "\n.RE\n.fi\n", stdout);
 	}
 	for (const struct opt *opt = c->opts; opt->name; opt++)
 		roff_option(opt);
@@ -146,6 +172,8 @@ static void bash_words(const struct command *c)
 	fputs("--help' subs='", stdout);
 	for (const char *const *w = c->words; w && *w; w++)
 		printf("%s ", *w);
+	if (c == &command_help_pages)
+		command_names();
 }
 
 /* "-o|--output|" of every option, of any command, whose argument is of that kind; they agree. */
@@ -174,28 +202,42 @@ static void bash_case(enum arg_kind kind, const char *action)
 	printf(") %s; return ;;\n", action);
 }
 
+static void bash_words_of(const struct command *c, const struct opt *opt)
+{
+	printf("\t%s:--%s", c->name, opt->name);
+	if (opt->letter)
+		printf("|%s:-%c", c->name, opt->letter);
+	fputs(") COMPREPLY=($(compgen -W \"", stdout);
+	print_words(opt);
+	fputs("\" -- \"$cur\")); return ;;\n", stdout);
+}
+
+
 static void print_bash(void)
 {
 	fputs("# bash completion of ringfold\n"
 	      "_ringfold()\n{\n"
-	      "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} words= subs=\n"
+	      "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} words= subs= i\n"
 	      "\tCOMPREPLY=()\n"
 	      "\tif [[ $COMP_CWORD -eq 1 ]]; then\n"
 	      "\t\tCOMPREPLY=($(compgen -W \"", stdout);
-	for (const struct command *const *c = all_commands; *c; c++)
-		printf("%s ", (*c)->name);
+	command_names();
 	fputs("--help --version\" -- \"$cur\"))\n\t\treturn\n\tfi\n"
 	      "\t[[ $command != -* ]] || command=record\n"
+	      "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n\t\t[[ ${COMP_WORDS[i]} == -- ]] || continue\n"
+	      "\t\tif ((i == COMP_CWORD - 1)); then mapfile -t COMPREPLY < <(compgen -c -- \"$cur\")\n"
+	      "\t\telse mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); fi\n\t\treturn\n\tdone\n"
 	      "\tcase $command:$prev in\n", stdout);
-	bash_case(ARG_FILE, "COMPREPLY=($(compgen -f -- \"$cur\"))");
-	bash_case(ARG_DIR, "COMPREPLY=($(compgen -d -- \"$cur\"))");
+	bash_case(ARG_FILE, "mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")");
+	bash_case(ARG_DIR, "mapfile -t COMPREPLY < <(compgen -d -- \"$cur\")");
 	bash_case(ARG_PID, "COMPREPLY=($(compgen -W \"$(cd /proc && echo [0-9]*)\" -- \"$cur\"))");
 	bash_case(ARG_USER, "COMPREPLY=($(compgen -u -- \"$cur\"))");
-	fputs("\t", stdout);
-	bash_options_of(ARG_FORMAT);
-	fputs(") COMPREPLY=($(compgen -W \"", stdout);
-	print_formats();
-	fputs("\" -- \"$cur\")); return ;;\n", stdout);
+	for (const struct command *const *c = all_commands; *c; c++) {
+		for (const struct opt *opt = (*c)->opts; opt->name; opt++) {
+			if (opt->arg && kind_of(opt) == ARG_WORDS)
+				bash_words_of(*c, opt);
+		}
+	}
 	bash_case(ARG_OTHER, ":");
 	fputs("\tesac\n\tcase $command in\n", stdout);
 	for (const struct command *const *c = all_commands; *c; c++) {
@@ -205,7 +247,7 @@ static void print_bash(void)
 	}
 	fputs("\tesac\n"
 	      "\tif [[ $cur == -* ]]; then\n\t\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-	      "\telse\n\t\tCOMPREPLY=($(compgen -W \"$subs\" -- \"$cur\") $(compgen -f -- \"$cur\"))\n\tfi\n}\n"
+	      "\telse\n\t\tmapfile -t COMPREPLY < <(compgen -W \"$subs\" -- \"$cur\"; compgen -f -- \"$cur\")\n\tfi\n}\n"
 	      "complete -o filenames -F _ringfold ringfold\n", stdout);
 }
 
@@ -236,14 +278,14 @@ static void zsh_argument(const struct opt *opt)
 		fputs(":_files -/", stdout);
 		break;
 	case ARG_PID:
-		fputs(":_pids", stdout);
+		fputs(":{compadd -- /proc/<->(N\\:t)}", stdout);
 		break;
 	case ARG_USER:
 		fputs(":_users", stdout);
 		break;
-	case ARG_FORMAT:
+	case ARG_WORDS:
 		fputs(":(", stdout);
-		print_formats();
+		print_words(opt);
 		putchar(')');
 		break;
 	case ARG_OTHER:
@@ -273,23 +315,27 @@ static void zsh_spec(const struct opt *opt)
 
 static void print_zsh(void)
 {
-	fputs("#compdef ringfold\n_ringfold() {\n\tlocal -a commands\n\tcommands=(\n", stdout);
+	fputs("#compdef ringfold\n_ringfold() {\n\tlocal -a known\n\tknown=(\n", stdout);
 	for (const struct command *const *c = all_commands; *c; c++) {
 		printf("\t\t'%s:", (*c)->name);
 		zsh_text((*c)->summary);
 		fputs("'\n", stdout);
 	}
-	fputs("\t)\n\tif (( CURRENT == 2 )); then\n\t\t_describe command commands\n\t\treturn\n\tfi\n"
-	      "\tshift words; (( CURRENT-- ))\n\tcase $words[1] in\n", stdout);
+	fputs("\t)\n\tif (( CURRENT == 2 )) && [[ $words[2] != -* ]]; then\n\t\t_describe command known\n"
+	      "\t\treturn\n\tfi\n"
+	      "\tif [[ $words[2] == -* ]]; then words[1]=record; else shift words; (( CURRENT-- )); fi\n\tcase $words[1] in\n", stdout);
 	for (const struct command *const *c = all_commands; *c; c++) {
-		printf("\t%s)\n\t\t_arguments -s", (*c)->name);
+		printf("\t%s)\n\t\t_arguments -s -S", (*c)->name);
 		for (const struct opt *opt = (*c)->opts; opt->name; opt++)
 			zsh_spec(opt);
-		if ((*c)->words) {
+		if ((*c)->words || *c == &command_help_pages) {
 			fputs(" \\\n\t\t\t'1:command:(", stdout);
-			for (const char *const *w = (*c)->words; *w; w++)
+			for (const char *const *w = (*c)->words; w && *w; w++)
 				printf("%s ", *w);
-			fputs(")'", stdout);
+			if (*c == &command_help_pages)
+				command_names();
+			fputs(")' ;;\n", stdout);
+			continue;
 		}
 		fputs(takes_files(*c) ? " \\\n\t\t\t'*:file:_files' ;;\n" : " \\\n\t\t\t'*::command:_normal' ;;\n", stdout);
 	}
@@ -317,7 +363,7 @@ static void fish_option(const struct command *c, const struct opt *opt)
 		[ARG_DIR] = " -x -a '(__fish_complete_directories)'",
 		[ARG_PID] = " -x -a '(__fish_complete_pids)'",
 		[ARG_USER] = " -x -a '(__fish_complete_users)'",
-		[ARG_FORMAT] = "",
+		[ARG_WORDS] = "",
 	};
 
 	printf("complete -c ringfold -n '__fish_seen_subcommand_from %s' -l %s", c->name, opt->name);
@@ -325,9 +371,9 @@ static void fish_option(const struct command *c, const struct opt *opt)
 		printf(" -s %c", opt->letter);
 	if (opt->arg) {
 		fputs(more[kind_of(opt)], stdout);
-		if (kind_of(opt) == ARG_FORMAT) {
+		if (kind_of(opt) == ARG_WORDS) {
 			fputs(" -x -a '", stdout);
-			print_formats();
+			print_words(opt);
 			putchar('\'');
 		}
 	}
@@ -345,6 +391,11 @@ static void print_fish(void)
 		putchar('\n');
 		for (const char *const *w = (*c)->words; w && *w; w++)
 			printf("complete -c ringfold -n '__fish_seen_subcommand_from %s' -f -a %s\n", (*c)->name, *w);
+		if (*c == &command_help_pages) {
+			fputs("complete -c ringfold -n '__fish_seen_subcommand_from help' -f -a '", stdout);
+			command_names();
+			fputs("'\n", stdout);
+		}
 		for (const struct opt *opt = (*c)->opts; opt->name; opt++)
 			fish_option(*c, opt);
 	}

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 RINGFOLD = os.path.abspath(sys.argv[1])
 failures = []
@@ -34,6 +35,16 @@ def complete(script, words):
     return subprocess.run(["bash", "--norc", "-c", code], capture_output=True, text=True, timeout=60).stdout.split()
 
 
+def complete_in(script, files, words):
+    """The same in a directory with these files, one a line."""
+    with tempfile.TemporaryDirectory() as d:
+        for name in files:
+            open(f"{d}/{name}", "w").close()
+        code = script + f"\nCOMP_WORDS=({' '.join(repr(w) for w in words)}); COMP_CWORD={len(words) - 1}; _ringfold; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        r = subprocess.run(["bash", "--norc", "-c", code], capture_output=True, text=True, timeout=60, cwd=d)
+        return r.stdout.splitlines()
+
+
 def main():
     top = out("--help")
     check("help and --help", out("help"), top)
@@ -60,6 +71,15 @@ def main():
     check("bash: formats", "collapsed" in complete(bash, ["ringfold", "record", "-f", "c"]), True)
     check("bash: pids", str(os.getpid()) in complete(bash, ["ringfold", "record", "-p", ""]), True)
     check("bash: sub-commands", "list" in complete(bash, ["ringfold", "maps", "li"]), True)
+    check("bash: files with spaces", complete_in(bash, ["a b.data"], ["ringfold", "fold", "a"]), ["a b.data"])
+    check("bash: a program to run", "true" in complete(bash, ["ringfold", "record", "-a", "--", "tru"]), True)
+    check("bash: no option of ours behind --", complete(bash, ["ringfold", "record", "--", "true", "--ste"]), [])
+    check("bash: what --by may be", complete(bash, ["ringfold", "record", "--by", "po"]), ["pod"])
+    check("bash: what an unwinder may be", complete(bash, ["ringfold", "fold", "--unwinder", ""]), ["cfi", "libunwind", "fp"])
+    check("bash: formats of diff", complete(bash, ["ringfold", "diff", "-f", ""]), ["text", "collapsed", "html"])
+    check("bash: help of a command", complete(bash, ["ringfold", "help", "rep"]), ["report"])
+    check("zsh: no name of its own is taken", re.search(r"\b(local|typeset).* commands\b", zsh), None)
+    check("the manual: an example ends where its line does", [l for l in man.splitlines() if ".RE" in l and l != ".RE"], [])
     check("bash: options without a command", "--all" in complete(bash, ["ringfold", "-a", "--al"]), True)
     r = subprocess.run([RINGFOLD, "help", "nothing"], capture_output=True, text=True, timeout=60)
     check("an unknown command", (r.returncode, r.stdout), (2, ""))
