@@ -2,6 +2,7 @@
  * What a file says before and behind its records: tools/perf/util/header.c, perf.data-file-format.txt.
  * Nothing here may make an otherwise good recording unreadable: a feature that does not parse is left out.
  */
+#include "collector/perfdata_file_priv.h"
 #include "collector/perfdata_priv.h"
 #include "collector/perfdata_write.h"
 
@@ -17,21 +18,6 @@
 #include "base/reader.h"
 #include "base/strbuf.h"
 
-/* enum of header.h, HEADER_* */
-enum {
-	FEATURE_BUILD_ID = 2,
-	FEATURE_HOSTNAME = 3,
-	FEATURE_OSRELEASE = 4,
-	FEATURE_ARCH = 6,
-	FEATURE_NRCPUS = 7,
-	FEATURE_CMDLINE = 11,
-	FEATURE_EVENT_DESC = 12,
-	FEATURE_SAMPLE_TIME = 21,
-	FEATURE_DIR_FORMAT = 24,
-	FEATURE_COMPRESSED = 27,
-	NUM_FEATURES = 256,
-};
-
 enum {
 	PIPE_HEADER_BYTES = PERFDATA_HEAD_BYTES,
 	SECTION_BYTES_MAX =
@@ -40,31 +26,18 @@ enum {
 	ARGS_MAX = 65536,
 };
 
-static const char MAGIC[8] = { 'P', 'E', 'R', 'F', 'I', 'L', 'E', '2' };
 static const char SWAPPED_MAGIC[8] = { '2', 'E', 'L', 'I', 'F', 'R', 'E', 'P' };
 static const char OLD_MAGIC[8] = { 'P', 'E', 'R', 'F', 'F', 'I', 'L', 'E' };
 
-struct section {
-	uint64_t offset, size;
-};
-
-/* struct perf_file_header */
-struct file_header {
-	char magic[8];
-	uint64_t size, attr_size;
-	struct section attrs, data, event_types;
-	uint64_t features[NUM_FEATURES / 64];
-};
-
 static int check_magic(const char *magic, struct err *err)
 {
-	if (!memcmp(magic, MAGIC, sizeof(MAGIC)))
+	if (!memcmp(magic, PERFDATA_MAGIC, sizeof(PERFDATA_MAGIC)))
 		return 0;
-	if (!memcmp(magic, SWAPPED_MAGIC, sizeof(MAGIC)))
+	if (!memcmp(magic, SWAPPED_MAGIC, sizeof(PERFDATA_MAGIC)))
 		return err_set(
 			err, ENOTSUP,
 			"it was recorded on a machine of the other byte order; please fold it on one like that");
-	if (!memcmp(magic, OLD_MAGIC, sizeof(MAGIC)))
+	if (!memcmp(magic, OLD_MAGIC, sizeof(PERFDATA_MAGIC)))
 		return err_set(err, ENOTSUP,
 			       "its format is that of perf before 2012, which is not read");
 	return err_set(err, EBADMSG, "it is not a perf.data file");
@@ -304,7 +277,7 @@ static int read_features(struct perfdata *p, const struct file_header *h, uint64
 {
 	uint64_t at = h->data.offset + h->data.size;
 
-	for (uint64_t feature = 0; feature < NUM_FEATURES; feature++) {
+	for (uint64_t feature = 0; feature < FEATURE_BITS; feature++) {
 		struct section s;
 		int r;
 
@@ -327,7 +300,7 @@ static bool has_features(const struct file_header *h)
 {
 	uint64_t any = 0;
 
-	for (size_t i = 0; i < NUM_FEATURES / 64; i++)
+	for (size_t i = 0; i < FEATURE_BITS / 64; i++)
 		any |= h->features[i];
 	return any != 0;
 }
@@ -384,8 +357,8 @@ bool perfdata_is_file(const uint8_t *head, size_t len)
 {
 	const uint64_t size = sizeof(struct file_header);
 
-	return len == PERFDATA_HEAD_BYTES && !memcmp(head, MAGIC, sizeof(MAGIC)) &&
-	       !memcmp(head + sizeof(MAGIC), &size, sizeof(size));
+	return len == PERFDATA_HEAD_BYTES && !memcmp(head, PERFDATA_MAGIC, sizeof(PERFDATA_MAGIC)) &&
+	       !memcmp(head + sizeof(PERFDATA_MAGIC), &size, sizeof(size));
 }
 
 void perfdata_begins_with(struct perfdata *p, const uint8_t *head, size_t len)
@@ -430,7 +403,7 @@ int perfdata_read_pipe_header(struct perfdata *p, struct err *err)
 	r = check_magic((const char *)header, err);
 	if (r < 0)
 		return r;
-	memcpy(&size, header + sizeof(MAGIC), sizeof(size));
+	memcpy(&size, header + sizeof(PERFDATA_MAGIC), sizeof(size));
 	p->in.pos = sizeof(header);
 	return begin_pipe(p, size, err);
 }
@@ -438,7 +411,7 @@ int perfdata_read_pipe_header(struct perfdata *p, struct err *err)
 int perfdata_read_header(struct perfdata *p, struct err *err)
 {
 	struct stat st;
-	char magic[sizeof(MAGIC)];
+	char magic[sizeof(PERFDATA_MAGIC)];
 	uint64_t size;
 	int r;
 

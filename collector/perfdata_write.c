@@ -128,8 +128,8 @@ static void put_cpu(struct writer *d, const struct record *rec)
 	writer_u32(d, 0);
 }
 
-/* perf_event__output_id_sample of kernel/events/core.c. */
-static void put_trailer(struct writer *d, const struct write_event *event, const struct record *rec)
+/* Whose a record is and when it was made, the same in samples and behind other records. */
+static void put_whose(struct writer *d, const struct write_event *event, const struct record *rec)
 {
 	uint64_t type = event->attr.sample_type;
 
@@ -141,7 +141,13 @@ static void put_trailer(struct writer *d, const struct write_event *event, const
 		writer_u64(d, event->id);
 	if (type & PERF_SAMPLE_CPU)
 		put_cpu(d, rec);
-	if (type & PERF_SAMPLE_IDENTIFIER)
+}
+
+/* perf_event__output_id_sample of kernel/events/core.c. */
+static void put_trailer(struct writer *d, const struct write_event *event, const struct record *rec)
+{
+	put_whose(d, event, rec);
+	if (event->attr.sample_type & PERF_SAMPLE_IDENTIFIER)
 		writer_u64(d, event->id);
 }
 
@@ -209,14 +215,7 @@ static void put_sample(struct writer *d, const struct write_event *event, const 
 		writer_u64(d, event->id);
 	if (type & PERF_SAMPLE_IP)
 		writer_u64(d, s->ip);
-	if (type & PERF_SAMPLE_TID)
-		put_tid(d, rec);
-	if (type & PERF_SAMPLE_TIME)
-		writer_u64(d, rec->time_ns);
-	if (type & PERF_SAMPLE_ID)
-		writer_u64(d, event->id);
-	if (type & PERF_SAMPLE_CPU)
-		put_cpu(d, rec);
+	put_whose(d, event, rec);
 	if (type & PERF_SAMPLE_PERIOD)
 		writer_u64(d, s->period);
 	if (type & PERF_SAMPLE_CALLCHAIN) {

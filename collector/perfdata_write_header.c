@@ -1,4 +1,5 @@
 /* Before and behind the records: tools/perf/util/header.c. */
+#include "collector/perfdata_file_priv.h"
 #include "collector/perfdata_write_priv.h"
 
 #include <errno.h>
@@ -10,46 +11,16 @@
 
 #include "base/clock.h"
 
-/* enum of header.h, HEADER_*, in the order they are written. */
-enum {
-	FEATURE_TRACING_DATA = 1,
-	FEATURE_BUILD_ID = 2,
-	FEATURE_HOSTNAME = 3,
-	FEATURE_OSRELEASE = 4,
-	FEATURE_VERSION = 5,
-	FEATURE_ARCH = 6,
-	FEATURE_NRCPUS = 7,
-	FEATURE_CPUDESC = 8,
-	FEATURE_TOTAL_MEM = 10,
-	FEATURE_CMDLINE = 11,
-	FEATURE_EVENT_DESC = 12,
-	FEATURE_SAMPLE_TIME = 21,
-	FEATURE_CLOCKID = 23,
-	FEATURE_CLOCK_DATA = 29,
-	NUM_FEATURES = 30,
-};
+/* Behind the last that add_feature knows. */
+enum { NUM_FEATURES = FEATURE_CLOCK_DATA + 1 };
 
 /* Records that only a stream has: tools/lib/perf/include/perf/event.h. */
 enum { STREAM_ATTR = 64, STREAM_FEATURE = 80 };
-
-struct section {
-	uint64_t offset, size;
-};
-
-/* struct perf_file_header */
-struct file_header {
-	char magic[8];
-	uint64_t size, attr_size;
-	struct section attrs, data, event_types;
-	uint64_t features[4];
-};
 
 struct stream_header {
 	char magic[8];
 	uint64_t size;
 };
-
-static const char MAGIC[8] = { 'P', 'E', 'R', 'F', 'I', 'L', 'E', '2' };
 
 /* u32 length, then text padded with zeros (do_write_string). */
 static void add_string(struct strbuf *b, const char *text)
@@ -257,7 +228,7 @@ static void add_file_header(struct strbuf *b, struct perfdata_writer *w)
 		.attr_size = sizeof(struct perf_event_attr) + sizeof(struct section),
 	};
 
-	memcpy(h.magic, MAGIC, sizeof(MAGIC));
+	memcpy(h.magic, PERFDATA_MAGIC, sizeof(PERFDATA_MAGIC));
 	h.attrs.offset = sizeof(h) + num * sizeof(uint64_t);
 	h.attrs.size = num * h.attr_size;
 	h.data.offset = h.attrs.offset + h.attrs.size;
@@ -283,7 +254,7 @@ bool write_size(struct perfdata_writer *w)
 
 static bool write_feature_bits(struct perfdata_writer *w, uint64_t bits)
 {
-	uint64_t all[4] = { bits };
+	uint64_t all[FEATURE_BITS / 64] = { bits };
 
 	if (w->runtimes.len)
 		all[PERFDATA_FEATURE_RUNTIMES / 64] |= 1ull << PERFDATA_FEATURE_RUNTIMES % 64;
@@ -376,7 +347,7 @@ static void add_stream_header(struct strbuf *b, const struct perfdata_writer *w,
 	struct stream_header h = { .size = sizeof(h) };
 	struct strbuf body = { 0 };
 
-	memcpy(h.magic, MAGIC, sizeof(MAGIC));
+	memcpy(h.magic, PERFDATA_MAGIC, sizeof(PERFDATA_MAGIC));
 	strbuf_add(b, &h, sizeof(h));
 	add_stream_attrs(b, &body, w);
 	add_stream_features(b, &body, w, host);
