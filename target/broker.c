@@ -270,21 +270,61 @@ static void take_err(const struct broker_answer *answer, struct err *err)
 		*err = answer->err;
 }
 
-static enum door_refusal take_file(struct broker_answer *answer, int fd, struct door_file *ret, struct err *err)
+static int not_arrived(struct err *err)
 {
-	if (answer->result == DOOR_OK && fd < 0) {
-		err_set(err, EMFILE, "the descriptor did not arrive: too many open files?");
+	return err_set(err, EMFILE, "the descriptor did not arrive: too many open files?");
+}
+
+static enum door_refusal ask_file(struct broker *b, struct broker_ask *ask, const char *path, int with,
+				  struct door_file *ret, struct err *err)
+{
+	struct broker_answer answer;
+	int fd;
+
+	if (ask_broker(b, ask, path, with, &answer, &fd, err) < 0)
+		return DOOR_FAILED;
+	if (answer.result == DOOR_OK && fd < 0) {
+		not_arrived(err);
 		return DOOR_FAILED;
 	}
-	if (answer->result != DOOR_OK) {
+	if (answer.result != DOOR_OK) {
 		closep(&fd);
-		take_err(answer, err);
-		return (unsigned int)answer->result < DOOR_NUM_REFUSALS ? (enum door_refusal)answer->result
-									  : DOOR_FAILED;
+		take_err(&answer, err);
+		return (unsigned int)answer.result < DOOR_NUM_REFUSALS ? (enum door_refusal)answer.result : DOOR_FAILED;
 	}
-	*ret = answer->file;
+	*ret = answer.file;
 	ret->fd = fd;
 	return DOOR_OK;
+}
+
+/* The descriptor that comes with *answer, or -errno. */
+static int ask_descriptor(struct broker *b, struct broker_ask *ask, const char *text, int with,
+			  struct broker_answer *answer, struct err *err)
+{
+	int fd, r = ask_broker(b, ask, text, with, answer, &fd, err);
+
+	if (r < 0)
+		return r;
+	if (answer->result < 0) {
+		closep(&fd);
+		take_err(answer, err);
+		return answer->result;
+	}
+	return fd >= 0 ? fd : not_arrived(err);
+}
+
+/* Where no descriptor comes: what is answered, or -errno. */
+static int ask_result(struct broker *b, struct broker_ask *ask, const char *text, int with,
+		      struct broker_answer *answer, struct err *err)
+{
+	int fd, r = ask_broker(b, ask, text, with, answer, &fd, err);
+
+	if (r < 0)
+		return r;
+	closep(&fd);
+	if (answer->result < 0)
+		take_err(answer, err);
+	return answer->result;
 }
 
 enum door_refusal broker_open_mapping(struct broker *b, const struct door_mapping *mapping, const pid_t *also,
@@ -297,42 +337,28 @@ enum door_refusal broker_open_mapping(struct broker *b, const struct door_mappin
 				  .maj = mapping->maj,
 				  .min = mapping->min,
 				  .ino = mapping->ino };
-	struct broker_answer answer;
-	int fd;
 
 	for (; ask.num_also < num_also && ask.num_also < BROKER_MAX_ALSO; ask.num_also++)
 		ask.also[ask.num_also] = also[ask.num_also];
-	if (ask_broker(b, &ask, mapping->path, -1, &answer, &fd, err) < 0)
-		return DOOR_FAILED;
-	return take_file(&answer, fd, ret, err);
+	return ask_file(b, &ask, mapping->path, -1, ret, err);
 }
 
 enum door_refusal broker_open(struct broker *b, enum broker_op op, pid_t pid, const char *path,
 			      enum door_want want, struct door_file *ret, struct err *err)
 {
 	struct broker_ask ask = { .op = op, .pid = pid, .want = want };
-	struct broker_answer answer;
-	int fd;
 
-	if (ask_broker(b, &ask, path, -1, &answer, &fd, err) < 0)
-		return DOOR_FAILED;
-	return take_file(&answer, fd, ret, err);
+	return ask_file(b, &ask, path, -1, ret, err);
 }
 
 int broker_keep_place(struct broker *b, pid_t pid, struct door_place *ret, struct err *err)
 {
 	struct broker_ask ask = { .op = BROKER_KEEP, .pid = pid };
 	struct broker_answer answer;
-	int fd, r;
+	int fd = ask_descriptor(b, &ask, "", -1, &answer, err);
 
-	r = ask_broker(b, &ask, "", -1, &answer, &fd, err);
-	if (r < 0)
-		return r;
-	if (answer.result < 0 || fd < 0) {
-		closep(&fd);
-		take_err(&answer, err);
-		return answer.result < 0 ? answer.result : -EMFILE;
-	}
+	if (fd < 0)
+		return fd;
 	*ret = answer.place;
 	ret->dir_fd = fd;
 	return 0;
@@ -342,47 +368,28 @@ enum door_refusal broker_open_left(struct broker *b, const struct door_place *pl
 				   struct err *err)
 {
 	struct broker_ask ask = { .op = BROKER_LEFT, .place = *place };
-	struct broker_answer answer;
-	int fd;
 
-	if (ask_broker(b, &ask, "", place->dir_fd, &answer, &fd, err) < 0)
-		return DOOR_FAILED;
-	return take_file(&answer, fd, ret, err);
-}
-
-static int open_descriptor(struct broker *b, const struct broker_ask *request, const char *name, uint64_t *ret,
-			   struct err *err)
-{
-	struct broker_ask ask = *request;
-	struct broker_answer answer;
-	int fd, r;
-
-	r = ask_broker(b, &ask, name, -1, &answer, &fd, err);
-	if (r < 0)
-		return r;
-	if (answer.result < 0) {
-		closep(&fd);
-		take_err(&answer, err);
-		return answer.result;
-	}
-	*ret = answer.value;
-	return fd >= 0 ? fd : err_set(err, EMFILE, "the descriptor did not arrive: too many open files?");
+	return ask_file(b, &ask, "", place->dir_fd, ret, err);
 }
 
 int broker_open_text(struct broker *b, enum broker_op op, pid_t pid, uint32_t text, const char *name,
 		     struct err *err)
 {
-	const struct broker_ask ask = { .op = op, .pid = pid, .want = text };
-	uint64_t value;
+	struct broker_ask ask = { .op = op, .pid = pid, .want = text };
+	struct broker_answer answer;
 
-	return open_descriptor(b, &ask, name, &value, err);
+	return ask_descriptor(b, &ask, name, -1, &answer, err);
 }
 
 int broker_open_memory(struct broker *b, pid_t pid, uint64_t *ret_start_ns, struct err *err)
 {
-	const struct broker_ask ask = { .op = BROKER_MEMORY, .pid = pid };
+	struct broker_ask ask = { .op = BROKER_MEMORY, .pid = pid };
+	struct broker_answer answer;
+	int fd = ask_descriptor(b, &ask, "", -1, &answer, err);
 
-	return open_descriptor(b, &ask, "", ret_start_ns, err);
+	if (fd >= 0)
+		*ret_start_ns = answer.value;
+	return fd;
 }
 
 int broker_number(struct broker *b, enum broker_op op, pid_t pid, const char *text, int with, uint64_t *ret,
@@ -390,15 +397,11 @@ int broker_number(struct broker *b, enum broker_op op, pid_t pid, const char *te
 {
 	struct broker_ask ask = { .op = op, .pid = pid };
 	struct broker_answer answer;
-	int fd, r;
+	int r = ask_result(b, &ask, text, with, &answer, err);
 
-	r = ask_broker(b, &ask, text, with, &answer, &fd, err);
-	if (r < 0)
-		return r;
-	closep(&fd);
-	take_err(&answer, answer.result < 0 ? err : NULL);
-	*ret = answer.value;
-	return answer.result;
+	if (r >= 0)
+		*ret = answer.value;
+	return r;
 }
 
 int broker_tracepoint(struct broker *b, const char *subsys, const char *name, uint64_t *ret, struct err *err)
@@ -424,17 +427,8 @@ int broker_open_event(struct broker *b, size_t index, int cgroup, int cpu, struc
 {
 	struct broker_ask ask = { .op = BROKER_EVENT, .want = (uint32_t)index, .value = (uint32_t)cpu };
 	struct broker_answer answer;
-	int fd, r;
 
-	r = ask_broker(b, &ask, "", cgroup, &answer, &fd, err);
-	if (r < 0)
-		return r;
-	if (answer.result < 0) {
-		closep(&fd);
-		take_err(&answer, err);
-		return answer.result;
-	}
-	return fd >= 0 ? fd : err_set(err, EMFILE, "the descriptor did not arrive: too many open files?");
+	return ask_descriptor(b, &ask, "", cgroup, &answer, err);
 }
 
 /* ---- outputs ---- */
@@ -460,14 +454,8 @@ static int out_end(struct broker *b, enum broker_op op, int64_t handle, struct e
 {
 	struct broker_ask ask = { .op = op, .value = (uint64_t)handle };
 	struct broker_answer answer;
-	int fd, r;
 
-	r = ask_broker(b, &ask, "", -1, &answer, &fd, err);
-	if (r < 0)
-		return r;
-	closep(&fd);
-	take_err(&answer, answer.result < 0 ? err : NULL);
-	return answer.result;
+	return ask_result(b, &ask, "", -1, &answer, err);
 }
 
 static int out_commit(void *data, int64_t handle, struct err *err)
