@@ -302,10 +302,13 @@ bool names_cfi(void *data, const struct addrspace *space, uint64_t addr, struct 
 	return n && (ret ? perfmap_find_cfi(n->map, addr, ret) : perfmap_has_cfi(n->map));
 }
 
-void names_origin(const struct names *n, struct symbol_origin *ret)
+void names_origin(void *data, const struct addrspace *space, struct symbol_origin *ret)
 {
+	const struct names *n = space->names;
 	bool dump = false;
 
+	if (!n)
+		return;
 	for (size_t i = 0; i < n->num_dumps; i++)
 		dump |= jitdump_count(n->dumps[i].parser) != 0;
 	if (n->text.total && dump)

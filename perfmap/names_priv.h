@@ -82,7 +82,7 @@ void names_read_dumps(struct names *n, char *chunk, uint64_t budget);
 /* What a struct symbol_source has of them; data is a struct intern. */
 bool names_symbol(struct names *n, struct intern *strings, uint64_t addr, struct symbol *ret);
 bool names_cfi(void *data, const struct addrspace *space, uint64_t addr, struct jit_cfi *ret);
-void names_origin(const struct names *n, struct symbol_origin *ret);
+void names_origin(void *data, const struct addrspace *space, struct symbol_origin *ret);
 uint64_t names_next(void *data, const struct addrspace *space);
 bool names_changes(void *data, struct addrspace *space, uint64_t time_ns, struct code_ranges *ret);
 void names_apply(void *data, struct addrspace *space, uint64_t time_ns);

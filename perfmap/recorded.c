@@ -63,12 +63,6 @@ static bool source_find(void *data, struct addrspace *space, uint64_t addr, stru
 	return space->names && names_symbol(space->names, source->strings, addr, ret);
 }
 
-static void source_origin(void *data, const struct addrspace *space, struct symbol_origin *ret)
-{
-	if (space->names)
-		names_origin(space->names, ret);
-}
-
 static void source_free(void *data)
 {
 	struct source *source = data;
@@ -97,7 +91,7 @@ int perfmap_recorded_source_new(struct offline *offline, struct intern *strings,
 		.next = names_next,
 		.changes = names_changes,
 		.apply = names_apply,
-		.origin = source_origin,
+		.origin = names_origin,
 		.gone = names_gone,
 		.free = source_free,
 		.data = source,

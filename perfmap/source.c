@@ -201,12 +201,6 @@ static void source_gone(void *data, struct addrspace *space)
 	names_gone(data, space);
 }
 
-static void source_origin(void *data, const struct addrspace *space, struct symbol_origin *ret)
-{
-	if (space->names)
-		names_origin(space->names, ret);
-}
-
 static void source_free(void *data)
 {
 	struct source *source = data;
@@ -237,7 +231,7 @@ int perfmap_source_new(struct door *door, struct worker *worker, const char *map
 		.next = names_next,
 		.changes = names_changes,
 		.apply = names_apply,
-		.origin = source_origin,
+		.origin = names_origin,
 		.gone = source_gone,
 		.free = source_free,
 		.data = source,
