@@ -210,25 +210,53 @@ static bool rows_init(const struct elf_pclntab *t, struct elf_cursor *c)
 			       t->relative ? 8 : 16, t->num + 1);
 }
 
+/* All functions of a table, with their names. */
+struct go_functions {
+	struct elf_pclntab t;
+	struct go_names names;
+	struct elf_cursor rows;
+	struct row next; /* the end of one is the start of the next */
+};
+
+static void go_functions_deinit(struct go_functions *g)
+{
+	go_names_deinit(&g->names);
+	elf_cursor_deinit(&g->rows);
+}
+
+/* False: there are none. */
+static bool go_functions_init(struct go_functions *g, struct elf_file *f)
+{
+	return find_pclntab(f, &g->t) && go_names_init(&g->names, &g->t) && rows_init(&g->t, &g->rows) &&
+	       next_row(&g->t, &g->rows, &g->next);
+}
+
+static bool go_functions_next(struct go_functions *g, struct row *ret, uint64_t *ret_end)
+{
+	*ret = g->next;
+	if (!next_row(&g->t, &g->rows, &g->next))
+		return false;
+	*ret_end = g->next.start;
+	return true;
+}
+
 void elf_go_offer_functions(struct elf_file *f, struct symtab *symtab)
 {
-	_cleanup_(elf_cursor_deinit) struct elf_cursor c = { 0 };
-	_cleanup_(go_names_deinit) struct go_names names = { 0 };
-	const struct symtab_namer namer = { go_name, &names };
-	struct row row, next;
-	struct elf_pclntab t;
+	_cleanup_(go_functions_deinit) struct go_functions g = { 0 };
+	const struct symtab_namer namer = { go_name, &g.names };
+	struct row row;
+	uint64_t end;
 
-	if (!find_pclntab(f, &t) || !go_names_init(&names, &t) || !rows_init(&t, &c) ||
-	    !next_row(&t, &c, &row))
+	if (!go_functions_init(&g, f))
 		return;
-	for (; next_row(&t, &c, &next); row = next) {
+	while (go_functions_next(&g, &row, &end)) {
 		const struct symtab_function function = { .vaddr = row.start,
-							  .size = next.start - row.start,
-							  .limit = next.start,
+							  .size = end - row.start,
+							  .limit = end,
 							  .bind = SYMTAB_GLOBAL,
 							  .name = row.func };
 
-		if (next.start > row.start)
+		if (end > row.start)
 			symtab_offer(symtab, &function, &namer);
 	}
 }
@@ -379,20 +407,18 @@ static void roots_from_symtab(struct elf_file *f, const struct elf_section *tabl
 
 static void roots_from_pclntab(struct elf_file *f)
 {
-	_cleanup_(elf_cursor_deinit) struct elf_cursor c = { 0 };
-	_cleanup_(go_names_deinit) struct go_names names = { 0 };
-	struct row row, next;
-	struct elf_pclntab t;
+	_cleanup_(go_functions_deinit) struct go_functions g = { 0 };
+	struct row row;
+	uint64_t end;
 
-	if (!find_pclntab(f, &t) || !go_names_init(&names, &t) || !rows_init(&t, &c) ||
-	    !next_row(&t, &c, &row))
+	if (!go_functions_init(&g, f))
 		return;
-	for (; next_row(&t, &c, &next); row = next) {
+	while (go_functions_next(&g, &row, &end)) {
 		size_t len;
-		const char *name = go_name(&names, row.func, &len);
+		const char *name = go_name(&g.names, row.func, &len);
 
 		if (name)
-			add_root(f, name, len, row.start, next.start);
+			add_root(f, name, len, row.start, end);
 	}
 }
 
