@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -66,11 +65,6 @@ static void args_deinit(struct diff_args *a)
 static void diff_freep(struct diff **diff)
 {
 	diff_free(*diff);
-}
-
-static void replay_freep(struct replay **r)
-{
-	replay_free(*r);
 }
 
 static void profile_guard(struct profile **profile)
@@ -188,15 +182,6 @@ static int add_input(struct diff *diff, enum diff_side side, const char *path, s
 
 /* Output */
 
-static unsigned int terminal_columns(void)
-{
-	struct winsize size;
-
-	if (!isatty(STDOUT_FILENO))
-		return 0;
-	return !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col ? size.ws_col : 80;
-}
-
 static int write_output(const struct diff *diff, const struct diff_out *to, struct err *err)
 {
 	_cleanup_(outfile_abortp) struct outfile *out = NULL;
@@ -204,7 +189,7 @@ static int write_output(const struct diff *diff, const struct diff_out *to, stru
 	int r = outfile_open(to->path, &out, err);
 
 	if (!r)
-		r = to->format->write(diff, is_stdout ? terminal_columns() : 0, outfile_stream(out), err);
+		r = to->format->write(diff, is_stdout ? outputs_terminal_columns() : 0, outfile_stream(out), err);
 	if (!r)
 		r = outfile_commit(steal_ptr(out), err);
 	if (!r && !is_stdout)

@@ -39,11 +39,6 @@ static void args_deinit(struct fold_args *a)
 	replay_args_deinit(&a->replay);
 }
 
-static void replay_freep(struct replay **r)
-{
-	replay_free(*r);
-}
-
 static void nothing(int sig)
 {
 }

@@ -288,8 +288,7 @@ void outputs_session(const struct outputs *o, struct session_opts *opts)
 
 /* After it */
 
-/* Of the terminal that standard output is; 0 = it is none. */
-static unsigned int terminal_columns(void)
+unsigned int outputs_terminal_columns(void)
 {
 	struct winsize size;
 
@@ -305,7 +304,7 @@ static int write_output(const struct outputs *o, const char *path, const struct 
 	struct profile_view view = o->view;
 	int r;
 
-	view.columns = strcmp(path, "-") ? 0 : terminal_columns();
+	view.columns = strcmp(path, "-") ? 0 : outputs_terminal_columns();
 	r = outfile_open_by(o->opener, path, &out, err);
 	if (r < 0)
 		return r;

@@ -55,6 +55,9 @@ bool outputs_want_saving(const struct outputs *o);
 /* A person at a terminal gets the report, which tells how good the profile is. */
 bool outputs_show_report(const struct outputs *o);
 
+/* How wide the terminal is that standard output is; 0 = it is none. */
+unsigned int outputs_terminal_columns(void);
+
 /* The names that outputs_write may write to, for an opener: the array is the caller's to free. */
 int outputs_names(const struct outputs *o, const char ***ret, size_t *ret_num, struct err *err);
 

@@ -85,11 +85,6 @@ void replay_free(struct replay *r)
 	free(r);
 }
 
-static void replay_freep(struct replay **r)
-{
-	replay_free(*r);
-}
-
 static const struct perfdata_info *info_of(const struct replay *r)
 {
 	return perfdata_info(r->inputs[0]);

@@ -69,6 +69,11 @@ struct replay_opts { /* all borrowed until replay_free */
 
 int replay_open(const struct replay_opts *opts, struct replay **ret, struct err *err);
 void replay_free(struct replay *r); /* NULL is fine */
+static inline void replay_freep(struct replay **r)
+{
+	replay_free(*r);
+}
+
 /*
  * Reads all of it. What cannot be read to its end is an error, told by *err, but what came before it is there: then 1
  * is returned.
