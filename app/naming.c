@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/intern.h"
+#include "base/strbuf.h"
 #include "base/vec.h"
 #include "output/profile.h"
 #include "symbols/elf_file.h"
@@ -116,15 +117,14 @@ enum { MAX_BUILD_ID = 64 };
 /* In hexadecimal, interned; NULL where there is none. */
 static const char *make_build_id(struct naming *n, const struct file *file)
 {
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	const uint8_t *id;
-	char text[2 * MAX_BUILD_ID + 1];
 	size_t len = file->kind == FILE_ELF ? elf_file_build_id(file->elf, &id) : 0;
 
 	if (!len || len > MAX_BUILD_ID)
 		return NULL;
-	for (size_t i = 0; i < len; i++)
-		sprintf(text + 2 * i, "%02x", id[i]);
-	return intern_str(n->opts.strings, text);
+	strbuf_hex(&text, id, len);
+	return text.failed ? NULL : intern_str(n->opts.strings, text.data);
 }
 
 static const char *build_id_text(struct naming *n, const struct file *file)

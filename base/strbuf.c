@@ -84,6 +84,17 @@ void strbuf_decimal(struct strbuf *b, uint64_t value)
 	strbuf_add(b, digits + at, sizeof(digits) - at);
 }
 
+void strbuf_hex(struct strbuf *b, const void *bytes, size_t len)
+{
+	static const char digits[] = "0123456789abcdef";
+	const uint8_t *from = bytes;
+
+	for (size_t i = 0; i < len; i++) {
+		strbuf_char(b, digits[from[i] >> 4]);
+		strbuf_char(b, digits[from[i] & 15]);
+	}
+}
+
 void strbuf_printf(struct strbuf *b, const char *fmt, ...)
 {
 	va_list ap, again;

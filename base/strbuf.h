@@ -19,6 +19,7 @@ void strbuf_add(struct strbuf *b, const void *bytes, size_t len);
 void strbuf_str(struct strbuf *b, const char *str);
 void strbuf_char(struct strbuf *b, char c);
 void strbuf_decimal(struct strbuf *b, uint64_t value);
+void strbuf_hex(struct strbuf *b, const void *bytes, size_t len); /* two digits a byte */
 void strbuf_printf(struct strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Integers in host byte order, for what is no text. */

@@ -123,6 +123,12 @@ bool worker_answer(struct worker_call *call, const void *record, size_t size);
 /* Asks for a descriptor; -1 = it cannot be had. */
 int worker_want(struct worker_call *call, const void *body, size_t size);
 
+/*
+ * For tests, in builds that have assertions: RINGFOLD_TEST_PARSER is "crash:WHO" or "hang:WHO", and what is asked of a
+ * file that goes by this name does that to the worker.
+ */
+void worker_obey_test(const char *who);
+
 /* For tests and fuzzing: a request without a process. The answer's records and end go to take (may be NULL) and *ret_result. */
 bool worker_serve_one(const struct worker_server *server, uint16_t kind, const void *body, size_t size, int fd,
 		      bool (*take)(void *data, struct reader *r), void *data, int *ret_result);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -218,4 +219,19 @@ bool worker_serve_one(const struct worker_server *server, uint16_t kind, const v
 	call->data = data;
 	*ret_result = serve_call(server, call, body, size, &fd);
 	return !call->closed;
+}
+
+void worker_obey_test(const char *who)
+{
+#ifndef NDEBUG
+	const char *text = getenv("RINGFOLD_TEST_PARSER");
+	const char *colon = text ? strchr(text, ':') : NULL;
+
+	if (!colon || strcmp(colon + 1, who) != 0)
+		return;
+	if (*text == 'c')
+		raise(SIGSEGV);
+	for (volatile bool hangs = *text == 'h'; hangs;)
+		;
+#endif
 }

@@ -2,7 +2,6 @@
 #include "runtimes/r2r_serve.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -156,34 +155,16 @@ static struct known *find(struct r2r_serve *s, struct reader *r)
 	return slot->known;
 }
 
-#ifndef NDEBUG
-/* For tests, in builds that have assertions: RINGFOLD_TEST_PARSER is "crash:NAME" or "hang:NAME", of a file; see elf_serve.c. */
-static void obey_test(const struct known *k)
-{
-	const char *text = getenv("RINGFOLD_TEST_PARSER");
-	const char *colon = text ? strchr(text, ':') : NULL, *slash = strrchr(k->path, '/');
-
-	if (!colon || strcmp(colon + 1, slash ? slash + 1 : k->path))
-		return;
-	if (*text == 'c')
-		raise(SIGSEGV);
-	for (volatile bool hangs = *text == 'h'; hangs;)
-		;
-}
-#else
-static void obey_test(const struct known *k)
-{
-}
-#endif
-
 static int serve_rules(void *state, struct worker_call *call, struct reader *r, int *fd)
 {
 	struct r2r_serve *s = state;
 	struct known *k = find(s, r);
+	const char *slash;
 
 	if (!k)
 		return -ESTALE;
-	obey_test(k);
+	slash = strrchr(k->path, '/');
+	worker_obey_test(slash ? slash + 1 : k->path);
 	while (reader_left(r)) {
 		uint8_t record[1 + sizeof(struct rule)] = { R2R_OUTSIDE };
 		uint64_t place = reader_u64(r);

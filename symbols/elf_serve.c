@@ -1,7 +1,6 @@
 #include "symbols/elf_serve.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -12,6 +11,7 @@
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/intern.h"
+#include "base/strbuf.h"
 #include "base/writer.h"
 #include "symbols/elf_cfi.h"
 #include "symbols/elf_file_priv.h"
@@ -172,35 +172,19 @@ static int serve_tell_nice(void *state, struct worker_call *call, struct reader 
 
 /* ---- files ---- */
 
+/* A file of a test's is known by its build-id. */
+static void obey_test(struct elf_file *elf)
+{
 #ifndef NDEBUG
-/*
- * For tests, in builds that have assertions: RINGFOLD_TEST_PARSER is "crash:ID" or "hang:ID", and the file with this
- * build-id (hexadecimal) does that to the parser.
- */
-static void obey_test(struct elf_file *elf)
-{
-	const char *text = getenv("RINGFOLD_TEST_PARSER");
-	const char *colon = text ? strchr(text, ':') : NULL;
-	static const char digits[] = "0123456789abcdef";
+	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	const uint8_t *id;
-	size_t len = colon ? elf_file_build_id(elf, &id) : 0;
+	size_t len = elf_file_build_id(elf, &id);
 
-	if (!len || strlen(colon + 1) != 2 * len)
-		return;
-	for (size_t i = 0; i < len; i++) {
-		if (colon[1 + 2 * i] != digits[id[i] >> 4] || colon[2 + 2 * i] != digits[id[i] & 15])
-			return;
-	}
-	if (*text == 'c')
-		raise(SIGSEGV);
-	for (volatile bool hangs = *text == 'h'; hangs;)
-		;
-}
-#else
-static void obey_test(struct elf_file *elf)
-{
-}
+	strbuf_hex(&text, id, len);
+	if (len && !text.failed)
+		worker_obey_test(text.data);
 #endif
+}
 
 static struct elf_file *open_told(struct told *told, enum elf_role role)
 {
@@ -399,11 +383,6 @@ static uint64_t *read_addrs(struct reader *r, size_t *ret_num)
 	return addrs;
 }
 
-static void symtab_freep(struct symtab **t)
-{
-	symtab_free(*t);
-}
-
 static void intern_freep(struct intern **t)
 {
 	intern_free(*t);
@@ -420,6 +399,20 @@ static size_t same_answers(const struct symtab *t, size_t first, size_t num, con
 	return i - first;
 }
 
+/* What an answer begins with: which questions it is to, and what starts where. False: memory is out. */
+static bool put_name(struct writer *rec, struct intern *strings, size_t first, size_t num, uint64_t start, const char *raw)
+{
+	const char *name = symbols_demangle(strings, raw);
+
+	if (!name)
+		return false;
+	writer_u32(rec, (uint32_t)first);
+	writer_u32(rec, (uint32_t)num);
+	writer_u64(rec, start);
+	add_text(rec, name, strlen(name), ELF_TEXT_MAX);
+	return true;
+}
+
 static int answer_names(struct worker_call *call, const struct symtab *t, size_t num)
 {
 	_cleanup_(intern_freep) struct intern *strings = intern_new();
@@ -430,19 +423,12 @@ static int answer_names(struct worker_call *call, const struct symtab *t, size_t
 	if (!strings)
 		return -ENOMEM;
 	for (size_t i = 0, same; i < num; i += same) {
-		const char *name;
-
 		same = 1;
 		if (!symtab_answer(t, i, &entry))
 			continue;
 		same = same_answers(t, i, num, &entry);
-		name = symbols_demangle(strings, entry.name);
-		if (!name)
+		if (!put_name(&rec, strings, i, same, entry.start, entry.name))
 			return -ENOMEM;
-		writer_u32(&rec, (uint32_t)i);
-		writer_u32(&rec, (uint32_t)same);
-		writer_u64(&rec, entry.start);
-		add_text(&rec, name, strlen(name), ELF_TEXT_MAX);
 		if (!answer(call, &rec))
 			return -EPIPE;
 	}
@@ -497,21 +483,14 @@ static int answer_kernel(struct worker_call *call, const struct kallsyms *k, siz
 	if (!strings)
 		return -ENOMEM;
 	for (size_t i = 0, same; i < num; i += same) {
-		const char *name;
-
 		same = 1;
 		if (!kallsyms_answer(k, i, &entry))
 			continue;
 		while (i + same < num && kallsyms_answer(k, i + same, &next) && next.start == entry.start &&
 		       next.name == entry.name)
 			same++;
-		name = symbols_demangle(strings, entry.name); /* Rust has come to the kernel */
-		if (!name)
+		if (!put_name(&rec, strings, i, same, entry.start, entry.name)) /* Rust has come to the kernel */
 			return -ENOMEM;
-		writer_u32(&rec, (uint32_t)i);
-		writer_u32(&rec, (uint32_t)same);
-		writer_u64(&rec, entry.start);
-		add_text(&rec, name, strlen(name), ELF_TEXT_MAX);
 		add_text(&rec, entry.module, entry.module ? strlen(entry.module) : 0, ELF_TEXT_MAX / 4);
 		if (!answer(call, &rec))
 			return -EPIPE;

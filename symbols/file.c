@@ -16,6 +16,7 @@
 #include "symbols/elf_cfi.h"
 #include "symbols/elf_file.h"
 #include "symbols/elf_remote.h"
+#include "target/build_id.h"
 #include "target/offline.h"
 #include "target/proc_text.h"
 
@@ -854,12 +855,8 @@ static size_t debug_paths(struct entry *e, struct strbuf paths[MAX_DEBUG_PATHS])
 	int dir_len = (int)(e->file.base - path); /* with its slash */
 	uint32_t crc;
 
-	if (id_len >= 2 && id_len <= 64) {
-		strbuf_printf(&paths[num], "/usr/lib/debug/.build-id/%02x/", id[0]);
-		for (size_t i = 1; i < id_len; i++)
-			strbuf_printf(&paths[num], "%02x", id[i]);
-		strbuf_str(&paths[num++], ".debug");
-	}
+	if (id_len >= 2 && id_len <= 64)
+		build_id_path(&paths[num++], "/usr/lib/debug", id, id_len, ".debug");
 	link = elf_file_debuglink(e->file.elf, &crc);
 	if (link && *link && !strchr(link, '/') && strlen(link) <= 255) {
 		strbuf_printf(&paths[num++], "%.*s%s", dir_len, path, link);

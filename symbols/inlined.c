@@ -9,6 +9,7 @@
 #include "symbols/elf_remote.h"
 #include "symbols/file.h"
 #include "symbols/inline.h"
+#include "target/build_id.h"
 
 enum { MAX_INLINED = 64 }; /* calls at one place; compilers stop far earlier */
 
@@ -24,10 +25,7 @@ static int open_by_id(const struct beside *b, const uint8_t *id, size_t len)
 
 	if (!id || len < 2)
 		return -1;
-	strbuf_printf(&path, "/usr/lib/debug/.build-id/%02x/", id[0]);
-	for (size_t i = 1; i < len; i++)
-		strbuf_printf(&path, "%02x", id[i]);
-	strbuf_str(&path, ".debug");
+	build_id_path(&path, "/usr/lib/debug", id, len, ".debug");
 	return path.failed ? -1 : files_open_named(b->files, b->file, path.data);
 }
 

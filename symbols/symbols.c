@@ -51,11 +51,6 @@ void symbols_free(struct symbols *s)
 	free(s);
 }
 
-static void symtab_freep(struct symtab **t)
-{
-	symtab_free(*t);
-}
-
 /* Names that a function's places share are demangled once: they follow each other. */
 struct memo {
 	const char *raw, *name;

@@ -40,6 +40,11 @@ struct symtab_entry {
 /* Ascending vaddrs, borrowed until symtab_free. NULL when out of memory. */
 struct symtab *symtab_new(const uint64_t *vaddrs, size_t num);
 void symtab_free(struct symtab *t); /* NULL is fine */
+static inline void symtab_freep(struct symtab **t)
+{
+	symtab_free(*t);
+}
+
 /* May stop taking functions when memory is out, which symtab_finish tells. */
 void symtab_offer(struct symtab *t, const struct symtab_function *function,
 		  const struct symtab_namer *namer);

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/strbuf.h"
+#include "target/build_id.h"
 #include "target/debuginfod.h"
 #include "target/door_priv.h"
 #include "target/proc_text.h"
@@ -189,17 +190,13 @@ static enum door_refusal open_mapped(const struct offline *o, const struct offli
 	return DOOR_OK;
 }
 
-/* `dir`/.build-id/xx/yyyy..., then `tail`. */
 static enum door_refusal open_by_id(struct door *door, const char *dir,
 				    const struct offline_wish *wish, const char *tail,
 				    enum door_want want, struct door_file *ret)
 {
 	_cleanup_(strbuf_deinit) struct strbuf path = { 0 };
 
-	strbuf_printf(&path, "%s/.build-id/%02x/", dir, wish->build_id[0]);
-	for (size_t i = 1; i < wish->build_id_len; i++)
-		strbuf_printf(&path, "%02x", wish->build_id[i]);
-	strbuf_str(&path, tail);
+	build_id_path(&path, dir, wish->build_id, wish->build_id_len, tail);
 	return path.failed ? DOOR_FAILED : door_open(door, 0, path.data, want, ret, NULL);
 }
 

@@ -68,6 +68,10 @@ static void test_strbuf(void)
 	CHECK_STR(b.data, "0 1090 18446744073709551615");
 
 	strbuf_clear(&b);
+	strbuf_hex(&b, "\x00\x9f\xa0\xff", 4);
+	CHECK_STR(b.data, "009fa0ff");
+
+	strbuf_clear(&b);
 	CHECK(b.len == 0 && b.data[0] == '\0');
 	for (int i = 0; i < 1000; i++)
 		strbuf_printf(&b, "%050d", i); /* crosses every growth */
