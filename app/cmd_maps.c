@@ -14,6 +14,7 @@
 #include "perfmap/jitdump.h"
 #include "perfmap/perfmap.h"
 #include "target/broker.h"
+#include "target/diagnostics.h"
 #include "target/door.h"
 #include "target/jail.h"
 #include "target/private_copy.h"
@@ -263,6 +264,21 @@ static bool list_published(struct door *door, const struct process *p, enum publ
 	return refusal == DOOR_OK;
 }
 
+/* What record asks for methods: true when it is there. Connecting is all that is done. */
+static bool list_diagnostics(struct door *door, const struct process *p)
+{
+	struct err why = { 0 };
+	_cleanup_close_ int fd = door_open_diagnostics(door, p->pid, &why);
+
+	if (fd >= 0)
+		printf("  %-10sits runtime tells them to `ringfold record`, at its diagnostics socket\n", "methods");
+	else if (fd == -ENOENT)
+		printf("  %-10snot to be asked for: no diagnostics socket\n", "methods");
+	else
+		printf("  %-10snot to be asked for: %s\n", "methods", why.msg);
+	return fd >= 0;
+}
+
 static void list_process(struct door *door, const struct process *p)
 {
 	_cleanup_(strbuf_deinit) struct strbuf name = { 0 };
@@ -275,6 +291,8 @@ static void list_process(struct door *door, const struct process *p)
 	printf("\n  %-10s%s\n", "runtime", p->runtime ? p->runtime->name : p->code.len ? "not known" : "none seen");
 	printf("  %-10s%" PRIu64 " KiB of memory for code in %zu mapping%s\n", "JIT code", p->code_bytes / 1024,
 	       p->code.len, p->code.len == 1 ? "" : "s");
+	if (p->runtime && p->runtime->name == jit_runtime_dotnet)
+		any = list_diagnostics(door, p);
 	for (int what = 0; what < NUM_PUBLISHED; what++) {
 		/* perfinfo names no code, only where images lie. */
 		any |= list_published(door, p, (enum published)what) && what != PERF_INFO;

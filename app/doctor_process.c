@@ -6,6 +6,8 @@
 #include "base/err.h"
 #include "base/escape.h"
 #include "base/strbuf.h"
+#include "perfmap/jitdump.h"
+#include "target/diagnostics.h"
 #include "target/door.h"
 #include "target/proc_text.h"
 
@@ -25,6 +27,8 @@ struct seen {
 	uint64_t refused_files;
 	struct door *door;
 	pid_t pid;
+	struct proc_map dump; /* of the jitdump that it maps; path is not kept here */
+	char dump_path[4096]; /* "" = none */
 	char last[4096];
 };
 
@@ -47,11 +51,17 @@ static void open_file(struct seen *seen, const struct proc_map *map)
 static int see_map(void *data, const struct proc_map *map)
 {
 	struct seen *seen = data;
+	pid_t named;
 
 	if (map->path[0] == '/')
 		seen->runtime = jit_runtime_better(seen->runtime, jit_runtime_of_path(map->path));
 	if (!map->executable)
 		return 0;
+	if (jitdump_is_path(map->path, strlen(map->path), &named)) {
+		seen->dump = *map;
+		COPY(seen->dump_path, "%s", map->path);
+		return 0;
+	}
 	if (proc_is_jit_path(map->path)) {
 		seen->anonymous++;
 		seen->anonymous_bytes += map->end - map->start;
@@ -111,6 +121,30 @@ static int see_maps(const struct doctor *d, struct seen *seen)
 	return 0;
 }
 
+/* What record would ask: nothing is asked here. */
+static bool tells_methods(const struct seen *seen)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (seen->runtime && seen->runtime->name == jit_runtime_dotnet)
+		fd = door_open_diagnostics(seen->door, seen->pid, NULL);
+	return fd >= 0;
+}
+
+/* Its perf map, else the jitdump that it maps. */
+static enum door_refusal open_published(const struct seen *seen, struct door_file *ret)
+{
+	const struct door_mapping dump = {
+		.pid = seen->pid, .start = seen->dump.start, .end = seen->dump.end,
+		.maj = seen->dump.maj, .min = seen->dump.min, .ino = seen->dump.ino, .path = seen->dump_path,
+	};
+	enum door_refusal refusal = door_open_perfmap(seen->door, seen->pid, ret, NULL);
+
+	if (refusal == DOOR_OK || !seen->dump_path[0] || door_open_mapping(seen->door, &dump, NULL, 0, ret, NULL) != DOOR_OK)
+		return refusal;
+	return DOOR_OK;
+}
+
 static void check_jit(const struct doctor *d, const struct seen *seen)
 {
 	struct doctor_finding f = { .topic = "its JIT code", .state = DOCTOR_OK };
@@ -123,14 +157,20 @@ static void check_jit(const struct doctor *d, const struct seen *seen)
 		d->found(d->data, &f);
 		return;
 	}
-	refusal = door_open_perfmap(d->door, seen->pid, &file, NULL);
+	if (tells_methods(seen)) {
+		COPY(f.what, "%llu KiB of %s, whose runtime tells its methods when it is recorded",
+		     (unsigned long long)(seen->anonymous_bytes >> 10), runtime);
+		d->found(d->data, &f);
+		return;
+	}
+	refusal = open_published(seen, &file);
 	if (refusal == DOOR_OK) {
-		COPY(f.what, "%llu KiB of %s, named by a perf map of %llu KiB",
+		COPY(f.what, "%llu KiB of %s, named by what it wrote, %llu KiB",
 		     (unsigned long long)(seen->anonymous_bytes >> 10), runtime, (unsigned long long)(file.size >> 10));
 		closep(&file.fd);
 	} else {
 		f.state = DOCTOR_LESS;
-		COPY(f.what, "%llu KiB of %s, and no perf map that can be believed (%s)",
+		COPY(f.what, "%llu KiB of %s, and no perf map or jitdump that can be believed (%s)",
 		     (unsigned long long)(seen->anonymous_bytes >> 10), runtime, door_refusal_name(refusal));
 		COPY(f.cost, "its frames show as [jit]");
 		COPY(f.fix, "%s", seen->runtime ? seen->runtime->advice : jit_runtime_other.advice);

@@ -21,7 +21,8 @@ static const struct {
 	struct jit_runtime runtime;
 	const char *files[6]; /* last parts of paths */
 } runtimes[] = {
-	{ { jit_runtime_dotnet, "start it with DOTNET_PerfMapEnabled=3, or `ringfold maps enable -p PID` (.NET 8 on)" },
+	{ { jit_runtime_dotnet, "`ringfold record` asks its runtime, unless it was started with DOTNET_EnableDiagnostics=0 or "
+				"without a /tmp that it can write; there DOTNET_PerfMapEnabled=3 names them" },
 	  { "libcoreclr.so", "memfd:doublemapper", "memfd:doublemapper (deleted)", "libclrjit.so" } },
 	{ { "java", "run `jcmd PID Compiler.perfmap` (JDK 17 on) while it is recorded, and again near its end, as "
 		    "it lists what is compiled by then; for whole stacks start it "

@@ -41,13 +41,19 @@ static void spell_dotnet(struct session *s, struct profile_frame *frame)
 }
 
 /* Single-file programs have no library of the runtime's: what answers at its socket tells. */
-static const struct jit_runtime *runtime_of(struct live *live)
+const struct jit_runtime *session_runtime_of(struct live *live)
 {
 	if (!live->runtime)
 		live->runtime = jit_runtime_of_space(live->space);
 	if (live->runtime == &jit_runtime_other && dotnet_process_find(live->session->dotnet, live->space->pid))
 		live->runtime = jit_runtime_of_path("libcoreclr.so");
 	return live->runtime;
+}
+
+bool session_runtime_is_silent(struct live *live)
+{
+	return session_runtime_of(live)->name == jit_runtime_dotnet &&
+	       !dotnet_process_find(live->session->dotnet, live->space->pid);
 }
 
 struct profile_frame session_space_frame(struct session *s, struct addrspace *space, uint32_t id)
@@ -66,7 +72,7 @@ struct profile_frame session_space_frame(struct session *s, struct addrspace *sp
 		return frame;
 	frame.kind = FRAME_JIT;
 	frame.module = intern_str(s->strings, "[jit]");
-	frame.runtime = live ? runtime_of(live)->name : NULL;
+	frame.runtime = live ? session_runtime_of(live)->name : NULL;
 	if (!symbols_jit(s->symbols, space, place.place, &symbol))
 		return frame;
 	frame.name = symbol.name;
@@ -252,7 +258,7 @@ void session_count_jit(struct live *live, struct jit_counts *counts)
 
 	if (!live->jit)
 		return;
-	count.runtime = runtime_of(live);
+	count.runtime = session_runtime_of(live);
 	count.origin = symbols_jit_origin(s->symbols, live->space);
 	if (!count_frames(live, &count)) {
 		s->failed = true;
@@ -333,7 +339,7 @@ static void tell_runtimes(struct session *s, const struct jit_counts *all, struc
 		struct profile_runtime *r = &stats->runtimes[i];
 
 		if (r->name == jit_runtime_dotnet)
-			r->by_frame_pointer = dotnet_counts(s->dotnet).no_starts;
+			r->by_frame_pointer = dotnet_counts(s->dotnet).no_starts + s->not_told_frames;
 		for (size_t k = 0; k < all->runtimes.len; k++) {
 			const struct jit_count *c = &all->runtimes.data[k];
 

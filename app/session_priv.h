@@ -197,6 +197,7 @@ struct session {
 	VEC(uint8_t) ends;           /* of them */
 	uint8_t end;                 /* of the sample at hand */
 	bool no_method_start;        /* likewise: a frame of it went by rbp, as its method is not known */
+	uint64_t not_told_frames;    /* JIT frames of .NET processes whose runtime told nothing */
 	VEC(struct owner) owners;
 	VEC(struct file_id) gone;    /* files that left the table, with opts.keep_build_ids */
 	uint32_t mark_truncated, mark_altstack, mark_broken; /* frame ids */
@@ -227,6 +228,9 @@ void session_place_frames(struct session *s, const struct addrspace *space, uint
 struct profile_frame session_space_frame(struct session *s, struct addrspace *space, uint32_t id);
 /* The first sample of it. True when there is somebody now who knows more of such stacks. */
 bool session_jit_begins(struct live *live);
+const struct jit_runtime *session_runtime_of(struct live *live);
+/* It is .NET's, which told nothing of its methods: its JIT code goes by frame pointer, which many methods leave alone. */
+bool session_runtime_is_silent(struct live *live);
 /*
  * A sample of a process with JIT code, of `time_ns`, is about to be walked: where code is another's by then, frames keep
  * their name and the next gets an id of its own.

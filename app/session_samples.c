@@ -218,6 +218,10 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE)
 		s->last.cut = walk_cut(s, live, sample, &in, s->frames + num, &result);
 	s->no_method_start = dotnet_no_starts(s->dotnet) != no_starts;
+	if (result.num_jit && session_runtime_is_silent(live)) {
+		s->no_method_start = true;
+		s->not_told_frames += result.num_jit;
+	}
 	s->stats.no_method_starts += s->no_method_start;
 	s->stats.spliced += result.spliced;
 	s->last.continued = result.spliced;

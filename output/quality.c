@@ -209,7 +209,7 @@ void quality_lines(const struct profile_stats *s, struct strbuf *ret)
 		   " of Go's own code that go on on a goroutine's stack, to which nothing leads");
 	frame_lines(s, ret);
 	plain_line(ret, "method starts", s->no_method_starts, "sample", 0,
-		   " through managed code whose start is not known, by frame pointer");
+		   " through managed code whose start is not known, by frame pointer: callers may be missing");
 	files_line(s, ret);
 	refused_line(s, ret);
 	plain_line(ret, "side-band", s->side_lost, "record", 0,

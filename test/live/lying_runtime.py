@@ -3,7 +3,7 @@
 
 usage: lying_runtime.py RINGFOLD
 """
-import os, re, resource, socket, struct, subprocess, sys, tempfile, threading, time
+import mmap, os, re, resource, signal, socket, struct, subprocess, sys, tempfile, threading, time
 
 ringfold = os.path.abspath(sys.argv[1])
 failures = []
@@ -135,10 +135,45 @@ def run(lie, words, seconds, record='1'):
         print(r.returncode, r.stderr)
 
 
+def pretend_dotnet(ready, diagnostics):
+    """Has the mapping by which .NET is known, and a socket or none."""
+    memory = os.memfd_create('doublemapper')
+    os.ftruncate(memory, 4096)
+    code = mmap.mmap(memory, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_EXEC)
+    if diagnostics:
+        pretend('silent', ready)
+    os.write(ready, b'-')
+    signal.pause()
+    code.close()
+
+
+def tell(what, diagnostics, want):
+    """`maps list` and `doctor` send nobody to a restart whose runtime can be asked."""
+    out, ready = os.pipe()
+    pid = os.fork()
+    if not pid:
+        pretend_dotnet(ready, diagnostics)
+    path = os.read(out, 4096).decode()
+    maps = subprocess.run([ringfold, 'maps', 'list', '-p', str(pid)], capture_output=True, text=True).stdout
+    doctor = subprocess.run([ringfold, 'doctor', '-p', str(pid)], capture_output=True, text=True).stdout
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    if path != '-':
+        os.unlink(path)
+    row = re.search(r'^(\S+) +its JIT code', doctor, re.M)
+    got = ('its runtime tells them' in maps, 'for names' in maps, row and row.group(1))
+    print(f'{what:16} {"ok" if got == want else "FAILED"}')
+    if got != want:
+        failures.append(what)
+        print(got, maps, doctor)
+
+
 if os.geteuid():
     print('SKIP: needs root', file=sys.stderr)
     sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
 limit = 8  # seconds: 1 of recording, at most 2 to ask and 2 to end, and a crowded machine
+tell('to be asked', True, (True, False, 'ok'))
+tell('not to be asked', False, (False, True, 'less'))
 run('silent', 'its runtime does not answer', limit)
 run('garbage', 'no .NET runtime', limit)
 run('long-reply', 'no .NET runtime', limit)

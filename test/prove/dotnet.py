@@ -407,6 +407,8 @@ def prove(variant, base):
                      (count['contradicted'] == 0, f'{count["contradicted"]} names contradicted'),
                      (whole >= (99 if diagnostics else 0), f'{whole:.2f} % of stacks whole'),
                      (project == 'Web' or not diagnostics or (callers >= 99.5 and count['spin'] > 20), f'the frameless caller in {callers:.2f} % of {count["spin"]}'),
+                     # What goes by frame pointer may lack callers, and says so.
+                     (diagnostics or stats['no_method_starts'] > 0.5 * stats['samples'], f'{stats["no_method_starts"]} samples without method starts'),
                      (differ == 0, f'{differ} stacks of the folded recording differ'),
                      (threads_left <= 0, 'a session is left'), (not files_left, f'files are left: {files_left}')):
         if not ok:
