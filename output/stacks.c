@@ -7,11 +7,12 @@
  * Most nodes have a child or two, made soon after them: these are in a list, which is in cache when a hash table would
  * not be. A new stack mostly shares its outer frames with the one before, whose path is kept.
  * A hash alone proves nothing, so a hit in `known` is verified frame by frame from the leaf to the root. That
- * walk would be one dependent load per frame; as most nodes were made right after their parent, runs[] says
+ * walk would be one dependent load per frame; as most nodes were made right after their parent, a node's run says
  * how far down the indices themselves are the chain, and within a run the loads do not wait for each other.
  */
 #include "output/stacks.h"
 
+#include "base/blocks.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/htab.h"
@@ -24,12 +25,15 @@ enum { MAX_NODES = INT32_MAX, MAX_EXPANSION = 128 };
 /* Children that a node has in its list; those that come later are found by the hash of their edge. */
 enum { MAX_LISTED = 8 };
 
-/* 0 = none. */
-struct links {
+/* All that a walk through the tree wants of a node lies in half a cache line. In the links 0 is none. */
+struct node {
+	struct stacks_node public;
+	uint32_t run;  /* nodes i, i-1, ..., i-run are each the child of the next, and neighbours in memory */
 	uint32_t kid;  /* the youngest of the listed children */
 	uint32_t next; /* its parent's next in the list */
 	uint32_t num_kids;
 };
+_Static_assert(sizeof(struct node) == 32, "two fill a cache line");
 
 struct slot {
 	uint32_t node;
@@ -59,9 +63,7 @@ HTAB(edges, struct slot, const struct edge_key *, key->hash,
      slot->hash == key->hash && edge_is(key, slot->node), slot->hash);
 
 struct stacks {
-	VEC(struct stacks_node) nodes; /* nodes.data[0] is the root */
-	VEC(uint32_t) runs; /* nodes i, i-1, ..., i-runs[i] are each the child of the next */
-	VEC(struct links) links; /* by node */
+	BLOCKS(struct node) nodes; /* the first is the root */
 	VEC(uint32_t) path; /* nodes of the last stack that was new, from the root's child on */
 	struct known known;
 	struct edges edges;
@@ -71,31 +73,30 @@ struct stacks {
 
 static bool stack_is(const struct known_key *key, uint32_t leaf)
 {
-	const struct stacks_node *nodes = key->stacks->nodes.data;
-	const uint32_t *runs = key->stacks->runs.data;
 	const uint32_t *ids = key->ids;
 	size_t left = key->num;
 
-	for (uint32_t node = leaf; node; node = nodes[node].parent) {
-		const struct stacks_node *at = &nodes[node];
-		size_t run = (size_t)runs[node] + 1;
+	for (uint32_t index = leaf; index;) {
+		const struct node *at = blocks_at(&key->stacks->nodes, index);
+		size_t run = (size_t)at->run + 1;
 		uint32_t differs = 0;
 
 		if (run > left)
 			return false;
 		left -= run;
-		node -= (uint32_t)(run - 1);
-		for (const uint32_t *end = ids + run; ids < end; ids++, at--)
-			differs |= at->frame ^ *ids;
+		for (size_t i = 0; i < run; i++)
+			differs |= at[-(ptrdiff_t)i].public.frame ^ ids[i];
 		if (differs)
 			return false;
+		ids += run;
+		index = at[1 - (ptrdiff_t)run].public.parent;
 	}
 	return !left;
 }
 
 static bool edge_is(const struct edge_key *key, uint32_t node)
 {
-	const struct stacks_node *found = &key->stacks->nodes.data[node];
+	const struct stacks_node *found = stacks_node(key->stacks, node);
 
 	return found->parent == key->parent && found->frame == key->frame;
 }
@@ -123,8 +124,7 @@ struct stacks *stacks_new(void)
 {
 	struct stacks *s = calloc(1, sizeof(*s));
 
-	if (!s || !vec_push(&s->nodes, (struct stacks_node){ 0 }) || !vec_push(&s->runs, 0u) ||
-	    !vec_push(&s->links, (struct links){ 0 })) {
+	if (!s || !blocks_push(&s->nodes, (struct node){ 0 })) {
 		stacks_free(s);
 		return NULL;
 	}
@@ -135,25 +135,25 @@ void stacks_free(struct stacks *s)
 {
 	if (!s)
 		return;
-	vec_deinit(&s->nodes);
-	vec_deinit(&s->runs);
-	vec_deinit(&s->links);
+	blocks_deinit(&s->nodes);
 	vec_deinit(&s->path);
 	known_deinit(&s->known);
 	edges_deinit(&s->edges);
 	free(s);
 }
 
-/* Appends a node; its parent does not know it yet. Room has been made. */
-static uint32_t add_node(struct stacks *s, uint32_t parent, uint32_t frame)
+/* Appends a node, of which there are s->nodes.len then; the list of its parent does not have it yet. Room has been made. */
+static void add_node(struct stacks *s, uint32_t parent, uint32_t frame)
 {
-	uint32_t index = (uint32_t)s->nodes.len;
+	size_t index = s->nodes.len++;
+	struct node *above = blocks_at(&s->nodes, parent), *added = blocks_at(&s->nodes, index);
 
-	s->nodes.data[s->nodes.len++] = (struct stacks_node){ .frame = frame, .parent = parent };
-	s->runs.data[s->runs.len++] = parent && parent == index - 1 ? s->runs.data[parent] + 1 : 0;
-	s->links.data[s->links.len++] = (struct links){ 0 };
-	s->links.data[parent].num_kids++;
-	return index;
+	*added = (struct node){
+		.public = { .frame = frame, .parent = parent },
+		.run = added == above + 1 && parent && index % BLOCK_LEN ? above->run + 1 : 0,
+		.next = above->kid,
+	};
+	above->num_kids++;
 }
 
 static uint32_t edge_hash(uint32_t parent, uint32_t frame)
@@ -171,35 +171,41 @@ static uint32_t child_by_hash(struct stacks *s, uint32_t parent, uint32_t frame)
 	slot = edges_add(&s->edges, &key, &added);
 	if (!slot)
 		return 0;
-	if (added)
-		*slot = (struct slot){ .node = add_node(s, parent, frame), .hash = key.hash };
+	if (added) {
+		*slot = (struct slot){ .node = (uint32_t)s->nodes.len, .hash = key.hash };
+		add_node(s, parent, frame);
+	}
 	return slot->node;
 }
 
 /* The child of `parent` for `frame`, made if need be; 0 when out of memory. */
 static uint32_t child_of(struct stacks *s, uint32_t parent, uint32_t frame)
 {
-	uint32_t kid;
+	struct node *above = blocks_at(&s->nodes, parent);
+	uint32_t kid, next;
 
-	for (kid = s->links.data[parent].kid; kid; kid = s->links.data[kid].next) {
-		if (s->nodes.data[kid].frame == frame)
+	for (kid = above->kid; kid; kid = next) {
+		const struct node *listed = blocks_at(&s->nodes, kid);
+
+		if (listed->public.frame == frame)
 			return kid;
+		next = listed->next;
 	}
 	/* Room first, so that a slot in the table never lacks its node. */
-	if (s->nodes.len == MAX_NODES || !vec_reserve(&s->nodes, s->nodes.len + 1) ||
-	    !vec_reserve(&s->runs, s->runs.len + 1) || !vec_reserve(&s->links, s->links.len + 1))
+	if (s->nodes.len == MAX_NODES || !blocks_reserve(&s->nodes))
 		return 0;
-	if (s->links.data[parent].num_kids >= MAX_LISTED)
+	above = blocks_at(&s->nodes, parent);
+	if (above->num_kids >= MAX_LISTED)
 		return child_by_hash(s, parent, frame);
-	kid = add_node(s, parent, frame);
-	s->links.data[kid].next = s->links.data[parent].kid;
-	s->links.data[parent].kid = kid;
+	kid = (uint32_t)s->nodes.len;
+	add_node(s, parent, frame);
+	above->kid = kid;
 	return kid;
 }
 
 static void count_node(struct stacks *s, uint32_t index, uint64_t count)
 {
-	struct stacks_node *node = &s->nodes.data[index];
+	struct stacks_node *node = &blocks_at(&s->nodes, index)->public;
 
 	s->distinct += !node->self;
 	node->self = count_add(node->self, count);
@@ -221,7 +227,7 @@ static uint32_t make_path(struct stacks *s, const uint32_t *leaf_first, size_t n
 	uint32_t node = 0;
 
 	while (shared < num && shared < s->path.len &&
-	       s->nodes.data[s->path.data[shared]].frame == frame[-1 - (ptrdiff_t)shared])
+	       stacks_node(s, s->path.data[shared])->frame == frame[-1 - (ptrdiff_t)shared])
 		node = s->path.data[shared++];
 	s->path.len = shared;
 	if (!vec_reserve(&s->path, num))
@@ -293,15 +299,11 @@ static uint32_t add_expanded(struct stacks *into, uint32_t parent, uint32_t fram
 bool stacks_merge_expanded(struct stacks *into, const struct stacks *from,
 			   const struct stacks_expansion *x, uint32_t *became)
 {
-	size_t num = from->nodes.len, room = into->nodes.len + num;
+	size_t num = from->nodes.len;
 
 	became[0] = 0;
-	/* Mostly none of them is there yet: their room in one go, rather than moved each time it doubles. */
-	if (room > MAX_NODES || !vec_reserve(&into->nodes, room) || !vec_reserve(&into->runs, room) ||
-	    !vec_reserve(&into->links, room))
-		return false;
 	for (size_t i = 1; i < num; i++) {
-		struct stacks_node node = from->nodes.data[i];
+		struct stacks_node node = blocks_at(&from->nodes, i)->public;
 		uint32_t frame = x->expand(x->data, node.frame);
 
 		became[i] = became[node.parent];
@@ -345,14 +347,17 @@ bool stacks_relabel(struct stacks *s, uint32_t (*map)(void *data, uint32_t frame
 	struct slot *slot, *added;
 	size_t at = 0;
 
-	for (size_t i = 1; i < s->nodes.len; i++)
-		s->nodes.data[i].frame = map(data, s->nodes.data[i].frame);
+	for (size_t i = 1; i < s->nodes.len; i++) {
+		struct stacks_node *node = &blocks_at(&s->nodes, i)->public;
+
+		node->frame = map(data, node->frame);
+	}
 	/* A stack that comes again is found by its path. */
 	s->path.len = 0;
 	known_deinit(&s->known);
 	s->edges = (struct edges){ 0 };
 	while ((slot = edges_next(&old, &at))) {
-		const struct stacks_node *node = &s->nodes.data[slot->node];
+		const struct stacks_node *node = stacks_node(s, slot->node);
 		struct edge_key key = { s, node->parent, node->frame, edge_hash(node->parent, node->frame) };
 
 		added = edges_add(&s->edges, &key, NULL);
@@ -371,7 +376,7 @@ size_t stacks_num_nodes(const struct stacks *s)
 
 const struct stacks_node *stacks_node(const struct stacks *s, uint32_t index)
 {
-	return &s->nodes.data[index];
+	return &blocks_at(&s->nodes, index)->public;
 }
 
 size_t stacks_distinct(const struct stacks *s)

@@ -1,6 +1,7 @@
-/* vec, htab, hash, intern. */
+/* vec, blocks, htab, hash, intern. */
 #include <stdint.h>
 
+#include "base/blocks.h"
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/intern.h"
@@ -39,6 +40,34 @@ static void test_vec(void)
 	vec_deinit(&v);
 	CHECK(!v.data && !v.len && !v.cap);
 	vec_deinit(&v);
+}
+
+/* Elements stay where they are once their block is full, and neighbours where a block does not end. */
+static void test_blocks(void)
+{
+	BLOCKS(uint64_t) b = { 0 };
+	const uint64_t *first;
+
+	blocks_deinit(&b);
+	for (uint64_t i = 0; i < BLOCK_LEN; i++)
+		CHECK(blocks_push(&b, i * 3));
+	first = blocks_at(&b, 0);
+	for (uint64_t i = BLOCK_LEN; i < 9 * BLOCK_LEN + 5; i++)
+		CHECK(blocks_push(&b, i * 3));
+	CHECK(b.len == 9 * BLOCK_LEN + 5 && b.cap == 10 * BLOCK_LEN);
+	CHECK(blocks_at(&b, 0) == first && blocks_at(&b, BLOCK_LEN - 1) == first + BLOCK_LEN - 1);
+	for (uint64_t i = 0; i < b.len; i++) {
+		CHECK(*blocks_at(&b, i) == i * 3);
+		CHECK(i % BLOCK_LEN == 0 || blocks_at(&b, i) == blocks_at(&b, i - 1) + 1);
+	}
+	blocks_deinit(&b);
+	CHECK(!b.data && !b.len && !b.cap);
+	CHECK(blocks_reserve_block(&b) && b.cap == BLOCK_LEN && b.len == 0);
+	first = blocks_at(&b, 0);
+	for (uint64_t i = 0; i < 2 * BLOCK_LEN; i++)
+		CHECK(blocks_push(&b, i) && blocks_at(&b, 0) == first);
+	CHECK(*blocks_at(&b, BLOCK_LEN) == BLOCK_LEN && b.cap == 2 * BLOCK_LEN);
+	blocks_deinit(&b);
 }
 
 static void test_htab(void)
@@ -155,6 +184,7 @@ static void test_intern(void)
 int main(void)
 {
 	test_vec();
+	test_blocks();
 	test_htab();
 	test_htab_collisions();
 	test_hash();

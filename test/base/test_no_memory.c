@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/blocks.h"
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/htab.h"
@@ -63,6 +64,19 @@ static bool use_vec(void)
 	for (size_t i = 0; i < v.len; i++)
 		CHECK(v.data[i] == (int)i);
 	vec_deinit(&v);
+	return ok;
+}
+
+static bool use_blocks(void)
+{
+	BLOCKS(int) b = { 0 };
+	bool ok = true;
+
+	for (int i = 0; ok && i < 3 * BLOCK_LEN; i++)
+		ok = blocks_push(&b, i);
+	for (size_t i = 0; i < b.len; i++)
+		CHECK(*blocks_at(&b, i) == (int)i);
+	blocks_deinit(&b);
 	return ok;
 }
 
@@ -158,6 +172,7 @@ static void fail_each(const char *name, bool (*use)(void))
 int main(void)
 {
 	fail_each("vec", use_vec);
+	fail_each("blocks", use_blocks);
 	fail_each("htab", use_htab);
 	fail_each("intern", use_intern);
 	fail_each("strbuf", use_strbuf);
