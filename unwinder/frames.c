@@ -5,40 +5,33 @@
 
 enum { TABLE_MIN_BITS = 6 };
 
-static void table_free(struct frame_table *t)
+static bool table_alloc(struct frame_table *t, unsigned int bits)
 {
-	free(t->entries);
-	free(t->hot);
-}
+	size_t bytes = sizeof(*t->hot) << bits;
 
-static bool table_alloc(struct frame_table *t, unsigned int bits, bool hot)
-{
-	size_t bytes = sizeof(*t->entries) << bits;
-
-	t->entries = aligned_alloc(64, bytes);
-	if (hot)
-		t->hot = aligned_alloc(64, sizeof(*t->hot) << bits);
-	if (!t->entries || (hot && !t->hot)) {
-		table_free(t);
+	t->hot = aligned_alloc(64, bytes);
+	if (!t->hot)
 		return false;
-	}
-	memset(t->entries, 0, bytes);
-	if (hot)
-		memset(t->hot, 0, sizeof(*t->hot) << bits);
+	memset(t->hot, 0, bytes);
 	t->mask = ((size_t)1 << bits) - 1;
 	t->shift = 64 - bits;
 	t->len = 0;
 	return true;
 }
 
-/* The free slot for a place that is not there yet; there is room. */
-static struct frame_entry *table_slot(struct frame_table *t, uint32_t owner, uint64_t place)
+static struct frame_entry *entry_of(const struct frames *f, const struct frame_hot *hot)
 {
-	size_t i = frame_table_home(t, owner, place);
+	return blocks_at(&f->by_id, hot->id);
+}
 
-	while (t->entries[i].id)
+/* The free slot for a place that is not there yet; there is room. */
+static struct frame_hot *table_slot(struct frame_table *t, uint64_t key)
+{
+	size_t i = frame_table_hash(key) >> t->shift;
+
+	while (t->hot[i].id)
 		i = (i + 1) & t->mask;
-	return &t->entries[i];
+	return &t->hot[i];
 }
 
 static bool file_is_gone(const struct frames *f, uint32_t file_id)
@@ -48,10 +41,9 @@ static bool file_is_gone(const struct frames *f, uint32_t file_id)
 }
 
 /* Entries of files that left, to be forgotten; only the table of files knows such. */
-static bool is_garbage(const struct frames *f, const struct frame_table *t,
-		       const struct frame_entry *e)
+static bool is_garbage(const struct frames *f, const struct frame_table *t, const struct frame_hot *hot)
 {
-	return t == &f->files && file_is_gone(f, e->owner);
+	return t == &f->files && f->gone_files.len && file_is_gone(f, entry_of(f, hot)->owner);
 }
 
 static size_t count_live(const struct frames *f, const struct frame_table *t)
@@ -61,7 +53,7 @@ static size_t count_live(const struct frames *f, const struct frame_table *t)
 	if (t != &f->files || !f->gone_files.len)
 		return live;
 	for (size_t i = 0; i <= t->mask; i++)
-		live -= t->entries[i].id && is_garbage(f, t, &t->entries[i]);
+		live -= t->hot[i].id && is_garbage(f, t, &t->hot[i]);
 	return live;
 }
 
@@ -74,98 +66,96 @@ static bool table_rebuild(struct frames *f, struct rule_exts *exts, struct frame
 
 	while (((size_t)1 << bits) / 8 * 3 < live + 1)
 		bits++;
-	if (!table_alloc(&fresh, bits, t == &f->files))
+	if (!table_alloc(&fresh, bits))
 		return false;
 	for (size_t i = 0; t->mask && i <= t->mask; i++) {
-		const struct frame_entry *e = &t->entries[i];
-		struct frame_entry *copy;
+		const struct frame_hot *hot = &t->hot[i];
 
-		if (!e->id)
+		if (!hot->id)
 			continue;
-		if (is_garbage(f, t, e)) {
+		if (is_garbage(f, t, hot)) {
+			struct frame_entry *e = entry_of(f, hot);
+
 			if (e->rule.kind == RULE_EXT)
 				exts_unref(exts, e->rule.ext);
+			e->rule = (struct rule){ .kind = RULE_UNSET };
 			continue;
 		}
-		copy = table_slot(&fresh, e->owner, e->place);
-		*copy = *e;
-		if (t->hot)
-			fresh.hot[copy - fresh.entries] = t->hot[i];
+		*table_slot(&fresh, hot->key) = *hot;
 		fresh.len++;
 	}
-	table_free(t);
+	free(t->hot);
 	*t = fresh;
 	return true;
 }
 
-/* The next id, meaning `frame`; FRAME_ID_NONE when out of memory. */
-static uint32_t new_id(struct frames *f, struct unwind_frame frame)
+/* An entry with an id; NULL when out of memory or of ids. */
+static struct frame_entry *new_entry(struct frames *f, enum frame_where where, uint32_t owner, uint64_t place)
 {
-	uint32_t id;
+	struct frame_entry *e;
+	size_t id;
 
 	if (f->free_ids.len) {
 		id = f->free_ids.data[--f->free_ids.len];
-		f->by_id.data[id] = frame;
-		return id;
+	} else {
+		id = f->by_id.len;
+		if (id >> FRAME_ID_BITS || !blocks_reserve(&f->by_id))
+			return NULL;
+		f->by_id.len++;
 	}
-	id = (uint32_t)f->by_id.len;
-	if (id == UINT32_MAX || !vec_push(&f->by_id, frame))
-		return FRAME_ID_NONE;
-	return id;
+	e = blocks_at(&f->by_id, id);
+	*e = (struct frame_entry){ .place = place, .owner = owner, .where = where, .id = (uint32_t)id };
+	return e;
 }
 
-static struct frame_entry *table_add(struct frames *f, struct rule_exts *exts,
-				     struct frame_table *t, uint32_t owner, uint64_t place,
-				     struct unwind_frame frame)
+/* One that is not there yet. */
+static struct frame_entry *table_add(struct frames *f, struct rule_exts *exts, struct frame_table *t,
+				     enum frame_where where, uint32_t owner, uint64_t place)
 {
+	const uint64_t key = frame_key(owner, place);
 	struct frame_entry *e;
-	uint32_t id;
 
 	if ((t->len + 1) * 2 > t->mask + (t->mask != 0) && !table_rebuild(f, exts, t))
 		return NULL;
-	id = new_id(f, frame);
-	if (!id)
+	e = new_entry(f, where, owner, place);
+	if (!e)
 		return NULL;
-	e = table_slot(t, owner, place);
-	*e = (struct frame_entry){ .place = place, .owner = owner, .id = id };
-	if (t->hot)
-		t->hot[e - t->entries] = (struct frame_hot){ .key = frame_key(owner, place), .id = id };
+	*table_slot(t, key) = (struct frame_hot){ .key = key, .id = e->id };
 	t->len++;
 	return e;
 }
 
 static void table_remove(struct frame_table *t, size_t hole)
 {
-	for (size_t i = (hole + 1) & t->mask; t->entries[i].id; i = (i + 1) & t->mask) {
-		const struct frame_entry *e = &t->entries[i];
-		size_t home = frame_table_home(t, e->owner, e->place);
+	for (size_t i = (hole + 1) & t->mask; t->hot[i].id; i = (i + 1) & t->mask) {
+		size_t home = frame_table_hash(t->hot[i].key) >> t->shift;
 
 		/* Stays where it is when its home lies behind the hole. */
 		if (((i - home) & t->mask) < ((i - hole) & t->mask))
 			continue;
-		t->entries[hole] = *e;
+		t->hot[hole] = t->hot[i];
 		hole = i;
 	}
-	t->entries[hole].id = 0;
+	t->hot[hole].id = 0;
 	t->len--;
 }
 
 bool frames_init(struct frames *f)
 {
 	memset(f, 0, sizeof(*f));
-	return vec_push(&f->by_id, ((struct unwind_frame){ .where = FRAME_OTHER }));
+	return blocks_reserve_block(&f->by_id) && blocks_push(&f->by_id, (struct frame_entry){ .where = FRAME_OTHER });
 }
 
 static void space_free(struct space_frames *s)
 {
-	table_free(&s->table);
+	free(s->table.hot);
 	vec_deinit(&s->retired);
 	free(s);
 }
 
 void frames_forget_files(struct frames *f)
 {
-	table_free(&f->files);
+	free(f->files.hot);
 	f->files = (struct frame_table){ 0 };
 	f->version++;
 }
@@ -178,9 +168,9 @@ void frames_deinit(struct frames *f)
 	while ((slot = space_map_next(&f->spaces, &cursor)))
 		space_free(slot->frames);
 	space_map_deinit(&f->spaces);
-	table_free(&f->files);
-	table_free(&f->global);
-	vec_deinit(&f->by_id);
+	free(f->files.hot);
+	free(f->global.hot);
+	blocks_deinit(&f->by_id);
 	vec_deinit(&f->free_ids);
 	vec_deinit(&f->gone_files);
 }
@@ -188,18 +178,26 @@ void frames_deinit(struct frames *f)
 struct frame_entry *frames_in_file(struct frames *f, struct rule_exts *exts, uint32_t file_id,
 				   uint64_t offset)
 {
-	struct frame_entry *e = frame_table_find(&f->files, file_id, offset);
+	struct frame_entry *e = frames_find_in_file(f, file_id, offset);
 
-	if (e)
-		return e;
-	return table_add(f, exts, &f->files, file_id, offset,
-			 (struct unwind_frame){ FRAME_IN_FILE, file_id, offset });
+	return e ? e : table_add(f, exts, &f->files, FRAME_IN_FILE, file_id, offset);
+}
+
+/* The slot of an entry of the table of files. */
+static struct frame_hot *hot_of(const struct frames *f, const struct frame_entry *e)
+{
+	const struct frame_table *t = &f->files;
+	size_t i = frame_table_hash(frame_key(e->owner, e->place)) >> t->shift;
+
+	while (t->hot[i].id != e->id)
+		i = (i + 1) & t->mask;
+	return &t->hot[i];
 }
 
 void frames_set_rule(struct frames *f, const struct arch *arch, struct frame_entry *e,
 		     struct rule rule)
 {
-	struct frame_hot *hot = &f->files.hot[e - f->files.entries];
+	struct frame_hot *hot = hot_of(f, e);
 	int ra_off8 = rule.cfa_off8 - rule.slot[0];
 
 	f->version += hot->kind != HOT_NOT;
@@ -221,28 +219,20 @@ void frames_set_rule(struct frames *f, const struct arch *arch, struct frame_ent
 	hot->fp_slot = rule.slot[1];
 }
 
-struct frame_entry *frames_in_space(struct frames *f, struct space_frames *s, uint32_t owner,
+struct frame_entry *frames_in_space(struct frames *f, struct space_frames *s, enum frame_where where,
 				    uint64_t addr)
 {
-	struct frame_entry *e = frame_table_find(&s->table, owner, addr);
-	enum frame_where where = owner == OWNER_JIT ? FRAME_IN_JIT : FRAME_NOWHERE;
+	struct frame_entry *e = frame_table_find(f, &s->table, where, s->space_id, addr);
 
-	if (e)
-		return e;
-	return table_add(f, NULL, &s->table, owner, addr,
-			 (struct unwind_frame){ where, s->space_id, addr });
+	return e ? e : table_add(f, NULL, &s->table, where, s->space_id, addr);
 }
 
-uint32_t frames_global(struct frames *f, uint32_t owner, uint64_t place)
+uint32_t frames_global(struct frames *f, enum frame_where where, uint32_t owner, uint64_t place)
 {
-	const struct frame_entry *e = frame_table_find(&f->global, owner, place);
-	struct unwind_frame frame = { FRAME_IN_KERNEL, 0, place };
+	const struct frame_entry *e = frame_table_find(f, &f->global, where, owner, place);
 
-	if (e)
-		return e->id;
-	if (owner == OWNER_OTHER)
-		frame = (struct unwind_frame){ FRAME_OTHER, (uint32_t)place, 0 };
-	e = table_add(f, NULL, &f->global, owner, place, frame);
+	if (!e)
+		e = table_add(f, NULL, &f->global, where, owner, place);
 	return e ? e->id : FRAME_ID_NONE;
 }
 
@@ -293,9 +283,9 @@ void frames_drop_code(struct frames *f, uint32_t space_id, const struct code_ran
 	if (!s || !s->table.mask)
 		return;
 	for (size_t i = 0; i <= s->table.mask;) {
-		const struct frame_entry *e = &s->table.entries[i];
+		const struct frame_entry *e = entry_of(f, &s->table.hot[i]);
 
-		if (!e->id || e->place < start || e->place >= end || e->owner != OWNER_JIT ||
+		if (!e->id || e->place < start || e->place >= end || e->where != FRAME_IN_JIT ||
 		    !in_ranges(ranges, num, e->place)) {
 			i++;
 			continue;
@@ -320,8 +310,8 @@ void frames_space_gone(struct frames *f, uint32_t space_id)
 	for (size_t i = 0; i < s->retired.len; i++)
 		(void)vec_push(&f->free_ids, s->retired.data[i]);
 	for (size_t i = 0; s->table.mask && i <= s->table.mask; i++) {
-		if (s->table.entries[i].id)
-			(void)vec_push(&f->free_ids, s->table.entries[i].id);
+		if (s->table.hot[i].id)
+			(void)vec_push(&f->free_ids, s->table.hot[i].id);
 	}
 	space_free(s);
 	space_map_remove(&f->spaces, space_id);

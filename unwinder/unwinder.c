@@ -110,7 +110,7 @@ static bool is_listed(const uint64_t *vaddrs, size_t num, uint64_t vaddr)
 /* No rule is known for the place. */
 static bool is_new(const struct unwinder *u, const struct mapping *m, uint64_t pc, uint64_t vaddr)
 {
-	const struct frame_entry *e = frame_table_find(&u->frames.files, m->file->id, pc - m->start + m->pgoff);
+	const struct frame_entry *e = frames_find_in_file(&u->frames, m->file->id, pc - m->start + m->pgoff);
 
 	return (!e || e->rule.kind == RULE_UNSET) && !rows_find(u->rows, m->file->id, vaddr);
 }
@@ -308,7 +308,7 @@ uint32_t unwinder_intern(struct unwinder *u, const struct addrspace *space, uint
 		return e ? e->id : FRAME_ID_NONE;
 	}
 	own = frames_space(&u->frames, space->id);
-	e = own ? frames_in_space(&u->frames, own, m ? OWNER_JIT : OWNER_NOWHERE, pc) : NULL;
+	e = own ? frames_in_space(&u->frames, own, m ? FRAME_IN_JIT : FRAME_NOWHERE, pc) : NULL;
 	if (!e)
 		return FRAME_ID_NONE;
 	ret->num_jit += m != NULL;
@@ -318,7 +318,9 @@ uint32_t unwinder_intern(struct unwinder *u, const struct addrspace *space, uint
 
 struct unwind_frame unwinder_frame(const struct unwinder *u, uint32_t id)
 {
-	return u->frames.by_id.data[id < u->frames.by_id.len ? id : FRAME_ID_NONE];
+	const struct frame_entry *e = blocks_at(&u->frames.by_id, id < u->frames.by_id.len ? id : FRAME_ID_NONE);
+
+	return (struct unwind_frame){ e->where, e->owner, e->place };
 }
 
 uint64_t unwinder_frame_addr(const struct unwinder *u, const struct addrspace *space, size_t num,
@@ -345,12 +347,12 @@ uint32_t unwinder_num_frames(const struct unwinder *u)
 
 uint32_t unwinder_kernel_frame(struct unwinder *u, uint64_t addr)
 {
-	return frames_global(&u->frames, OWNER_KERNEL, addr);
+	return frames_global(&u->frames, FRAME_IN_KERNEL, 0, addr);
 }
 
 uint32_t unwinder_other_frame(struct unwinder *u, uint32_t number)
 {
-	return frames_global(&u->frames, OWNER_OTHER, number);
+	return frames_global(&u->frames, FRAME_OTHER, number, 0);
 }
 
 void unwinder_drop_code(struct unwinder *u, const struct addrspace *space, uint64_t start,

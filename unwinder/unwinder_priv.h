@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "base/blocks.h"
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/vec.h"
@@ -27,21 +28,24 @@ enum {
 
 /* ---- frames.c: place -> (id, rule), and back ---- */
 
-/* 32 bytes, so that one look-up touches one cache line. id 0 = the slot is empty. */
+enum { FRAME_ID_BITS = 29 };
+
+/* What an id stands for (struct unwind_frame), and its rule. They lie in the order of their ids, and never move. */
 struct frame_entry {
-	uint64_t place; /* offset in the file, or address */
-	uint32_t owner; /* file id; in the other tables what tells their kinds apart */
-	uint32_t id;
+	uint64_t place;
+	uint32_t owner;
+	uint32_t id : FRAME_ID_BITS;
+	uint32_t where : 32 - FRAME_ID_BITS; /* enum frame_where */
 	struct rule rule;
 };
 _Static_assert(sizeof(struct frame_entry) == 32, "two entries fill a cache line");
 
 /*
- * All that a walk wants of a plain frame, of the entry with the same index: 16 bytes, so that a frame
- * is one cache line. Offsets count from the stack or frame pointer, in words of 8 bytes.
+ * A slot of a table: which entry has that key, and all that a walk wants of a plain frame, so that it is one cache line.
+ * Offsets count from the stack or frame pointer, in words of 8 bytes.
  */
 struct frame_hot {
-	uint64_t key;     /* frame_key; of a place that has none the kind is HOT_NOT */
+	uint64_t key;     /* frame_key; where another place may have the same the kind is HOT_NOT */
 	uint32_t id;      /* 0 = the slot is empty */
 	int16_t ra_off8;  /* where the return address is saved */
 	uint8_t fp_slot;  /* as in the rule; never SLOT_UNDEFINED */
@@ -61,17 +65,11 @@ enum hot_kind {
 
 /* Open addressing, a power of two slots, at most half full. All zero = empty. */
 struct frame_table {
-	struct frame_entry *entries; /* aligned to its own size of 32 */
-	struct frame_hot *hot;       /* as many, aligned alike; only in the table of files */
-	size_t mask;                 /* slots - 1; 0 = nothing allocated */
+	struct frame_hot *hot; /* aligned to a cache line */
+	size_t mask;           /* slots - 1; 0 = nothing allocated */
 	size_t len;
 	unsigned int shift; /* 64 - log2(slots) */
 };
-
-/* The owner of an entry in a process's own table. */
-enum { OWNER_JIT = 0, OWNER_NOWHERE = 1 };
-/* The owner of an entry in the table of frames that belong to no process. */
-enum { OWNER_KERNEL = 0, OWNER_OTHER = 1 };
 
 /* Frames of one generation that are in no file. Its ids are given out again when the generation
  * ends. */
@@ -88,10 +86,10 @@ HTAB(space_map, struct space_slot, uint32_t, hash_u64(key), slot->space_id == ke
      hash_u64(slot->space_id));
 
 struct frames {
+	BLOCKS(struct frame_entry) by_id; /* the first is no frame */
 	struct frame_table files;  /* by (file id, offset) */
 	struct frame_table global; /* kernel addresses and the user's numbers */
 	struct space_map spaces;
-	VEC(struct unwind_frame) by_id; /* [0] is no frame */
 	VEC(uint32_t) free_ids;
 	VEC(uint64_t)
 	gone_files; /* bit per file id: its entries go when the table is next rebuilt */
@@ -120,24 +118,25 @@ static inline uint64_t frame_table_hash(uint64_t key)
 	return key * 0x9e3779b97f4a7c15u;
 }
 
-static inline size_t frame_table_home(const struct frame_table *t, uint32_t owner, uint64_t place)
+/* NULL when absent. */
+static inline struct frame_entry *frame_table_find(const struct frames *f, const struct frame_table *t,
+						   enum frame_where where, uint32_t owner, uint64_t place)
 {
-	return frame_table_hash(frame_key(owner, place)) >> t->shift;
-}
+	const uint64_t key = frame_key(owner, place);
 
-/* NULL when absent. Valid until the next add to the table. */
-static inline struct frame_entry *frame_table_find(const struct frame_table *t, uint32_t owner,
-						   uint64_t place)
-{
 	if (!t->mask)
 		return NULL;
-	for (size_t i = frame_table_home(t, owner, place);; i = (i + 1) & t->mask) {
-		struct frame_entry *e = &t->entries[i];
+	for (size_t i = frame_table_hash(key) >> t->shift;; i = (i + 1) & t->mask) {
+		const struct frame_hot *hot = &t->hot[i];
+		struct frame_entry *e;
 
-		if (e->place == place && e->owner == owner && e->id)
-			return e;
-		if (!e->id)
+		if (!hot->id)
 			return NULL;
+		if (hot->key != key)
+			continue;
+		e = blocks_at(&f->by_id, hot->id);
+		if (e->place == place && e->owner == owner && e->where == where)
+			return e;
 	}
 }
 
@@ -147,16 +146,23 @@ struct rule_exts;
 bool frames_init(struct frames *f); /* false when out of memory; deinit is due either way */
 void frames_deinit(struct frames *f);
 void frames_forget_files(struct frames *f);
+/* Of a place in a file; NULL when absent. */
+static inline struct frame_entry *frames_find_in_file(const struct frames *f, uint32_t file_id, uint64_t offset)
+{
+	return frame_table_find(f, &f->files, FRAME_IN_FILE, file_id, offset);
+}
 /* Finds or makes; NULL when out of memory. A new entry has RULE_UNSET. `exts` loses the side
  * records of entries that go when the table grows. */
 struct frame_entry *frames_in_file(struct frames *f, struct rule_exts *exts, uint32_t file_id,
 				   uint64_t offset);
-struct frame_entry *frames_in_space(struct frames *f, struct space_frames *s, uint32_t owner,
+/* where: FRAME_IN_JIT or FRAME_NOWHERE. */
+struct frame_entry *frames_in_space(struct frames *f, struct space_frames *s, enum frame_where where,
 				    uint64_t addr);
 /* Of an entry of the table of files. */
 void frames_set_rule(struct frames *f, const struct arch *arch, struct frame_entry *e,
 		     struct rule rule);
-uint32_t frames_global(struct frames *f, uint32_t owner, uint64_t place);
+/* where: FRAME_IN_KERNEL, of an address, or FRAME_OTHER, of a number as owner. FRAME_ID_NONE when out of memory. */
+uint32_t frames_global(struct frames *f, enum frame_where where, uint32_t owner, uint64_t place);
 struct space_frames *frames_space(struct frames *f,
 				  uint32_t space_id); /* NULL when out of memory */
 /* Ranges sorted and without overlap; each() may be NULL. */

@@ -108,11 +108,11 @@ static inline const struct mapping *map_at(struct walk *w, uint64_t addr)
 	return m;
 }
 
-static struct frame_entry *own_entry(struct walk *w, uint32_t owner, uint64_t pc)
+static struct frame_entry *own_entry(struct walk *w, enum frame_where where, uint64_t pc)
 {
 	if (!w->own)
 		w->own = frames_space(&w->u->frames, w->in->space->id);
-	return w->own ? frames_in_space(&w->u->frames, w->own, owner, pc) : NULL;
+	return w->own ? frames_in_space(&w->u->frames, w->own, where, pc) : NULL;
 }
 
 static inline struct frame_entry *entry_at(struct walk *w, const struct mapping *m, uint64_t pc)
@@ -121,8 +121,8 @@ static inline struct frame_entry *entry_at(struct walk *w, const struct mapping 
 	struct frame_entry *e;
 
 	if (!m->file)
-		return own_entry(w, OWNER_JIT, pc);
-	e = frame_table_find(&w->u->frames.files, m->file->id, offset);
+		return own_entry(w, FRAME_IN_JIT, pc);
+	e = frames_find_in_file(&w->u->frames, m->file->id, offset);
 	if (e)
 		return e;
 	return frames_in_file(&w->u->frames, &w->u->exts, m->file->id, offset);
@@ -1034,7 +1034,7 @@ static bool step_nowhere(struct walk *w)
 			return complete(w);
 		return stop(w, REASON_NO_MAPPING);
 	}
-	e = own_entry(w, OWNER_NOWHERE, w->regs.pc);
+	e = own_entry(w, FRAME_NOWHERE, w->regs.pc);
 	if (e) {
 		note_frame(w, e->id);
 		w->ret->num_unknown++;
@@ -1241,12 +1241,11 @@ static void load_stale(struct walk *w)
 	const struct arch *arch = w->arch;
 
 	for (size_t n = w->stale; n < w->end_stale; n++) {
-		const struct unwind_frame *f = &w->u->frames.by_id.data[w->frames[n]];
-		const struct frame_entry *e = frame_table_find(&w->u->frames.files, f->owner, f->place);
+		const struct frame_entry *e = blocks_at(&w->u->frames.by_id, w->frames[n]);
 		uint64_t cfa = n + 1 < w->end_stale ? trace[n + 1].sp : w->sp;
 
 		for (size_t i = 2; i < arch->num_tracked; i++) {
-			uint8_t slot = e ? e->rule.slot[i] : SLOT_UNDEFINED;
+			uint8_t slot = e->rule.slot[i];
 			uint64_t below = 8 * (uint64_t)slot;
 			uint64_t bit = 1ull << arch->tracked[i];
 

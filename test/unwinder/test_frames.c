@@ -18,23 +18,25 @@ static void test_many_places(void)
 	}
 	CHECK(f.files.len == 20000 && (f.files.mask + 1) >= 40000);
 	for (uint32_t i = 0; i < 20000; i++) {
-		e = frame_table_find(&f.files, 1 + i % 7, i / 7 * 16);
+		e = frames_find_in_file(&f, 1 + i % 7, i / 7 * 16);
 		CHECK(e && e->id == i + 1 && e->rule.cfa_off8 == (int16_t)i);
-		CHECK(f.by_id.data[i + 1].owner == 1 + i % 7 &&
-		      f.by_id.data[i + 1].place == i / 7 * 16);
+		CHECK(blocks_at(&f.by_id, i + 1)->owner == 1 + i % 7 &&
+		      blocks_at(&f.by_id, i + 1)->place == i / 7 * 16);
 	}
-	CHECK(!frame_table_find(&f.files, 8, 0));
-	CHECK(((uintptr_t)f.files.entries & 63) == 0);
+	CHECK(!frames_find_in_file(&f, 8, 0));
+	CHECK(((uintptr_t)f.files.hot & 63) == 0);
 	frames_deinit(&f);
 	exts_deinit(&exts);
 }
 
-/* What stands beside an entry for the fast way. */
-static const struct frame_hot *hot_of(const struct frames *f, uint64_t place)
+/* What the table has of an id for the fast way. */
+static const struct frame_hot *hot_of(const struct frames *f, uint32_t id)
 {
-	const struct frame_entry *e = frame_table_find(&f->files, 1, place);
+	const struct frame_hot *hot = f->files.hot;
 
-	return &f->files.hot[e - f->files.entries];
+	while (hot->id != id)
+		hot++;
+	return hot;
 }
 
 static void test_plain_frames(void)
@@ -75,7 +77,7 @@ static void test_plain_frames(void)
 	for (size_t i = 0; i < num; i++) {
 		struct frame_entry *e = frames_in_file(&f, &exts, 1, i);
 
-		CHECK(hot_of(&f, i)->kind == HOT_NOT);
+		CHECK(hot_of(&f, e->id)->kind == HOT_NOT);
 		frames_set_rule(&f, &arch_x86_64, e, cases[i].rule);
 		CHECK(!memcmp(&e->rule, &cases[i].rule, sizeof(e->rule)));
 	}
@@ -84,7 +86,7 @@ static void test_plain_frames(void)
 		for (uint32_t i = 0; i < more; i++)
 			frames_in_file(&f, &exts, 2, i);
 		for (size_t i = 0; i < num; i++) {
-			const struct frame_hot *hot = hot_of(&f, i), *want = &cases[i].hot;
+			const struct frame_hot *hot = hot_of(&f, (uint32_t)i + 1), *want = &cases[i].hot;
 
 			CHECK_MSG(hot->kind == want->kind, "%zu", i);
 			CHECK(hot->key == frame_key(1, i) && hot->id == i + 1);
@@ -112,11 +114,11 @@ static void test_far_place(void)
 	frames_set_rule(&f, &arch_x86_64, far, plain);
 	near = frames_in_file(&f, &exts, 2, 0);
 	frames_set_rule(&f, &arch_x86_64, near, plain);
-	far = frame_table_find(&f.files, 1, 1ull << 40);
-	near = frame_table_find(&f.files, 2, 0);
+	far = frames_find_in_file(&f, 1, 1ull << 40);
+	near = frames_find_in_file(&f, 2, 0);
 	CHECK(far && near && far != near && far->id == 1 && near->id == 2);
-	CHECK(f.files.hot[far - f.files.entries].kind == HOT_NOT);
-	CHECK(f.files.hot[near - f.files.entries].kind == HOT_SP);
+	CHECK(hot_of(&f, far->id)->kind == HOT_NOT);
+	CHECK(hot_of(&f, near->id)->kind == HOT_SP);
 	frames_deinit(&f);
 	exts_deinit(&exts);
 }
@@ -170,9 +172,9 @@ static void test_files_go(void)
 	/* Gone with the next growth; the id means what it meant, the other file is untouched. */
 	for (uint32_t i = 0; i < 100; i++)
 		CHECK(frames_in_file(&f, &exts, 4, i));
-	CHECK(!frame_table_find(&f.files, 70, 1));
-	CHECK(frame_table_find(&f.files, 3, 1)->rule.ext == shared);
-	CHECK(f.by_id.data[1].owner == 70 && f.by_id.data[1].place == 1);
+	CHECK(!frames_find_in_file(&f, 70, 1));
+	CHECK(frames_find_in_file(&f, 3, 1)->rule.ext == shared);
+	CHECK(blocks_at(&f.by_id, 1)->owner == 70 && blocks_at(&f.by_id, 1)->place == 1);
 	CHECK(exts.len == 1);
 	/* The table does not grow with files that come and go. */
 	for (uint32_t id = 100; id < 1100; id++) {
@@ -198,29 +200,29 @@ static void test_spaces(void)
 	a = frames_space(&f, 5);
 	b = frames_space(&f, 6);
 	CHECK(a && b && a != b && frames_space(&f, 5) == a);
-	first = frames_in_space(&f, a, OWNER_JIT, 0x1000)->id;
-	CHECK(frames_in_space(&f, b, OWNER_JIT, 0x1000)->id != first);
-	CHECK(frames_in_space(&f, a, OWNER_NOWHERE, 0x1000)->id != first);
-	CHECK(f.by_id.data[first].where == FRAME_IN_JIT && f.by_id.data[first].owner == 5);
+	first = frames_in_space(&f, a, FRAME_IN_JIT, 0x1000)->id;
+	CHECK(frames_in_space(&f, b, FRAME_IN_JIT, 0x1000)->id != first);
+	CHECK(frames_in_space(&f, a, FRAME_NOWHERE, 0x1000)->id != first);
+	CHECK(blocks_at(&f.by_id, first)->where == FRAME_IN_JIT && blocks_at(&f.by_id, first)->owner == 5);
 	for (uint64_t at = 0; at < 1000; at++)
-		CHECK(frames_in_space(&f, a, OWNER_JIT, 0x2000 + at));
-	e = frame_table_find(&a->table, OWNER_JIT, 0x2100);
+		CHECK(frames_in_space(&f, a, FRAME_IN_JIT, 0x2000 + at));
+	e = frame_table_find(&f, &a->table, FRAME_IN_JIT, 5, 0x2100);
 	dropped = e->id;
 	frames_drop_code(&f, 5, &(struct code_range){ 0x2100, 0x2200 }, 1, NULL, NULL);
 	CHECK(a->table.len == 1002 - 0x100);
 	for (uint64_t at = 0x2000; at < 0x2000 + 1000; at++)
-		CHECK(!frame_table_find(&a->table, OWNER_JIT, at) == (at >= 0x2100 && at < 0x2200));
+		CHECK(!frame_table_find(&f, &a->table, FRAME_IN_JIT, 5, at) == (at >= 0x2100 && at < 0x2200));
 	/* New code at the same address is another frame, and the old id still rests. */
-	again = frames_in_space(&f, a, OWNER_JIT, 0x2100)->id;
+	again = frames_in_space(&f, a, FRAME_IN_JIT, 0x2100)->id;
 	CHECK(again != dropped && again == f.by_id.len - 1);
 	top = (uint32_t)f.by_id.len;
 	frames_space_gone(&f, 5);
 	CHECK(f.free_ids.len == 1003);
 	/* Its ids are used again before new ones are made. */
 	for (uint64_t at = 0; at < 1003; at++)
-		CHECK(frames_in_space(&f, b, OWNER_JIT, 0x9000 + at)->id < top);
+		CHECK(frames_in_space(&f, b, FRAME_IN_JIT, 0x9000 + at)->id < top);
 	CHECK(f.by_id.len == top);
-	CHECK(frames_in_space(&f, b, OWNER_JIT, 0x8000)->id == top);
+	CHECK(frames_in_space(&f, b, FRAME_IN_JIT, 0x8000)->id == top);
 	frames_space_gone(&f, 77);
 	frames_drop_code(&f, 77, &(struct code_range){ 0, ~0ull }, 1, NULL, NULL);
 	frames_deinit(&f);
@@ -232,12 +234,12 @@ static void test_global(void)
 	uint32_t kernel, other;
 
 	CHECK(frames_init(&f));
-	kernel = frames_global(&f, OWNER_KERNEL, 7);
-	other = frames_global(&f, OWNER_OTHER, 7);
+	kernel = frames_global(&f, FRAME_IN_KERNEL, 0, 7);
+	other = frames_global(&f, FRAME_OTHER, 7, 0);
 	CHECK(kernel == 1 && other == 2);
-	CHECK(frames_global(&f, OWNER_KERNEL, 7) == kernel);
-	CHECK(f.by_id.data[kernel].where == FRAME_IN_KERNEL && f.by_id.data[kernel].place == 7);
-	CHECK(f.by_id.data[other].where == FRAME_OTHER && f.by_id.data[other].owner == 7);
+	CHECK(frames_global(&f, FRAME_IN_KERNEL, 0, 7) == kernel);
+	CHECK(blocks_at(&f.by_id, kernel)->where == FRAME_IN_KERNEL && blocks_at(&f.by_id, kernel)->place == 7);
+	CHECK(blocks_at(&f.by_id, other)->where == FRAME_OTHER && blocks_at(&f.by_id, other)->owner == 7);
 	frames_deinit(&f);
 }
 
