@@ -15,7 +15,7 @@ export PEERS=${PEERS:-/var/tmp/ringfold-peers}
 export LOAD=${LOAD:-}
 [ "${1:-}" = live ] && shift
 if [ ! -x "$RINGFOLD" ]; then
-	meson setup build/release --buildtype=release -Db_lto=true >/dev/null
+	meson setup --native-file scripts/release.ini build/release >/dev/null
 	ninja -C build/release >/dev/null
 fi
 [ -n "$LOAD" ] || LOAD=$(find "$(dirname "$RINGFOLD")/.." -name victim-deepc -type f -perm -u+x | head -n 1)

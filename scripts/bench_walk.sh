@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$(realpath "${BUILD:-build/release}")
-[ -e "$build/build.ninja" ] || meson setup "$build" --buildtype=release -Db_lto=true >/dev/null
+[ -e "$build/build.ninja" ] || meson setup --native-file scripts/release.ini "$build" >/dev/null
 ninja -C "$build" test/unwinder/bench_walk test/victims/victim-deepc >/dev/null
 dir=${1:-}
 [ -n "$dir" ] || trap 'rm -rf "$dir"' EXIT

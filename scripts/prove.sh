@@ -39,7 +39,7 @@ if [ "$proof" = mutate ]; then
 	ninja -C "$build" app/ringfold >/dev/null
 	exec python3 test/prove/mutate.py "$build/app/ringfold" test/data/perfdata "$@"
 fi
-[ -e "$build/build.ninja" ] || meson setup "$build" --buildtype=release -Db_lto=true >/dev/null
+[ -e "$build/build.ninja" ] || meson setup --native-file scripts/release.ini "$build" >/dev/null
 ninja -C "$build" >/dev/null
 if [ "$proof" = containers ]; then
 	exec python3 test/live/containers.py "$build/app/ringfold" . "$build/test/live/roots" "$@"

@@ -20,7 +20,7 @@ if [[ ! -x $build/app/ringfold ]]; then
 fi
 if [[ ! -f $build/build.ninja ]]; then
 	rm -rf "$build" # left by a set-up that failed
-	run meson setup --buildtype release -Db_lto=true "$build" "$source"
+	run meson setup --native-file "$source/scripts/release.ini" "$build" "$source"
 fi
 run ninja -C "$build" app/ringfold
 
