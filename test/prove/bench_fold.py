@@ -6,7 +6,8 @@ usage: scripts/bench.sh fold [--rounds N] [--keep DIR] [--only gxx,system,growth
 Recordings: a g++ -O2 compile at 999 Hz with 32 KiB dumps, and a machine where thousands of programs are executed. Each
 tool reads each of them N times (5), the tools taking turns within a round. A recording is read twice just before each run:
 there are machines whose kernel (DAMON) lets go of file pages after seconds, and where memory costs more the first time.
-CPU is user and system time of the tool and all it starts. samply finds no names, perf is told --no-inline.
+What a tool writes is a new file. CPU is user and system time of the tool and all it starts, and nothing that measures it;
+the peak is of a run of its own. samply finds no names, perf is told --no-inline.
 """
 import argparse, os, shutil, statistics, subprocess, sys, tempfile, time
 
@@ -26,11 +27,12 @@ ENV = dict(os.environ)
 ENV.pop('DEBUGINFOD_URLS', None)
 
 
-def run(argv):
-    """(CPU s, wall s, peak MB); without GNU time no peak is less than this program's own, which a child begins with."""
-    gnu = ['/usr/bin/time', '-f', '%M', '-o', f'{tmp}/peak'] if os.access('/usr/bin/time', os.X_OK) else []
-    argv = gnu + argv
-    start = time.monotonic()
+def start(argv):
+    """(CPU s, wall s, peak MB of the tool or of this program, which a child begins with, if that is more)"""
+    for made in 'out.folded', 'out.json':
+        if os.path.exists(f'{tmp}/{made}'):
+            os.unlink(f'{tmp}/{made}')
+    began = time.monotonic()
     child = subprocess.Popen(argv, stdin=null, stdout=null, stderr=subprocess.PIPE, env=ENV)
     words = child.stderr.read().decode(errors='replace')
     _, status, usage = os.wait4(child.pid, 0)
@@ -38,8 +40,16 @@ def run(argv):
     if status:
         print(f'bench: {argv[0]} ended with {status}: {words.strip()[-300:]}', file=sys.stderr)
         return None
-    peak = int(open(f'{tmp}/peak').read().split()[-1]) if gnu else usage.ru_maxrss
-    return usage.ru_utime + usage.ru_stime, time.monotonic() - start, peak / 1024
+    return usage.ru_utime + usage.ru_stime, time.monotonic() - began, usage.ru_maxrss / 1024
+
+
+def peak(argv):
+    """MB; GNU time has so little itself that it does not show."""
+    time_it = '/usr/bin/time'
+    if not os.access(time_it, os.X_OK):
+        return start(argv)[2]
+    start([time_it, '-f', '%M', '-o', f'{tmp}/peak', *argv])
+    return int(open(f'{tmp}/peak').read().split()[-1]) / 1024
 
 
 def warm(path):
@@ -71,10 +81,10 @@ def measure(path, names=None):
         for name, argv in tools(path):
             if names is None or name in names:
                 warm(path)
-                row = run(argv)
+                row = start(argv)
                 if row:
                     rows.setdefault(name, []).append(row)
-    return {name: [median(r, i) for i in range(3)] for name, r in rows.items()}
+    return {name: (median(rows[name], 0), median(rows[name], 1), peak(argv)) for name, argv in tools(path) if name in rows}
 
 
 def record(name, options, command, dump=32768):
