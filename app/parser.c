@@ -48,7 +48,7 @@ void parser_run(int sock)
 
 int parser_new(struct door *door, struct worker **ret, struct err *err)
 {
-	const struct worker_opts opts = { .start = broker_start_parser, .data = door };
+	const struct worker_opts opts = { .start = broker_start_parser, .ready = broker_parser_is_ready, .data = door };
 
 	*ret = worker_new(&opts);
 	return *ret ? 0 : err_oom(err);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,6 +22,7 @@ struct outfile {
 	bool nameless;   /* the file has no name yet: nothing is left of it however we end */
 	bool borrowed;   /* fd is stdout */
 	bool no_sync;
+	bool exclusive;
 	const struct outfile_opener *opener; /* who renames; NULL: we */
 	int64_t handle;  /* of it; -1: it is done with */
 };
@@ -58,7 +60,7 @@ static void outfile_free(struct outfile *f)
 	if (f->tmp)
 		unlink(f->tmp);
 	if (f->opener && f->handle >= 0)
-		f->opener->abort(f->opener->data, f->handle);
+		f->opener->abort(f->opener->data, f->handle, f->path, f->fd);
 	if (!f->borrowed && f->fd >= 0)
 		close(f->fd);
 	free(f->tmp);
@@ -258,6 +260,11 @@ void outfile_no_sync(struct outfile *f)
 	f->no_sync = true;
 }
 
+void outfile_exclusive(struct outfile *f)
+{
+	f->exclusive = true;
+}
+
 int outfile_fd(const struct outfile *f)
 {
 	return f->fd;
@@ -370,7 +377,7 @@ static int give_name(struct outfile *f, struct err *err)
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", f->fd);
 	if (linkat(AT_FDCWD, link, AT_FDCWD, f->path, AT_SYMLINK_FOLLOW) == 0)
 		return 0;
-	for (int i = 0; errno == EEXIST && i < MAX_NAMES; i++) {
+	for (int i = 0; errno == EEXIST && !f->exclusive && i < MAX_NAMES; i++) {
 		_cleanup_free_ char *tmp = temporary_name(f->path);
 
 		/* mkstemp finds a name by making a file; so it is free again only for a moment. */
@@ -384,6 +391,19 @@ static int give_name(struct outfile *f, struct err *err)
 		}
 	}
 	return fail(err, errno, f->path, "cannot create");
+}
+
+/* Of the temporary name its own one. */
+static int rename_temporary(struct outfile *f)
+{
+	if (!f->exclusive)
+		return rename(f->tmp, f->path);
+	if (renameat2(AT_FDCWD, f->tmp, AT_FDCWD, f->path, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	/* NFS and others know links alone (rename(2)). */
+	return link(f->tmp, f->path) < 0 ? -1 : unlink(f->tmp);
 }
 
 static int finish_temporary(struct outfile *f, struct err *err)
@@ -400,7 +420,7 @@ static int finish_temporary(struct outfile *f, struct err *err)
 		return r;
 	if (close(steal_fd(&f->fd)) < 0 && errno != EINTR)
 		return fail(err, errno, f->path, "cannot write");
-	if (f->tmp && rename(f->tmp, f->path) < 0)
+	if (f->tmp && rename_temporary(f) < 0)
 		return fail(err, errno, f->path, "cannot replace");
 	free(f->tmp);
 	f->tmp = NULL;
@@ -409,19 +429,80 @@ static int finish_temporary(struct outfile *f, struct err *err)
 	return 0;
 }
 
+static bool is_same_file(const char *path, const struct stat *st)
+{
+	struct stat named;
+
+	return lstat(path, &named) == 0 && named.st_dev == st->st_dev && named.st_ino == st->st_ino;
+}
+
+/* The name that the file has until it is whole, as temporary_name makes them; NULL when its name is no such one. */
+static char *temporary_name_of(const char *path, int fd, const struct stat *st)
+{
+	_cleanup_free_ char *pattern = temporary_name(path);
+	_cleanup_free_ char *dir = directory_of(path);
+	char link[32], name[PATH_MAX], *base, *ret;
+	const char *start;
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, name, sizeof(name) - 1);
+	if (!pattern || !dir || len <= 0)
+		return NULL;
+	name[len] = '\0';
+	base = strrchr(name, '/');
+	start = strrchr(pattern, '/') ? strrchr(pattern, '/') + 1 : pattern;
+	if (!base || strlen(++base) != strlen(start) || strncmp(base, start, strlen(start) - 6) ||
+	    asprintf(&ret, "%s%s%s", dir, strchr(path, '/') ? "" : "/", base) < 0)
+		return NULL;
+	if (is_same_file(ret, st))
+		return ret;
+	free(ret);
+	return NULL;
+}
+
+int outfile_adopt(const char *path, int fd, struct outfile **ret, struct err *err)
+{
+	_cleanup_(outfile_abortp) struct outfile *f = calloc(1, sizeof(*f));
+	struct stat st, named;
+	int r = 0;
+
+	if (!f)
+		return err_oom(err);
+	f->handle = -1;
+	f->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	f->path = strdup(path);
+	if (!f->path)
+		return err_oom(err);
+	if (f->fd < 0 || fstat(f->fd, &st) < 0 || (fcntl(f->fd, F_GETFL) & O_ACCMODE) != O_WRONLY)
+		return err_set(err, EPERM, "%s: that is not being written", path);
+	if (S_ISREG(st.st_mode) && lstat(path, &named) == 0 && S_ISLNK(named.st_mode))
+		r = follow_link(f, err);
+	if (r < 0)
+		return r;
+	f->nameless = S_ISREG(st.st_mode) && !st.st_nlink;
+	if (S_ISREG(st.st_mode) && !f->nameless && !is_same_file(f->path, &st)) {
+		f->tmp = temporary_name_of(f->path, f->fd, &st);
+		if (!f->tmp)
+			return err_set(err, EPERM, "%s: that is another file", path);
+	}
+	*ret = steal_ptr(f);
+	return 0;
+}
+
 static int finish_by_opener(struct outfile *f, struct err *err)
 {
 	int64_t handle = f->handle;
 
 	f->handle = -1; /* whatever comes out, it is done with */
-	return f->opener->commit(f->opener->data, handle, err);
+	return f->opener->commit(f->opener->data, handle, f->path, f->fd, err);
 }
 
 int outfile_commit(struct outfile *f, struct err *err)
 {
 	int r = 0;
 
-	if (fflush(f->stream) || ferror(f->stream) || f->write_errno)
+	if ((f->stream && (fflush(f->stream) || ferror(f->stream))) || f->write_errno)
 		r = fail(err, f->write_errno ? f->write_errno : EIO, f->path, "cannot write");
 	else if (f->tmp || f->nameless)
 		r = finish_temporary(f, err);

@@ -35,6 +35,8 @@ struct worker_process {
 struct worker_opts {
 	/* Ends the worker if there is one and starts another. 0 or -errno. */
 	int (*start)(void *data, struct worker_process *ret, struct err *err);
+	/* Whether it runs or waits for a CPU: then it is no sleeper whose time could be up. NULL: nobody can tell. */
+	bool (*ready)(void *data, pid_t pid);
 	void *data;
 };
 
@@ -53,7 +55,7 @@ struct worker_request {
 	size_t size;    /* at most WIRE_MAX_REQUEST */
 	int fd;         /* goes along and stays ours; -1 = none */
 	uint32_t cpu_ms;  /* CPU time of the worker after which it counts as hanging */
-	uint32_t wall_ms; /* time, for one that sleeps or gets no CPU */
+	uint32_t wall_ms; /* time, for one that sleeps; one that gets no CPU has a minute more */
 
 	/* Before each attempt: worker_tell what this worker does not know yet. May be NULL. False: out of memory. */
 	bool (*prepare)(void *data, struct worker *w);

@@ -16,6 +16,8 @@ enum {
 	MAX_BLAME = 2,    /* workers that one request may end */
 	MAX_INNOCENT = 16, /* repetitions because somebody else ended the worker */
 	LOOK_MS = 50,     /* between two looks at the worker's CPU time */
+	GRACE_MS = 500,   /* for one whose time is up, but that was seen with or waiting for a CPU */
+	MAX_GRACES = 120,
 };
 
 /* Of one answer: more is a worker that means to fill our memory. */
@@ -30,6 +32,7 @@ struct worker {
 	uint32_t next_number;
 	uint32_t seq;
 	uint64_t deadline_ns; /* of the request */
+	unsigned int graces;  /* by which it was put off */
 	struct worker_counts counts;
 	struct wire_packet packet; /* received */
 };
@@ -139,6 +142,19 @@ bool worker_tell(struct worker *w, uint16_t kind, const void *body, size_t size,
 	return w->sock >= 0 && send_message(w, head, body, size, fd) == 0;
 }
 
+/* Asked twice, as one that works waits for the disk now and then. */
+static bool has_grace(struct worker *w)
+{
+	for (int i = 0; i < 2 && w->graces < MAX_GRACES && w->opts.ready; i++) {
+		if (!w->opts.ready(w->opts.data, w->pid))
+			continue;
+		w->graces++;
+		w->deadline_ns = clock_monotonic_ns() + GRACE_MS * UINT64_C(1000000);
+		return true;
+	}
+	return false;
+}
+
 /* 0 when there is a packet, or -ETIMEDOUT. */
 static int wait_packet(struct worker *w, const struct worker_request *q, uint64_t *cpu_deadline)
 {
@@ -155,7 +171,7 @@ static int wait_packet(struct worker *w, const struct worker_request *q, uint64_
 		/* What it used before this request is not counted: it is looked at first after some time only. */
 		if (!*cpu_deadline)
 			*cpu_deadline = cpu + q->cpu_ms * UINT64_C(1000000);
-		if (cpu >= *cpu_deadline || clock_monotonic_ns() >= w->deadline_ns)
+		if (cpu >= *cpu_deadline || (clock_monotonic_ns() >= w->deadline_ns && !has_grace(w)))
 			return -ETIMEDOUT;
 	}
 }
@@ -226,6 +242,7 @@ static enum failure attempt(struct worker *w, struct worker_request *q)
 	int r;
 
 	w->deadline_ns = clock_monotonic_ns() + q->wall_ms * UINT64_C(1000000);
+	w->graces = 0;
 	if (q->prepare && !q->prepare(q->data, w))
 		return FAIL_MEMORY;
 	head.seq = ++w->seq;

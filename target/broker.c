@@ -14,12 +14,15 @@
 #include "base/outfile.h"
 #include "base/worker.h"
 #include "target/broker_events.h"
+#include "target/broker_hang.h"
 #include "target/broker_priv.h"
 #include "target/broker_wait.h"
 #include "target/door_priv.h"
 
 enum {
-	MAX_REPEATS = 3, /* of one request, when those who opened died of it */
+	MAX_REPEATS = 3,    /* of one request, when those who opened died of it */
+	MAX_REPLACED = 100, /* after that nothing of targets is opened any more */
+	CONTROL_MS = 60000, /* who waits has little to do, but it may wait for a CPU */
 };
 
 struct broker {
@@ -29,6 +32,7 @@ struct broker {
 	uint32_t seq;
 	unsigned int replaced;
 	bool broken; /* nobody answers any more */
+	uint64_t outputs; /* opened so far */
 	struct outfile_opener opener;
 	struct broker_events *events; /* shared with the broker; NULL once sealed */
 };
@@ -110,14 +114,14 @@ unsigned int broker_replaced(const struct door *door)
 /* ---- asking ---- */
 
 /* The answer of who waits to `asked`; *ret_fd (NULL: none is expected) is -1 when none came. 0 or -errno. */
-static int ask_waiting(struct broker *b, enum broker_control_op op, struct broker_control *ret, int *ret_fd)
+static int ask_waiting(struct broker *b, enum broker_control_op op, pid_t pid, struct broker_control *ret, int *ret_fd)
 {
-	const struct broker_control asked = { .op = op };
+	const struct broker_control asked = { .op = op, .pid = pid };
 	int r = b->broken ? -EPIPE : broker_send(b->control, &asked, sizeof(asked), -1);
 
 	while (!r) {
 		struct pollfd poll_fd = { .fd = b->control, .events = POLLIN };
-		int n = poll(&poll_fd, 1, BROKER_WAIT_MS), fd;
+		int n = poll(&poll_fd, 1, CONTROL_MS), fd;
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -137,13 +141,13 @@ static int ask_waiting(struct broker *b, enum broker_control_op op, struct broke
 	return r;
 }
 
-/* The one that opens hangs: another takes its place. Files being written are lost with it. */
+/* The one that opens hangs: another takes its place, and files being written (outfile_adopt). */
 static void replace(struct broker *b)
 {
 	struct broker_control done;
 
 	b->replaced++;
-	if (ask_waiting(b, CONTROL_REPLACE, &done, NULL) < 0)
+	if (ask_waiting(b, CONTROL_REPLACE, 0, &done, NULL) < 0)
 		b->broken = true;
 }
 
@@ -151,7 +155,7 @@ int broker_start_parser(void *data, struct worker_process *ret, struct err *err)
 {
 	struct door *door = data;
 	struct broker_control done;
-	int fd = -1, r = door->broker ? ask_waiting(door->broker, CONTROL_PARSER, &done, &fd) : -ENOSYS;
+	int fd = -1, r = door->broker ? ask_waiting(door->broker, CONTROL_PARSER, 0, &done, &fd) : -ENOSYS;
 
 	if (!r && done.result < 0)
 		r = done.result;
@@ -165,11 +169,19 @@ int broker_start_parser(void *data, struct worker_process *ret, struct err *err)
 	return 0;
 }
 
+bool broker_parser_is_ready(void *data, pid_t pid)
+{
+	struct door *door = data;
+	struct broker_control told = { 0 };
+
+	return door->broker && ask_waiting(door->broker, CONTROL_LOOK, pid, &told, NULL) == 0 && told.result == 1;
+}
+
 void broker_usage(const struct door *door, uint64_t *cpu_ns, uint64_t *peak_kib)
 {
 	struct broker_control done = { 0 };
 
-	if (!door->broker || ask_waiting(door->broker, CONTROL_USAGE, &done, NULL) < 0)
+	if (!door->broker || ask_waiting(door->broker, CONTROL_USAGE, 0, &done, NULL) < 0)
 		done = (struct broker_control){ 0 };
 	*cpu_ns = done.cpu_ns;
 	*peak_kib = done.peak_kib;
@@ -210,18 +222,54 @@ static int wait_packet(struct broker *b, uint64_t deadline)
 	}
 }
 
-/* 0 or -errno. Answers to requests that were given up are thrown away. */
-static int receive_answer(struct broker *b, uint32_t seq, struct broker_answer *ret, int *ret_fd)
+static bool is_output(uint32_t op)
 {
-	uint64_t deadline = clock_monotonic_ns() + BROKER_WAIT_MS * UINT64_C(1000000);
+	return op == BROKER_OUT_OPEN || op == BROKER_OUT_COMMIT || op == BROKER_OUT_ABORT;
+}
+
+/* No answer yet. 0: wait on; -EAGAIN: as of wait_packet; -ETIMEDOUT. */
+static int look_whether_hangs(struct broker *b, struct broker_hang *hang)
+{
+	unsigned int replaced = b->replaced;
+	struct broker_control told = { 0 };
+	int r = ask_waiting(b, CONTROL_LOOK, 0, &told, NULL);
+
+	if (b->replaced != replaced)
+		return -EAGAIN;
+	/* Where nobody can tell, all of its time counts. */
+	return broker_hang_look(hang, clock_monotonic_ns(), !r && told.result, r ? 0 : told.cpu_ns) ? -ETIMEDOUT : 0;
+}
+
+/* A packet, for which an output may take any time: what was recorded is not to be lost to a slow disk. 0 or -errno. */
+static int wait_answer(struct broker *b, const struct broker_ask *ask, struct broker_hang *hang)
+{
+	for (;;) {
+		int r = wait_packet(b, clock_monotonic_ns() + BROKER_LOOK_MS * UINT64_C(1000000));
+
+		if (r == -ETIMEDOUT && is_output(ask->op))
+			continue;
+		if (r != -ETIMEDOUT)
+			return r;
+		r = look_whether_hangs(b, hang);
+		if (r == -ETIMEDOUT)
+			return wait_packet(b, 0); /* it may have answered meanwhile */
+		if (r < 0)
+			return r;
+	}
+}
+
+/* 0 or -errno. Answers to requests that were given up are thrown away. */
+static int receive_answer(struct broker *b, const struct broker_ask *ask, struct broker_answer *ret, int *ret_fd)
+{
+	struct broker_hang hang = { .start_ns = clock_monotonic_ns() };
 
 	for (;;) {
-		int r = wait_packet(b, deadline), n;
+		int r = wait_answer(b, ask, &hang), n;
 
 		if (r < 0)
 			return r;
 		n = broker_receive(b->sock, ret, sizeof(*ret), ret_fd);
-		if (n == (int)sizeof(*ret) && ret->seq == seq) {
+		if (n == (int)sizeof(*ret) && ret->seq == ask->seq) {
 			ret->err.msg[sizeof(ret->err.msg) - 1] = '\0';
 			return 0;
 		}
@@ -243,13 +291,15 @@ static int ask_broker(struct broker *b, struct broker_ask *ask, const char *text
 		return err_set(err, EPIPE, "the process that opens files has ended");
 	if (len >= sizeof(ask->text))
 		return err_set(err, ENAMETOOLONG, "the name is too long");
+	if (b->replaced >= MAX_REPLACED && !is_output(ask->op))
+		return err_set(err, EIO, "the process that opens files had to be replaced %d times", MAX_REPLACED);
 	memcpy(ask->text, text, len + 1);
 	r = -EAGAIN;
 	for (int i = 0; r == -EAGAIN && i < MAX_REPEATS; i++) {
 		ask->seq = ++b->seq;
 		r = broker_send(b->sock, ask, size, with);
 		if (!r)
-			r = receive_answer(b, ask->seq, ret, ret_fd);
+			r = receive_answer(b, ask, ret, ret_fd);
 	}
 	if (r == -EAGAIN)
 		return err_set(err, EIO, "it ended the process that opens files, %d times", MAX_REPEATS);
@@ -435,9 +485,10 @@ int broker_open_event(struct broker *b, size_t index, int cgroup, int cpu, struc
 
 static int64_t out_open(void *data, const char *path, int *ret_fd, struct err *err)
 {
-	struct broker_ask ask = { .op = BROKER_OUT_OPEN };
+	struct broker *b = data;
+	struct broker_ask ask = { .op = BROKER_OUT_OPEN, .value = ++b->outputs };
 	struct broker_answer answer;
-	int r = ask_broker(data, &ask, path, -1, &answer, ret_fd, err);
+	int r = ask_broker(b, &ask, path, -1, &answer, ret_fd, err);
 
 	if (r < 0)
 		return r;
@@ -447,25 +498,25 @@ static int64_t out_open(void *data, const char *path, int *ret_fd, struct err *e
 	}
 	if (*ret_fd < 0)
 		return err_set(err, EMFILE, "%s: its descriptor did not arrive", path);
-	return (int64_t)(answer.value & INT64_MAX);
+	return (int64_t)ask.value;
 }
 
-static int out_end(struct broker *b, enum broker_op op, int64_t handle, struct err *err)
+static int out_end(struct broker *b, enum broker_op op, int64_t handle, const char *path, int with, struct err *err)
 {
 	struct broker_ask ask = { .op = op, .value = (uint64_t)handle };
 	struct broker_answer answer;
 
-	return ask_result(b, &ask, "", -1, &answer, err);
+	return ask_result(b, &ask, path, with, &answer, err);
 }
 
-static int out_commit(void *data, int64_t handle, struct err *err)
+static int out_commit(void *data, int64_t handle, const char *path, int fd, struct err *err)
 {
-	return out_end(data, BROKER_OUT_COMMIT, handle, err);
+	return out_end(data, BROKER_OUT_COMMIT, handle, path, fd, err);
 }
 
-static void out_abort(void *data, int64_t handle)
+static void out_abort(void *data, int64_t handle, const char *path, int fd)
 {
-	out_end(data, BROKER_OUT_ABORT, handle, NULL);
+	out_end(data, BROKER_OUT_ABORT, handle, path, fd, NULL);
 }
 
 const struct outfile_opener *broker_opener(struct door *door)

@@ -4,12 +4,15 @@
  * broker holds the capabilities, opens files, and parses nothing that a target wrote but its /proc text.
  *
  * Two processes: one waits and forks the other, which opens, and parsers. The one that opens can be killed and replaced when
- * a file system keeps it waiting (FUSE, a dead NFS server): no request takes longer than 2 seconds.
+ * a file system keeps it waiting (FUSE, a dead NFS server) for more than 2 seconds in which it could have run. Only
+ * outputs have all the time they need, and one that is being written when who opened it goes is finished by the next.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct door;
 struct err;
@@ -33,6 +36,9 @@ int broker_start_with_parser(const char *const *outputs, size_t num_outputs, voi
 
 /* Ends the parser if there is one, and starts another. For struct worker_opts: `door` is its data. */
 int broker_start_parser(void *door, struct worker_process *ret, struct err *err);
+
+/* The same: whether it runs or waits for a CPU. */
+bool broker_parser_is_ready(void *door, pid_t pid);
 
 /*
  * What the program's processes (broker, parsers, reader of memory) have used so far: CPU time without that of this process

@@ -28,12 +28,12 @@ enum broker_op {
 	BROKER_SESSION_BEGAN, /* text: its number, hexadecimal; its stream comes along */
 	BROKER_SESSION_ENDED, /* text: its number */
 	BROKER_EVENT,      /* a descriptor: `want` and value (the CPU) as door_open_event has them; a cgroup comes along */
-	BROKER_OUT_OPEN,   /* text: the name; value of the answer: its handle */
-	BROKER_OUT_COMMIT, /* value: the handle */
-	BROKER_OUT_ABORT,
+	BROKER_OUT_OPEN,   /* text: the name; value: a number of our own for it, of which there is no second */
+	BROKER_OUT_COMMIT, /* the same again, and the file comes along: who opened it may have ended */
+	BROKER_OUT_ABORT,  /* as well */
 };
 
-enum { BROKER_MAX_ALSO = 16, BROKER_WAIT_MS = 2000 };
+enum { BROKER_MAX_ALSO = 16 };
 
 struct broker_ask {
 	uint32_t seq;

@@ -22,13 +22,18 @@
 
 enum { MAX_FILES = 64 }; /* being written at a time */
 
+struct written {
+	uint64_t number; /* as the program knows it */
+	struct outfile *file;
+};
+
 struct server {
 	struct door *door;
 	const char *const *outputs;
 	size_t num_outputs;
 	const struct broker_events *events;
 	pid_t program;
-	VEC(struct outfile *) files; /* by handle; NULL: done with */
+	VEC(struct written) files;
 	struct diagnostics_sessions sessions; /* that the program has opened in targets */
 };
 
@@ -161,12 +166,14 @@ static void answer_tracepoint(struct server *s, struct broker_ask *ask, struct b
 	ret->result = door_tracepoint_id(s->door, ask->text, colon + 1, &ret->value, &ret->err);
 }
 
-static bool is_output(const struct server *s, const char *path)
+/* *stamped: a name that is made for this file, and may have been made elsewhere in the same second. */
+static bool is_output(const struct server *s, const char *path, bool *stamped)
 {
 	for (size_t i = 0; i < s->num_outputs; i++) {
 		const char *name = s->outputs[i];
 
-		if (strchr(name, STAMP_MARK) ? stamp_take(name, path, NULL) : !strcmp(name, path))
+		*stamped = strchr(name, STAMP_MARK) != NULL;
+		if (*stamped ? stamp_take(name, path, NULL) : !strcmp(name, path))
 			return true;
 	}
 	return false;
@@ -175,43 +182,53 @@ static bool is_output(const struct server *s, const char *path)
 /* A descriptor of the new file; it stays ours. */
 static int answer_out_open(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
 {
-	struct outfile *file;
-	size_t slot = 0;
+	struct written w = { .number = ask->value };
+	bool stamped;
 
-	while (slot < s->files.len && s->files.data[slot])
-		slot++;
-	if (!is_output(s, ask->text) || slot >= MAX_FILES) {
+	if (!is_output(s, ask->text, &stamped) || s->files.len >= MAX_FILES) {
 		ret->result = err_set(&ret->err, EPERM, "no output of this program");
 		return -1;
 	}
-	ret->result = outfile_open(ask->text, &file, &ret->err);
+	ret->result = outfile_open(ask->text, &w.file, &ret->err);
 	if (ret->result < 0)
 		return -1;
-	if (slot == s->files.len && !vec_push(&s->files, NULL)) {
-		outfile_abort(file);
+	if (!vec_push(&s->files, w)) {
+		outfile_abort(w.file);
 		ret->result = err_oom(&ret->err);
 		return -1;
 	}
-	s->files.data[slot] = file;
-	ret->value = slot;
-	return outfile_fd(file);
+	return outfile_fd(w.file);
 }
 
-static void answer_out_end(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
+/* NULL: it was opened by one that has ended. */
+static struct outfile *take_written(struct server *s, uint64_t number)
 {
-	struct outfile *file = ask->value < s->files.len ? s->files.data[ask->value] : NULL;
+	for (size_t i = 0; i < s->files.len; i++) {
+		struct outfile *file = s->files.data[i].file;
 
-	if (!file) {
-		ret->result = err_set(&ret->err, EBADF, "the file was lost with the process that opened it");
-		return;
+		if (s->files.data[i].number != number)
+			continue;
+		s->files.data[i] = s->files.data[--s->files.len];
+		return file;
 	}
-	s->files.data[ask->value] = NULL;
-	if (ask->op == BROKER_OUT_COMMIT)
+	return NULL;
+}
+
+static void answer_out_end(struct server *s, const struct broker_ask *ask, int with, struct broker_answer *ret)
+{
+	struct outfile *file = take_written(s, ask->value);
+	bool stamped;
+
+	if (!is_output(s, ask->text, &stamped) || (!file && with < 0))
+		ret->result = err_set(&ret->err, EPERM, "no output of this program");
+	else if (!file)
+		ret->result = outfile_adopt(ask->text, with, &file, &ret->err);
+	if (file && stamped)
+		outfile_exclusive(file);
+	if (file && !ret->result && ask->op == BROKER_OUT_COMMIT)
 		ret->result = outfile_commit(file, &ret->err);
 	else
 		outfile_abort(file);
-	while (s->files.len && !s->files.data[s->files.len - 1])
-		s->files.len--;
 }
 
 static int dup_cloexec(int fd)
@@ -269,7 +286,7 @@ static int answer(struct server *s, struct broker_ask *ask, int with, struct bro
 		return answer_out_open(s, ask, ret);
 	case BROKER_OUT_COMMIT:
 	case BROKER_OUT_ABORT:
-		answer_out_end(s, ask, ret);
+		answer_out_end(s, ask, with, ret);
 		return -1;
 	}
 	ret->result = err_set(&ret->err, EINVAL, "no such request");
@@ -313,7 +330,7 @@ void broker_serve(int sock, const char *const *outputs, size_t num_outputs, cons
 	/* The program has ended; if it did so without a last word, what it began in targets is still there. */
 	diagnostics_end_all(&s.sessions, s.door);
 	for (size_t i = 0; i < s.files.len; i++)
-		outfile_abort(s.files.data[i]);
+		outfile_abort(s.files.data[i].file);
 	vec_deinit(&s.files);
 	door_free(s.door);
 }

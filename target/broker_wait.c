@@ -23,10 +23,11 @@
 #include "target/proc_text.h"
 
 enum {
-	MAX_REPLACED = 100, /* of those that open; parsers may be killed as often as somebody likes */
+	MANY_REPLACED = 100, /* of those that open: another then comes after a while only */
+	PAUSE_MS = 100,
 	OPENER_END_MS = 3000, /* for it to end what the program began in targets */
 	MAX_DEPTH = 3,      /* of processes below the program */
-	END_MS = 200,       /* in which a killed parser must be gone; else it waits for a dead file server */
+	END_MS = 200,       /* in which a killed process must be gone; else it waits for a dead file server */
 };
 
 enum role { OPENER, PARSER, NUM_ROLES };
@@ -134,20 +135,6 @@ static bool answer(const struct waiter *w, const struct broker_control *control,
 	return broker_send(w->opts->control, control, sizeof(*control), fd) == 0;
 }
 
-/* False: it is time to end. */
-static bool replace_opener(struct waiter *w, enum broker_control_op why)
-{
-	const struct broker_control done = { .op = why };
-
-	if (why == CONTROL_REPLACE) {
-		kill(w->pid[OPENER], SIGKILL);
-		reap(w, OPENER, 0);
-	}
-	w->replaced++;
-	fork_opener(w);
-	return answer(w, &done, -1) && w->pid[OPENER] > 0 && w->replaced < MAX_REPLACED;
-}
-
 /* Until a child has ended, or `ms` milliseconds. Without pidfds (before Linux 5.3) the time is cut in slices. */
 static void wait_ended(pid_t pid, int ms)
 {
@@ -158,16 +145,29 @@ static void wait_ended(pid_t pid, int ms)
 }
 
 /* Reading for ever from a dead file server cannot be ended; it is left to itself then. */
-static void end_parser(struct waiter *w)
+static void end_child(struct waiter *w, enum role role)
 {
 	uint64_t give_up_ns = clock_monotonic_ns() + END_MS * UINT64_C(1000000);
 
-	if (w->pid[PARSER] <= 0)
+	if (w->pid[role] <= 0)
 		return;
-	kill(w->pid[PARSER], SIGKILL);
-	while (!reap(w, PARSER, WNOHANG) && clock_monotonic_ns() < give_up_ns)
-		wait_ended(w->pid[PARSER], END_MS);
-	w->pid[PARSER] = 0;
+	kill(w->pid[role], SIGKILL);
+	while (!reap(w, role, WNOHANG) && clock_monotonic_ns() < give_up_ns)
+		wait_ended(w->pid[role], END_MS);
+	w->pid[role] = 0;
+}
+
+/* False: it is time to end. */
+static bool replace_opener(struct waiter *w, enum broker_control_op why)
+{
+	const struct broker_control done = { .op = why };
+
+	if (why == CONTROL_REPLACE)
+		end_child(w, OPENER);
+	if (++w->replaced > MANY_REPLACED)
+		poll(NULL, 0, PAUSE_MS);
+	fork_opener(w);
+	return answer(w, &done, -1) && w->pid[OPENER] > 0;
 }
 
 static int fork_parser(struct waiter *w)
@@ -203,7 +203,7 @@ static bool new_parser(struct waiter *w)
 	int fd;
 	bool ok;
 
-	end_parser(w);
+	end_child(w, PARSER);
 	done.ended = w->ended[PARSER];
 	fd = fork_parser(w);
 	done.result = fd < 0 ? fd : 0;
@@ -236,6 +236,42 @@ static struct proc_status status_of(pid_t pid)
 	if (read_proc(pid, "status", text, sizeof(text)))
 		proc_status_parse(text, strlen(text), &status);
 	return status;
+}
+
+/* Of /proc/PID/stat, behind the name, which may hold anything: R, S, D, T (Documentation/filesystems/proc.rst). */
+static bool is_ready(pid_t pid)
+{
+	char text[1024];
+	const char *behind;
+
+	behind = read_proc(pid, "stat", text, sizeof(text)) ? strrchr(text, ')') : NULL;
+	return behind && behind[1] == ' ' && behind[2] == 'R';
+}
+
+/* On a CPU and waiting for one: the first two numbers of /proc/PID/schedstat (Documentation/scheduler/sched-stats.rst). */
+static uint64_t ready_ns_of(pid_t pid)
+{
+	char text[128], *behind;
+	uint64_t ran;
+
+	if (!read_proc(pid, "schedstat", text, sizeof(text)))
+		return 0;
+	ran = strtoull(text, &behind, 10);
+	return ran + strtoull(behind, NULL, 10);
+}
+
+/* `pid` is one of ours, or nothing is told. */
+static bool tell_state(struct waiter *w, pid_t pid)
+{
+	struct broker_control done = { .op = CONTROL_LOOK };
+
+	pid = pid ? pid : w->pid[OPENER];
+	if (pid > 0 && (pid == w->pid[OPENER] || pid == w->pid[PARSER])) {
+		/* In this order: what it waited for until it was blocked is counted by then. */
+		done.result = is_ready(pid);
+		done.cpu_ns = ready_ns_of(pid);
+	}
+	return answer(w, &done, -1);
 }
 
 static uint64_t peak_of(pid_t pid)
@@ -310,15 +346,17 @@ static bool tell_usage(struct waiter *w)
 }
 
 /* False: it is time to end. */
-static bool obey(struct waiter *w, enum broker_control_op op)
+static bool obey(struct waiter *w, const struct broker_control *asked)
 {
-	switch (op) {
+	switch ((enum broker_control_op)asked->op) {
 	case CONTROL_REPLACE:
 		return replace_opener(w, CONTROL_REPLACE);
 	case CONTROL_PARSER:
 		return new_parser(w);
 	case CONTROL_USAGE:
 		return tell_usage(w);
+	case CONTROL_LOOK:
+		return tell_state(w, asked->pid);
 	case CONTROL_DIED:
 		break;
 	}
@@ -339,7 +377,7 @@ static void wait_and_obey(struct waiter *w)
 			if (broker_receive(w->opts->control, &asked, sizeof(asked), &fd) != (int)sizeof(asked))
 				return;
 			closep(&fd);
-			if (!obey(w, asked.op))
+			if (!obey(w, &asked))
 				return;
 		} else if (reap(w, OPENER, WNOHANG) && !replace_opener(w, CONTROL_DIED)) {
 			return;
@@ -375,6 +413,6 @@ _Noreturn void broker_wait_for_end(const struct broker_wait *opts)
 	if (w.pid[PARSER] > 0)
 		kill(w.pid[PARSER], SIGKILL);
 	end_opener(&w);
-	end_parser(&w);
+	end_child(&w, PARSER);
 	_exit(0);
 }

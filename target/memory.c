@@ -24,7 +24,7 @@
 enum {
 	MAX_BLOCKED = 64,  /* processes; after so many nobody's memory is read any more */
 	MAX_DEATHS = 100,  /* of helpers that nobody kept waiting: somebody kills them */
-	MAX_BUSY = 50,     /* times 20 ms that a helper without a CPU is waited for */
+	MAX_BUSY = 250,    /* times 20 ms that a helper without a CPU is waited for */
 	CONTROL_MS = 2000, /* the guard needs a CPU, too */
 	MAX_MAPS = 16 << 20,
 	RETRY_NS = 1000000000,

@@ -342,6 +342,88 @@ static void test_own_descriptors(void)
 	CHECK(!unlink("own"));
 }
 
+static void adopt(const char *path, int fd, int expect)
+{
+	struct outfile *f = NULL;
+	struct err err = { 0 };
+	int r = outfile_adopt(path, fd, &f, &err);
+
+	CHECK_MSG(r == expect, "%s: %d %s", path, r, err.msg);
+	if (!r)
+		CHECK_MSG(outfile_commit(f, &err) == 0, "%s", err.msg);
+	close(fd);
+}
+
+/* Files whose opener has ended: nothing but what it would have opened is taken. */
+static void test_adopt(void)
+{
+	struct outfile *f = NULL;
+	struct stat st;
+	int fd = open(".", O_TMPFILE | O_WRONLY, 0600);
+
+	if (fd >= 0) {
+		CHECK(write(fd, "nameless\n", 9) == 9);
+		adopt("left", fd, 0);
+		CHECK_STR(contents("left"), "nameless\n");
+		CHECK(stat("left", &st) == 0 && (st.st_mode & 0777) == 0644);
+	}
+	fd = open(".left.a1B2c3", O_WRONLY | O_CREAT, 0600);
+	CHECK(write(fd, "named\n", 6) == 6);
+	adopt("left", fd, 0);
+	CHECK_STR(contents("left"), "named\n");
+	CHECK(access(".left.a1B2c3", F_OK) < 0);
+	adopt("left", open("left", O_WRONLY), 0); /* it got its name, and who gave it could not tell any more */
+	CHECK_STR(contents("left"), "named\n");
+	CHECK(!symlink("left", "link"));
+	fd = open(".left.d4E5f6", O_WRONLY | O_CREAT, 0600);
+	CHECK(write(fd, "through\n", 8) == 8);
+	adopt("link", fd, 0);
+	CHECK_STR(contents("left"), "through\n");
+	CHECK(lstat("link", &st) == 0 && S_ISLNK(st.st_mode));
+	fd = open(".left.g7H8i9", O_WRONLY | O_CREAT, 0600);
+	CHECK(outfile_adopt("left", fd, &f, NULL) == 0);
+	outfile_abort(f);
+	close(fd);
+	CHECK(access(".left.g7H8i9", F_OK) < 0);
+	adopt("/dev/null", open("/dev/null", O_WRONLY), 0);
+	adopt("left", open("other", O_WRONLY | O_CREAT, 0600), -EPERM);
+	adopt("left", open(".other.d4E5f6", O_WRONLY | O_CREAT, 0600), -EPERM);
+	adopt("left", open("left", O_RDONLY), -EPERM);
+	adopt("left", -1, -EPERM);
+	CHECK_STR(contents("left"), "through\n");
+	CHECK(!unlink("left") && !unlink("link") && !unlink("other") && !unlink(".other.d4E5f6"));
+}
+
+/* Whoever comes second gets no name, and the first one's file stays. */
+static void test_exclusive(void)
+{
+	struct outfile *f = NULL;
+	struct err err = { 0 };
+	int fd;
+
+	for (int i = 0; i < 2; i++) {
+		CHECK(outfile_open("taken", &f, &err) == 0);
+		outfile_exclusive(f);
+		fprintf(outfile_stream(f), "%d\n", i);
+		CHECK(outfile_commit(f, &err) == (i ? -EEXIST : 0));
+	}
+	CHECK_STR(contents("taken"), "0\n");
+	fd = open(".taken.a1B2c3", O_WRONLY | O_CREAT, 0600);
+	CHECK(outfile_adopt("taken", fd, &f, &err) == 0);
+	outfile_exclusive(f);
+	CHECK(outfile_commit(f, &err) == -EEXIST && access(".taken.a1B2c3", F_OK) < 0);
+	CHECK_STR(contents("taken"), "0\n");
+	CHECK(!unlink("taken"));
+	close(fd);
+	fd = open(".taken.a1B2c3", O_WRONLY | O_CREAT, 0600);
+	CHECK(outfile_adopt("taken", fd, &f, &err) == 0);
+	outfile_exclusive(f);
+	CHECK(outfile_commit(f, &err) == 0 && access(".taken.a1B2c3", F_OK) < 0);
+	CHECK_STR(contents("taken"), "");
+	CHECK(!unlink("taken"));
+	close(fd);
+}
+
 int main(void)
 {
 	char dir[] = "/tmp/test-outfile-XXXXXX";
@@ -358,6 +440,8 @@ int main(void)
 	test_stdout();
 	test_growing();
 	test_own_descriptors();
+	test_adopt();
+	test_exclusive();
 	CHECK(!chmod(".", 0755)); /* for the ordinary user */
 	test_read_only();
 	CHECK(entries(".") == 0);
