@@ -25,7 +25,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-enum { TICK_NS = 500000000, DEFAULT_HZ = 49, MAX_RULES = 16 };
+enum { TICK_NS = 500000000, DEFAULT_HZ = 49, MAX_RULES = 16, MAX_STAMPS = 100 /* of one second */ };
 static const uint64_t exit_ns = 3000000000; /* how long an exit may take behind that of its events */
 static const double default_before = 10, default_after = 5, default_cooldown = 60, default_renew = 600;
 
@@ -101,7 +101,8 @@ static const struct opt trap_opts[] = {
 	{ 'd', "duration", "SEC", "how much of the time after it (5)", recording_set_duration },
 	{ 0, "cooldown", "SEC", "least time between two captures (60)", set_cooldown },
 	{ 0, "max", "N", "end after so many captures", set_max },
-	{ 0, "quota", "BYTES", "room for captures: the oldest are removed, of earlier runs too", set_quota },
+	{ 0, "quota", "BYTES", "room for captures: before one is written the oldest are removed, of\n"
+	  "earlier runs too; one that is larger is not written", set_quota },
 	{ 0, "renew", "SEC", "how often what is long over is given back (600)", set_renew },
 	{ 0, "exec", "CMD", "run by sh when a capture is written, its files as $1 and on; 30 s at most", set_hook },
 	TARGET_ROWS,
@@ -240,54 +241,6 @@ static const char *what_held(struct trap *t, char *text, size_t size, uint64_t n
 	return text;
 }
 
-/* Every output under its name with the stamp of now. */
-static int write_capture(struct trap *t, const struct profile *profile, struct err *err)
-{
-	struct outputs out = t->args->rec.out;
-	const char *paths[64];
-	size_t num = t->names.patterns.len < 64 ? t->names.patterns.len : 64, made = 0;
-	struct output list[64];
-	char stamp[64];
-	int r = 0;
-
-	make_stamp(t, stamp, sizeof(stamp));
-	for (; made < num && !r; made++) {
-		paths[made] = stamp_put(t->names.patterns.data[made], stamp);
-		if (!paths[made])
-			r = err_oom(err);
-	}
-	for (size_t i = 0; i < out.list.len && i < num && !r; i++)
-		list[i] = (struct output){ paths[i], out.list.data[i].format };
-	out.list.data = list;
-	if (out.stats_path)
-		out.stats_path = paths[num - 1];
-	if (!r) {
-		r = outputs_write(&out, profile, false, err);
-		t->captures += !r;
-		trap_hand_captured(t->hand, paths, num, !r);
-	}
-	for (size_t i = 0; i < made; i++)
-		free((char *)paths[i]);
-	return r;
-}
-
-static int capture(struct trap *t, uint64_t end_ns, struct err *err)
-{
-	uint64_t before = to_ns(t->args->before);
-	uint64_t from = t->trigger_ns > before ? t->trigger_ns - before : 0;
-	struct profile *profile;
-	int r;
-
-	r = flight_profile(t->flight, later(from, t->rec->start_ns), end_ns, never_stop, t, &profile, err);
-	if (r < 0)
-		return r;
-	recording_complete_stats(t->rec, &profile->stats);
-	profile->stats.wall_s = (double)(end_ns - later(from, t->rec->start_ns)) / 1e9;
-	r = write_capture(t, profile, err);
-	profile_free(profile);
-	return r;
-}
-
 static void hear_gone(struct trap *t, size_t rule, uint64_t time_ns)
 {
 	if (!t->states[rule].gone_ns)
@@ -313,6 +266,96 @@ static void hear_values(void *data)
 		log_debug("trap", "%s: %.1f now, %.1f in the mean", t->args->rules.data[value.rule].text, value.value,
 			  t->states[value.rule].mean);
 	}
+}
+
+struct capture_paths {
+	const char *path[64];
+	size_t num;
+};
+
+static void free_paths(struct capture_paths *p)
+{
+	for (size_t i = 0; i < p->num; i++)
+		free((char *)p->path[i]);
+	p->num = 0;
+}
+
+static int make_paths(struct trap *t, struct capture_paths *ret, struct err *err)
+{
+	const size_t most = sizeof(ret->path) / sizeof(ret->path[0]);
+	char stamp[64];
+
+	make_stamp(t, stamp, sizeof(stamp));
+	for (ret->num = 0; ret->num < t->names.patterns.len && ret->num < most; ret->num++) {
+		ret->path[ret->num] = stamp_put(t->names.patterns.data[ret->num], stamp);
+		if (!ret->path[ret->num])
+			return err_oom(err);
+	}
+	return 0;
+}
+
+/* Every output under its name with the stamp of now; -EEXIST where another trap had the same name in the same second. */
+static int write_as(struct trap *t, const struct profile *profile, const struct capture_paths *paths, struct err *err)
+{
+	struct outputs out = t->args->rec.out;
+	struct output list[64];
+	int r;
+
+	for (size_t i = 0; i < out.list.len && i < paths->num; i++)
+		list[i] = (struct output){ paths->path[i], out.list.data[i].format };
+	out.list.data = list;
+	if (out.stats_path)
+		out.stats_path = paths->path[paths->num - 1];
+	r = outputs_write(&out, profile, false, err);
+	t->captures += !r;
+	/* Of one whose name was taken only what is there counts; it is written again. */
+	trap_hand_captured(t->hand, paths->path, paths->num, !r);
+	return r;
+}
+
+static int make_room(struct trap *t, const struct profile *profile, struct err *err)
+{
+	uint64_t bytes;
+	int r;
+
+	if (!t->args->quota)
+		return 0;
+	r = outputs_size(&t->args->rec.out, profile, &bytes, err);
+	return r < 0 ? r : trap_hand_make_room(t->hand, bytes, hear_values, t, err);
+}
+
+static int write_capture(struct trap *t, const struct profile *profile, struct err *err)
+{
+	struct capture_paths paths = { 0 };
+	int r = make_room(t, profile, err);
+
+	for (int i = 0; i < MAX_STAMPS && !r; i++) {
+		r = make_paths(t, &paths, err);
+		if (!r)
+			r = write_as(t, profile, &paths, err);
+		free_paths(&paths);
+		if (r != -EEXIST)
+			break;
+		r = i + 1 < MAX_STAMPS ? 0 : r;
+	}
+	return r;
+}
+
+static int capture(struct trap *t, uint64_t end_ns, struct err *err)
+{
+	uint64_t before = to_ns(t->args->before);
+	uint64_t from = t->trigger_ns > before ? t->trigger_ns - before : 0;
+	struct profile *profile;
+	int r;
+
+	r = flight_profile(t->flight, later(from, t->rec->start_ns), end_ns, never_stop, t, &profile, err);
+	if (r < 0)
+		return r;
+	recording_complete_stats(t->rec, &profile->stats);
+	profile->stats.wall_s = (double)(end_ns - later(from, t->rec->start_ns)) / 1e9;
+	r = write_capture(t, profile, err);
+	profile_free(profile);
+	return r;
 }
 
 static void look_whether_due(struct trap *t, uint64_t now_ns)

@@ -319,6 +319,64 @@ static int write_output(const struct outputs *o, const char *path, const struct 
 	return outfile_commit(steal_ptr(out), err);
 }
 
+struct measured {
+	off64_t at;
+	uint64_t size;
+};
+
+static ssize_t measure_write(void *cookie, const char *bytes, size_t len)
+{
+	struct measured *m = cookie;
+
+	m->at += (off64_t)len;
+	if ((uint64_t)m->at > m->size)
+		m->size = (uint64_t)m->at;
+	return (ssize_t)len;
+}
+
+/* A zip goes back to what it has begun. */
+static int measure_seek(void *cookie, off64_t *offset, int whence)
+{
+	struct measured *m = cookie;
+	off64_t from = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? m->at : (off64_t)m->size;
+
+	if (*offset > INT64_MAX / 2 || from + *offset < 0)
+		return -1;
+	*offset = m->at = from + *offset;
+	return 0;
+}
+
+static int measure_output(const struct outputs *o, const struct profile *profile, const struct format *format,
+			  uint64_t *sum, struct err *err)
+{
+	static const cookie_io_functions_t functions = { .write = measure_write, .seek = measure_seek };
+	struct measured m = { 0 };
+	FILE *stream = fopencookie(&m, "w", functions);
+	int r;
+
+	if (!stream)
+		return err_oom(err);
+	r = format ? format->write(profile, &o->view, stream, err) : stats_write_json(profile, stream, err);
+	if (fclose(stream) && !r)
+		r = err_oom(err);
+	*sum += m.size;
+	return r;
+}
+
+int outputs_size(const struct outputs *o, const struct profile *profile, uint64_t *ret, struct err *err)
+{
+	int r = 0;
+
+	*ret = 0;
+	for (size_t i = 0; i < o->list.len && !r; i++) {
+		if (o->list.data[i].format)
+			r = measure_output(o, profile, o->list.data[i].format, ret, err);
+	}
+	if (o->stats_path && !r)
+		r = measure_output(o, profile, NULL, ret, err);
+	return r;
+}
+
 int outputs_write(const struct outputs *o, const struct profile *profile, bool to_stdout,
 		  struct err *err)
 {
@@ -331,7 +389,9 @@ int outputs_write(const struct outputs *o, const struct profile *profile, bool t
 		if (!out->format || (!to_stdout && !strcmp(out->path, "-")))
 			continue;
 		if (write_output(o, out->path, profile, out->format, &e) < 0) {
-			first = first.code ? first : e;
+			first = first.code && e.code != EEXIST ? first : e;
+			if (e.code == EEXIST)
+				goto done;
 			continue;
 		}
 		if (strcmp(out->path, "-"))
@@ -343,6 +403,7 @@ int outputs_write(const struct outputs *o, const struct profile *profile, bool t
 		write_output(o, "-", profile, format_find("report"), &first);
 	if (o->flame && to_stdout && !first.code)
 		write_output(o, "-", profile, format_find("flame"), &first);
+done:
 	if (first.code)
 		*err = first;
 	return -first.code;

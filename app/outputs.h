@@ -43,10 +43,12 @@ void outputs_deinit(struct outputs *o);
 int outputs_check(struct outputs *o, struct err *err);
 /*
  * Writes every output, those to stdout only with `to_stdout`; one that fails does not keep the others from being
- * written, and the first failure is returned.
+ * written, and the first failure is returned; but a name that somebody else took meanwhile, -EEXIST, ends it.
  */
 int outputs_write(const struct outputs *o, const struct profile *profile, bool to_stdout,
 		  struct err *err);
+/* How many bytes outputs_write will write, into which it goes for nothing once. */
+int outputs_size(const struct outputs *o, const struct profile *profile, uint64_t *ret, struct err *err);
 /* Is there anything to write that needs the profile and its names? */
 bool outputs_want_profile(const struct outputs *o);
 /* Is the container of each process to be told, also where nobody asked to split by it? */

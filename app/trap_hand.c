@@ -1,6 +1,7 @@
 #include "app/trap_hand.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,20 +24,26 @@
 
 enum { MAX_MESSAGE = 60000, MAX_FILES = 32, COMMAND_SECONDS = 30 };
 
-/*
- * Messages with no file in them: all numbers are wanted now (a value of no rule says that they were sent); nothing more comes, end
- * when the hooks have; end at once. An empty first line: of a capture that could not be written whole.
- */
-static const char measure_now[] = "\n", no_more[] = "\n\n", at_once[] = "\n\n\n";
-enum { RULE_NONE = UINT32_MAX };
+/* The first byte of each message. */
+enum hand_message {
+	MEASURE_NOW = 'm', /* all numbers are wanted; a value of no rule says that they were sent */
+	MAKE_ROOM = 'r',   /* for a capture of so many bytes, decimal; answered by a value of no rule: whether there is */
+	CAPTURED = 'c',    /* paths, each ended by a newline */
+	CAPTURED_IN_PART = 'p', /* the same, and some may not have been written */
+	NO_MORE = 'n',     /* end when the hooks have */
+	AT_ONCE = 'o',
+};
+enum { RULE_NONE = UINT32_MAX, RULE_ROOM = UINT32_MAX - 1 };
 static const uint64_t answer_ns = 2000000000, say_after_ns = 1000000000;
+static const uint64_t room_ns = 60000000000; /* removing large files takes a disk its time */
 
 struct trap_hand {
 	int sock;
 	pid_t pid;     /* 0 = its end was waited for */
 	int status;    /* then, of waitpid */
 	bool lost;
-	bool answered; /* measure_now */
+	bool answered; /* MEASURE_NOW or MAKE_ROOM: */
+	bool fits;
 };
 
 /* A command that runs: the hook or a status(). */
@@ -57,9 +64,9 @@ struct hand {
 	struct running *statuses;       /* by rule */
 	struct running hook;
 	VEC(char *) queue;              /* messages that hooks are to be run for */
-	bool asked;                     /* measure_now */
-	bool ending;                    /* no_more */
-	bool hurried;                   /* at_once */
+	bool asked;                     /* MEASURE_NOW */
+	bool ending;                    /* NO_MORE */
+	bool hurried;                   /* AT_ONCE */
 };
 
 static pid_t run_command(const char *command, char *const *args, const char *files)
@@ -182,24 +189,52 @@ static void run_hook(struct hand *h, uint64_t now_ns)
 }
 
 /* Files were written. Those that are none of a capture's are not for the hook. */
-static void take_capture(struct hand *h, char *text)
+static void take_capture(struct hand *h, char *text, bool whole)
 {
 	_cleanup_(strbuf_deinit) struct strbuf ours = { 0 };
-	bool whole = text[0] != '\n';
-	size_t removed;
 
 	for (char *rest = NULL, *path = strtok_r(text, "\n", &rest); path; path = strtok_r(NULL, "\n", &rest)) {
 		if (captures_add(h->captures, path))
 			strbuf_printf(&ours, "%s\n", path);
 	}
-	removed = captures_trim(h->captures);
-	if (removed)
-		log_info("trap", "removed %zu old capture%s to stay below the quota", removed, removed == 1 ? "" : "s");
 	if (whole && h->opts->hook && ours.len && !ours.failed) {
 		char *copy = strdup(ours.data);
 
 		if (!copy || !vec_push(&h->queue, copy))
 			free(copy);
+	}
+}
+
+static void make_room(struct hand *h, const char *bytes)
+{
+	size_t removed;
+	bool fits = captures_make_room(h->captures, strtoull(bytes, NULL, 10), &removed);
+
+	if (removed)
+		log_info("trap", "removed %zu old capture%s to stay below the quota", removed, removed == 1 ? "" : "s");
+	send_value(h, &(struct trap_value){ .rule = RULE_ROOM, .value = fits });
+}
+
+static void take_message(struct hand *h, char *text)
+{
+	switch ((enum hand_message)text[0]) {
+	case MEASURE_NOW:
+		h->asked = true;
+		break;
+	case MAKE_ROOM:
+		make_room(h, text + 1);
+		break;
+	case CAPTURED:
+	case CAPTURED_IN_PART:
+		take_capture(h, text + 1, text[0] == CAPTURED);
+		break;
+	case AT_ONCE:
+		h->hurried = true;
+		h->ending = true;
+		break;
+	case NO_MORE:
+		h->ending = true;
+		break;
 	}
 }
 
@@ -211,14 +246,7 @@ static bool take_messages(struct hand *h)
 
 	while ((len = recv(h->sock, text, MAX_MESSAGE, MSG_DONTWAIT)) > 0) {
 		text[len] = 0;
-		if (!strcmp(text, measure_now))
-			h->asked = true;
-		else if (!strcmp(text, no_more))
-			h->ending = true;
-		else if (!strcmp(text, at_once))
-			h->ending = h->hurried = true;
-		else
-			take_capture(h, text);
+		take_message(h, text);
 	}
 	return len < 0 && (errno == EAGAIN || errno == EINTR);
 }
@@ -362,13 +390,18 @@ static void await_end(struct trap_hand *hand)
 	hand->pid = 0;
 }
 
+static bool tell(struct trap_hand *hand, char message)
+{
+	return send(hand->sock, &message, 1, MSG_NOSIGNAL) == 1;
+}
+
 void trap_hand_finish(struct trap_hand *hand, int stop_fd, bool (*stop)(void *data), void *data)
 {
 	struct pollfd fds[2] = { { .fd = hand->sock, .events = POLLIN }, { .fd = stop_fd, .events = POLLIN } };
 	uint64_t say_ns = clock_monotonic_ns() + say_after_ns;
 	bool hurried = false;
 
-	if (hand->lost || send(hand->sock, no_more, sizeof(no_more) - 1, MSG_NOSIGNAL) < 0)
+	if (hand->lost || !tell(hand, NO_MORE))
 		return;
 	for (;;) {
 		struct trap_value value;
@@ -378,7 +411,7 @@ void trap_hand_finish(struct trap_hand *hand, int stop_fd, bool (*stop)(void *da
 			return;
 		if (!hurried && fds[1].revents && stop(data)) {
 			hurried = true;
-			if (send(hand->sock, at_once, sizeof(at_once) - 1, MSG_NOSIGNAL) < 0)
+			if (!tell(hand, AT_ONCE))
 				return;
 		}
 		len = recv(hand->sock, &value, sizeof(value), MSG_DONTWAIT);
@@ -407,12 +440,17 @@ int trap_hand_fd(const struct trap_hand *hand)
 
 bool trap_hand_value(struct trap_hand *hand, struct trap_value *ret)
 {
+	bool answer;
 	ssize_t len;
 
 	do {
 		len = recv(hand->sock, ret, sizeof(*ret), MSG_DONTWAIT);
-		hand->answered |= len == sizeof(*ret) && ret->rule == RULE_NONE;
-	} while ((len < 0 && errno == EINTR) || (len == sizeof(*ret) && ret->rule == RULE_NONE));
+		answer = len == sizeof(*ret) && ret->rule >= RULE_ROOM;
+		if (answer) {
+			hand->answered = true;
+			hand->fits = ret->rule == RULE_ROOM && ret->value > 0;
+		}
+	} while (answer || (len < 0 && errno == EINTR));
 	if (!len || (len < 0 && errno != EAGAIN))
 		hand->lost = true;
 	return len == sizeof(*ret);
@@ -435,30 +473,46 @@ int trap_hand_check(struct trap_hand *hand, struct err *err)
 		       WEXITSTATUS(hand->status));
 }
 
-void trap_hand_measure_now(struct trap_hand *hand, void (*heard)(void *data), void *data)
+/* False: no answer in that time. */
+static bool ask(struct trap_hand *hand, const char *text, uint64_t ns, void (*heard)(void *data), void *data)
 {
-	uint64_t now = clock_monotonic_ns(), end = now + answer_ns;
+	uint64_t now = clock_monotonic_ns(), end = now + ns;
 
 	hand->answered = false;
-	if (send(hand->sock, measure_now, sizeof(measure_now) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return;
+	if (send(hand->sock, text, strlen(text), MSG_NOSIGNAL) < 0)
+		return false;
 	for (; !hand->answered && !hand->lost && now < end; now = clock_monotonic_ns()) {
 		struct pollfd fd = { .fd = hand->sock, .events = POLLIN };
 
 		if (poll(&fd, 1, (int)((end - now) / 1000000) + 1) > 0)
 			heard(data);
 	}
+	return hand->answered;
+}
+
+void trap_hand_measure_now(struct trap_hand *hand, void (*heard)(void *data), void *data)
+{
+	ask(hand, (const char[]){ MEASURE_NOW, 0 }, answer_ns, heard, data);
+}
+
+int trap_hand_make_room(struct trap_hand *hand, uint64_t bytes, void (*heard)(void *data), void *data, struct err *err)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%c%" PRIu64, MAKE_ROOM, bytes);
+	if (!ask(hand, text, room_ns, heard, data))
+		return err_set(err, ETIMEDOUT, "what keeps the captures within their quota does not answer");
+	return hand->fits ? 0 : err_set(err, EFBIG, "a capture of %" PRIu64 " bytes is more than the quota", bytes);
 }
 
 void trap_hand_captured(struct trap_hand *hand, const char *const *paths, size_t num, bool whole)
 {
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 
-	if (!whole)
-		strbuf_add(&text, "\n", 1);
+	strbuf_printf(&text, "%c", whole ? CAPTURED : CAPTURED_IN_PART);
 	for (size_t i = 0; i < num; i++)
 		strbuf_printf(&text, "%s\n", paths[i]);
-	if (text.failed || !text.len || text.len > MAX_MESSAGE)
+	if (text.failed || text.len > MAX_MESSAGE)
 		return;
 	if (send(hand->sock, text.data, text.len, MSG_NOSIGNAL) < 0)
 		log_warn("trap", "what keeps the captures cannot be told of one: %s", strerror(errno));

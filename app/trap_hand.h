@@ -52,5 +52,11 @@ int trap_hand_check(struct trap_hand *hand, struct err *err);
  */
 void trap_hand_measure_now(struct trap_hand *hand, void (*heard)(void *data), void *data);
 
+/*
+ * Before a capture of so many bytes is written: has the oldest removed until it fits. `heard` as above. -EFBIG when it never
+ * will.
+ */
+int trap_hand_make_room(struct trap_hand *hand, uint64_t bytes, void (*heard)(void *data), void *data, struct err *err);
+
 /* A capture was written: `paths` without a newline in them. Not `whole`: some may be missing, and no hook is run. */
 void trap_hand_captured(struct trap_hand *hand, const char *const *paths, size_t num, bool whole);

@@ -52,7 +52,7 @@ bool captures_add(struct captures *c, const char *path)
 	return true;
 }
 
-/* What an earlier run has left: in the directory of each name. */
+/* What there is, also of others and of an earlier run: in the directory of each name. */
 static void look(struct captures *c, const char *name)
 {
 	const char *slash = strrchr(name, '/');
@@ -83,18 +83,23 @@ int captures_new(const char *const *names, size_t num, uint64_t quota, struct ca
 	c->names = names;
 	c->num_names = num;
 	c->quota = quota;
-	for (size_t i = 0; i < num; i++)
-		look(c, names[i]);
 	*ret = c;
 	return 0;
+}
+
+static void forget(struct captures *c)
+{
+	for (size_t i = 0; i < c->files.len; i++)
+		free(c->files.data[i].path);
+	c->files.len = 0;
+	c->bytes = 0;
 }
 
 void captures_free(struct captures *c)
 {
 	if (!c)
 		return;
-	for (size_t i = 0; i < c->files.len; i++)
-		free(c->files.data[i].path);
+	forget(c);
 	vec_deinit(&c->files);
 	free(c);
 }
@@ -115,13 +120,19 @@ static void remove_oldest(struct captures *c)
 	c->files.len -= num;
 }
 
-size_t captures_trim(struct captures *c)
+bool captures_make_room(struct captures *c, uint64_t bytes, size_t *removed)
 {
-	size_t removed = 0;
-
-	for (; c->quota && c->bytes > c->quota && c->files.len; removed++)
+	*removed = 0;
+	if (!c->quota)
+		return true;
+	if (bytes > c->quota)
+		return false;
+	forget(c);
+	for (size_t i = 0; i < c->num_names; i++)
+		look(c, c->names[i]);
+	for (; c->bytes > c->quota - bytes && c->files.len; ++*removed)
 		remove_oldest(c);
-	return removed;
+	return true;
 }
 
 uint64_t captures_bytes(const struct captures *c)

@@ -115,17 +115,20 @@ def test_spike():
     other.turn()
     t = Trap("--when", f"cpu(pid={worker.pid})>3%/1s", "--before", "5", "-d", "2", "--max", "1", "-F", "49", "-o", "cap.folded",
              "-o", "cap.data.txt", "--stats", "cap.json", "--exec", "printf '%s\\n' \"$@\" > hooked; echo \"$RINGFOLD_FILES\" >> hooked")
+    started = time.clock_gettime(time.CLOCK_MONOTONIC)
     time.sleep(6)
     began = time.clock_gettime(time.CLOCK_MONOTONIC)
     worker.turn()
     check("spike: caught", wait_for(lambda: t.p.poll() is not None), True)
+    lived = time.clock_gettime(time.CLOCK_MONOTONIC) - started
     check("spike: status", t.end(), 0)
     for w in worker, other:
         w.end()
     names = [*captures(), *captures("data.txt"), *captures("json")]
     check("spike: files", len(names), 3)
     s = stats(captures("json")[0])
-    check("spike: length", 6.8 < s["wall_s"] < 9.5, True)
+    # On a crowded machine it takes longer than it was told, but the first second is never in it.
+    check("spike: length", (s["wall_s"] > 6.8, s["wall_s"] < lived - 0.8), (True, True))
     spiky, steady = times(captures("data.txt")[0], "spiky"), times(captures("data.txt")[0], "steady")
     check("spike: samples", s["samples"] > 0 and len(spiky) > 3, True)
     check("spike: none before it began", min(spiky) > began - 0.2, True)
@@ -342,7 +345,7 @@ def test_gone():
 
 
 def test_not_written():
-    """One of two outputs cannot be written: the other one counts for the quota, no hook is run, and the status tells."""
+    """One of two outputs cannot be written: the other one stays, no hook is run, and the status tells."""
     clean()
     os.makedirs("small", exist_ok=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", "small"]).returncode:
@@ -351,15 +354,43 @@ def test_not_written():
     worker.turn()
     try:
         t = Trap("--when", "runq>1000000", "--before", "500ms", "-d", "500ms", "--cooldown", "0", "-o", "cap.folded", "-o",
-                 "small/cap.html", "--quota", "1", "--exec", "touch hooked-for-nothing")
+                 "small/cap.html", "--exec", "touch hooked-for-nothing")
         t.p.send_signal(signal.SIGUSR1)
         t.caught("not written", lambda: "No space left on device" in t.said)
-        t.caught("not written: the quota", lambda: "to stay below the quota" in t.said)
-        check("not written: status", (t.end(), captures(), os.path.exists("hooked-for-nothing")), (1, [], False))
+        check("not written: status", (t.end(), len(captures()), os.path.exists("hooked-for-nothing")), (1, 1, False))
         check("not written: said", "1 capture could not be written" in t.said, True)
     finally:
         worker.end()
         subprocess.run(["umount", "small"])
+
+
+def test_too_large():
+    """A capture that the quota has no room for is not written, and what is there stays."""
+    clean()
+    old = "cap-20260101-000000.folded"
+    with open(old, "w") as f:
+        f.write("x")
+    t = Trap("--when", "runq>1000000", "--before", "500ms", "-d", "500ms", "--cooldown", "0", "-o", "cap.folded",
+             "--stats", "cap.json", "--quota", "20")
+    t.p.send_signal(signal.SIGUSR1)
+    t.caught("too large", lambda: "bytes is more than the quota" in t.said)
+    check("too large: status", (t.end(), captures(), glob.glob("cap*.json")), (1, [old], []))
+
+
+def test_same_names():
+    """Two traps with the same outputs, whose captures are of the same second: each has its own, and both files of one have one name."""
+    clean()
+    args = ["--when", "runq>1000000", "--before", "500ms", "-d", "500ms", "--cooldown", "0", "-o", "cap.folded", "--stats", "cap.json",
+            "--max", "3"]
+    traps = [Trap(*args), Trap(*args)]
+    while any(t.p.poll() is None for t in traps):
+        for t in traps:
+            if t.p.poll() is None:
+                t.p.send_signal(signal.SIGUSR1)
+        time.sleep(0.2)
+    check("same names: status", [t.end(None) for t in traps], [0, 0])
+    check("same names", len(captures()), 6)
+    check("same names: pairs", sorted(n[:-7] for n in captures()), sorted(n[:-5] for n in glob.glob("cap*.json")))
 
 
 def test_usage():

@@ -54,18 +54,31 @@ static void test_quota(void)
 	char *oldest = make("spike-20260101-000000.html", 60), *old = make("spike-20260102-000000.html", 60);
 	char *baseline = make("spike-baseline.html", 60), *web = make("spike-web-20250101-000000.html", 60);
 	char *newest = make("spike-20260103-000000-2.html", 60), *name = NULL;
+	const char *names[1];
 	struct captures *c = NULL;
+	size_t removed;
 	struct err err = { 0 };
 
 	CHECK(asprintf(&name, "%s/spike-\001.html", dir) > 0);
-	CHECK(captures_new((const char *const[]){ name }, 1, 100, &c, &err) == 0);
-	CHECK(captures_bytes(c) == 180);
-	CHECK(captures_trim(c) == 2);
+	names[0] = name;
+	CHECK(captures_new(names, 1, 100, &c, &err) == 0);
+	CHECK(!captures_make_room(c, 101, &removed) && removed == 0 && !access(oldest, F_OK));
+	CHECK(captures_make_room(c, 40, &removed) && removed == 2);
 	CHECK(captures_bytes(c) == 60);
 	CHECK(access(oldest, F_OK) && access(old, F_OK));
 	CHECK(!access(newest, F_OK) && !access(baseline, F_OK) && !access(web, F_OK));
+	/* What others write and remove meanwhile counts. */
+	free(old);
+	old = make("spike-20260104-000000.html", 30);
+	CHECK(captures_make_room(c, 10, &removed) && removed == 0 && captures_bytes(c) == 90);
+	CHECK(!unlink(newest));
+	CHECK(captures_make_room(c, 70, &removed) && removed == 0 && captures_bytes(c) == 30);
+	CHECK(captures_make_room(c, 100, &removed) && removed == 1 && captures_bytes(c) == 0);
+	CHECK(access(old, F_OK) && !access(baseline, F_OK));
 	captures_free(c);
-	unlink(newest);
+	CHECK(captures_new(names, 1, 0, &c, &err) == 0);
+	CHECK(captures_make_room(c, 1000, &removed) && removed == 0);
+	captures_free(c);
 	unlink(baseline);
 	unlink(web);
 	free(oldest);
