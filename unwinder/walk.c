@@ -511,11 +511,13 @@ static inline size_t num_givers(const struct walk *w, const struct mapping *m)
 /*
  * True when the return address of a frame record is one. Where the saved frame pointer is none,
  * the caller must be code that does without: compiled C that called into JIT code keeps anything
- * in that register.
+ * in that register. Or a call must have left the address: V8's deoptimizer pops the frame of the function it replaces,
+ * and calls on with a frame pointer that still points there, below the stack.
  */
 static bool fp_leads_on(struct walk *w, const struct fp_frame *f)
 {
 	const struct mapping *m = map_at(w, f->ra - 1);
+	bool root;
 
 	if (!m)
 		return false;
@@ -524,7 +526,7 @@ static bool fp_leads_on(struct walk *w, const struct fp_frame *f)
 	/* Managed code as well, and it has its own givers. */
 	if (!m->file || m->file->kind != FILE_ELF)
 		return num_givers(w, m);
-	return unwinder_native_rule_in(w->u, m, f->ra - 1).kind != RULE_FP;
+	return unwinder_native_rule_in(w->u, m, f->ra - 1).kind != RULE_FP || unwinder_is_entered_from(w->u, m, f->ra, &root);
 }
 
 /*
@@ -556,9 +558,33 @@ static bool step_to_entry(struct walk *w, const struct mapping *m)
 	return false;
 }
 
+enum { CALL_REL32 = 0xe8, JUMP_REL32 = 0xe9, REL32_BYTES = 5 };
+
+/* Where the instruction that ends at `end` goes to, if it is that one; 0 = it is not. */
+static uint64_t named_by(struct walk *w, uint64_t end, uint8_t opcode)
+{
+	const struct mapping *m = map_at(w, end - 1);
+	uint8_t code[REL32_BYTES];
+	int32_t distance;
+
+	if (!m || !m->file || m->file->kind != FILE_ELF || w->arch != &arch_x86_64 ||
+	    !elf_file_read_vaddr(m->file->elf, end - mapping_bias(m) - sizeof(code), code, sizeof(code)) ||
+	    code[0] != opcode)
+		return 0;
+	memcpy(&distance, code + 1, sizeof(distance));
+	return end + (uint64_t)(int64_t)distance;
+}
+
+/* The function that the call before `ra` names; 0 = it names none, or is no call. */
+static uint64_t called_by_name(struct walk *w, uint64_t ra)
+{
+	return named_by(w, ra, CALL_REL32);
+}
+
 /*
  * Where the frame pointer is still, or again, the caller's, the instruction tells: push %rbp, the one behind it that sets the
- * new one, ret. Chromium is built so, and jumps into functions whose first instruction waits for its page.
+ * new one, ret; or the call that led to this very instruction. Chromium is built so, and its functions' first instructions
+ * wait for their pages.
  */
 static bool step_by_code(struct walk *w, const struct mapping *m)
 {
@@ -574,9 +600,9 @@ static bool step_by_code(struct walk *w, const struct mapping *m)
 		return false;
 	if (code[0] == push && !memcmp(code + 1, set_frame, sizeof(set_frame)))
 		at += 8;
-	else if (code[1] != push && code[1] != ret)
-		return false;
 	if (!word_at(w, at, &ra))
+		return false;
+	if (at == w->sp && code[1] != push && code[1] != ret && called_by_name(w, ra) != w->regs.pc)
 		return false;
 	caller = map_at(w, ra - 1);
 	if (!caller || !unwinder_is_entered_from(w->u, caller, ra, &root))
@@ -672,29 +698,6 @@ static size_t chain_behind_switch(struct walk *w)
 	    fp - w->base < w->stack_bytes)
 		return 0;
 	return 1;
-}
-
-enum { CALL_REL32 = 0xe8, JUMP_REL32 = 0xe9, REL32_BYTES = 5 };
-
-/* Where the instruction that ends at `end` goes to, if it is that one; 0 = it is not. */
-static uint64_t named_by(struct walk *w, uint64_t end, uint8_t opcode)
-{
-	const struct mapping *m = map_at(w, end - 1);
-	uint8_t code[REL32_BYTES];
-	int32_t distance;
-
-	if (!m || !m->file || m->file->kind != FILE_ELF || w->arch != &arch_x86_64 ||
-	    !elf_file_read_vaddr(m->file->elf, end - mapping_bias(m) - sizeof(code), code, sizeof(code)) ||
-	    code[0] != opcode)
-		return 0;
-	memcpy(&distance, code + 1, sizeof(distance));
-	return end + (uint64_t)(int64_t)distance;
-}
-
-/* The function that the call before `ra` names; 0 = it names none, or is no call. */
-static uint64_t called_by_name(struct walk *w, uint64_t ra)
-{
-	return named_by(w, ra, CALL_REL32);
 }
 
 /*

@@ -628,10 +628,33 @@ static void test_told_by_code(void)
 	/* No call led there: a register that is saved later on. */
 	t.sample.stack[0] = at(NO_CFI, 0x60);
 	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x140, caller_place(ROOT, 0x20));
-	/* Elsewhere the frame pointer is the function's own. */
+	/* Elsewhere the frame pointer is the function's own, but for the very instruction that was called. */
 	t.sample.stack[0] = at(NO_CFI, 0x40);
+	sample_pc(&t.sample, x86, at(NO_CFI, 0x180));
+	memcpy(&t.program.image[NO_CFI + 0x40 - 4], &(uint32_t){ 0x180 - 0x40 }, 4);
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x180, caller_place(NO_CFI, 0x40), caller_place(ROOT, 0x20));
 	sample_pc(&t.sample, x86, at(NO_CFI, 0x120));
 	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x120, caller_place(ROOT, 0x20));
+	teardown(&t);
+}
+
+/* The caller goes on with a frame pointer below its stack, as V8's deoptimizer does. */
+static void test_stale_frame_pointer(void)
+{
+	static const uint8_t call[] = { 0xe8, 1, 2, 3, 4 };
+	struct test t;
+
+	setup(&t, 64);
+	memcpy(&t.program.image[NO_CFI + 0x40 - sizeof(call)], call, sizeof(call));
+	sample_pc(&t.sample, x86, at(NO_CFI, 0x120));
+	sample_reg(&t.sample, x86, RBP, stack_addr(4));
+	t.sample.stack[4] = stack_addr(2);
+	t.sample.stack[5] = at(NO_CFI, 0x40);
+	t.sample.in.stack_full = true;
+	EXPECT(&t, UNWIND_BROKEN, REASON_NO_CFI, NO_CFI + 0x120, caller_place(NO_CFI, 0x40));
+	/* No call left that. */
+	t.sample.stack[5] = at(NO_CFI, 0x60);
+	EXPECT(&t, UNWIND_BROKEN, REASON_NO_CFI, NO_CFI + 0x120);
 	teardown(&t);
 }
 
@@ -759,6 +782,7 @@ static void test_all(void)
 	test_frame_pointers();
 	test_no_frame_yet();
 	test_told_by_code();
+	test_stale_frame_pointer();
 	test_missing_file();
 	test_kernel_chain();
 	test_shared();
