@@ -316,7 +316,7 @@ static void deliver(struct perfdata *p, const struct entry *entry, const struct 
 		return;
 	}
 	if (record.type == RECORD_SAMPLE) {
-		chain_find(&record);
+		chain_find(&record, p->user_chain);
 		if (p->partial.rest.here < p->partial.bytes)
 			record.sample.rest = &p->partial.rest;
 	}

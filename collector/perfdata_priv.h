@@ -5,6 +5,7 @@
 #pragma once
 
 #include "collector/perfdata.h"
+#include "collector/perfdata_chain.h"
 
 #include <linux/perf_event.h>
 
@@ -188,6 +189,7 @@ struct perfdata {
 	const struct perfdata_sink *sink; /* while it runs */
 	uint8_t *whole;                   /* a sample put together again */
 	struct partial_stack partial;
+	uint64_t user_chain[CHAIN_MAX]; /* of the sample that is delivered */
 	bool tail_optional; /* the header promised nothing from here on: nonsense is the end */
 	bool is_part;
 	bool started, ended;

@@ -169,6 +169,14 @@ static size_t stack_size(const struct record_sample *s)
 	return (s->stack_bytes + 8) & ~(size_t)7;
 }
 
+static void put_chain(struct writer *d, const struct record_sample *s, uint64_t mark)
+{
+	writer_u64(d, mark);
+	writer_u64(d, s->num_user_chain);
+	for (size_t i = 0; i < s->num_user_chain; i++)
+		writer_u64(d, s->user_chain[i] ^ mark);
+}
+
 static void put_stack(struct writer *d, const struct record *rec)
 {
 	const struct record_sample *s = &rec->sample;
@@ -186,11 +194,8 @@ static void put_stack(struct writer *d, const struct record *rec)
 	writer_u64(d, size + chain);
 	writer_add(d, s->stack, filled);
 	writer_zeros(d, size - filled);
-	if (chain) {
-		writer_u64(d, chain_mark(rec->time_ns, s->stack_bytes == s->stack_size));
-		writer_u64(d, s->num_user_chain);
-		writer_add(d, s->user_chain, s->num_user_chain * sizeof(uint64_t));
-	}
+	if (chain)
+		put_chain(d, s, chain_mark(rec->time_ns, s->stack_bytes == s->stack_size));
 	writer_u64(d, filled);
 }
 
