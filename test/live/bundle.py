@@ -7,24 +7,18 @@ import collections
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
 
+from checks import check, report_and_exit, skip
+
 RINGFOLD, PERFCOLLECT = (os.path.abspath(p) for p in sys.argv[1:3])
 PARTS = ["perf.data.txt", "index.html", "stacks.folded", "profile.pb.gz", "report.txt", "stats.json", "manifest.json", "ringfold.log"]
 HEADER = re.compile(r"^([A-Za-z0-9._+#@:-]+) (\d+)/(\d+) \[(\d{3})\] (\d+\.\d{6}): 1 ([a-z:-]+): $")
 FRAME = re.compile(r"^\t[0-9a-f]+ (.*) \(([^()\[\]/\\ ]{1,200})\)$")
-failures = []
-
-
-def check(what, got, want):
-    if got != want:
-        failures.append(what)
-        print(f"FAIL {what}: {got!r}, not {want!r}", flush=True)
 
 
 def worker(name, share):
@@ -182,16 +176,14 @@ def test_perfcollect():
 
 def main():
     if os.geteuid():
-        print("needs root")
-        sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
+        skip("needs root")
     for name, test in list(globals().items()):
         if name.startswith("test_"):
             with tempfile.TemporaryDirectory() as where:
                 os.chdir(where)
                 test()
                 os.chdir("/")
-    print(f"{len(failures)} failed")
-    sys.exit(1 if failures else 0)
+    report_and_exit()
 
 
 main()

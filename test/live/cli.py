@@ -12,15 +12,10 @@ import sys
 import tempfile
 import time
 
+from checks import check, report_and_exit, skip
+
 RINGFOLD = os.path.abspath(sys.argv[1])
 SPIN = "while True: pass"
-failures = []
-
-
-def check(what, got, want):
-    if got != want:
-        failures.append(what)
-        print(f"FAIL {what}: {got!r}, not {want!r}")
 
 
 def run(*args, **more):
@@ -401,8 +396,7 @@ def test_full_disk():
 
 def main():
     if os.geteuid():
-        print("needs root")
-        sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
+        skip("needs root")
     signal.signal(signal.SIGHUP, signal.SIG_DFL) # nohup may have started us
     with tempfile.TemporaryDirectory() as where:
         os.chdir(where)
@@ -410,8 +404,7 @@ def main():
             if name.startswith("test_"):
                 test()
         os.chdir("/")
-    print(f"{len(failures)} failed")
-    sys.exit(1 if failures else 0)
+    report_and_exit()
 
 
 main()

@@ -8,20 +8,10 @@ import subprocess
 import sys
 import time
 
+from checks import check, report_and_exit, skip
+
 RINGFOLD = os.path.abspath(sys.argv[1])
 CAPS = ["perfmon", "sys_ptrace", "syslog", "checkpoint_restore", "dac_read_search", "ipc_lock"]
-failures = []
-
-
-def check(what, got, want):
-    if got != want:
-        failures.append(what)
-        print(f"FAIL {what}: {got!r}, not {want!r}")
-
-
-def skip(why):
-    print(f"SKIP: {why}")
-    sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
 
 
 def with_caps(caps, *args, prefix=()):
@@ -114,8 +104,7 @@ def main():
     for name, test in list(globals().items()):
         if name.startswith("test_"):
             test()
-    print(f"{len(failures)} failed")
-    sys.exit(1 if failures else 0)
+    report_and_exit()
 
 
 main()

@@ -15,15 +15,14 @@ import subprocess
 import sys
 import time
 
+from checks import check_that, report_and_exit, skip
+
 RINGFOLD, DIRECTORY = (os.path.abspath(p) for p in sys.argv[1:3])
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'prove', 'dotnet')
-failures = []
 
 
 def check(what, ok, got):
-    print(f"{'ok  ' if ok else 'FAIL'} {what}: {got}", flush=True)
-    if not ok:
-        failures.append(what)
+    check_that(ok, f'{what}: {got}')
 
 
 if not shutil.which('dotnet'):
@@ -34,8 +33,7 @@ if not os.path.exists(dll):
     r = subprocess.run(['dotnet', 'publish', '-c', 'Release', '-o', f'{DIRECTORY}/service', '--artifacts-path',
                         f'{DIRECTORY}/service-obj', f'{SOURCE}/Service.csproj'], capture_output=True, text=True)
     if r.returncode:
-        print(f'SKIP: the service cannot be built here: {r.stdout[-300:]}')
-        sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
+        skip(f'the service cannot be built here: {r.stdout[-300:]}')
 service = subprocess.Popen(['dotnet', dll, '300', 'no-dynamic', 'no-collectible'], stdout=subprocess.DEVNULL,
                            # What is precompiled stays so: on a quiet machine it is soon compiled again.
                            stderr=subprocess.DEVNULL, env={**os.environ, 'DOTNET_EnableDiagnostics': '0',
@@ -144,4 +142,4 @@ starts = [s for s, _ in stacks if ';System.Threading.Thread::StartCallback;' in 
 check('threads', bool(starts), len(starts))
 check('threads from their start', all('start_thread' in s.split(';System.Threading.Thread::StartCallback')[0] for s in starts), '')
 check('folded the same', open(f'{DIRECTORY}/f.folded').read() == open(f'{DIRECTORY}/r.folded').read(), '')
-sys.exit(1 if failures else 0)
+report_and_exit()

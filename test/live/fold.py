@@ -14,26 +14,19 @@ import sys
 import tempfile
 import time
 
+from checks import check_that as check, report_and_exit, skip
+
 ringfold, victims = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 tmp = tempfile.mkdtemp(prefix='ringfold-live-')
-failures = 0
 ENV = dict(os.environ, HOME=tmp, LC_ALL='C')
 ENV.pop('DEBUGINFOD_URLS', None)
 PERF = shutil.which('perf')
 EVENT = ['-e', 'cpu-clock', '-F', '499']
 
 
-def skip(why):
-    print('SKIP:', why)
+def leave(why):
     shutil.rmtree(tmp)
-    sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
-
-
-def check(ok, what, *more):
-    global failures
-    if not ok:
-        failures += 1
-        print('FAILED:', what, *more, sep='\n  ', file=sys.stderr)
+    skip(why)
 
 
 def record(*args, name='perf.data', **how):
@@ -192,13 +185,11 @@ def test_own_recording():
 
 
 if not PERF:
-    skip('no perf to record with')
+    leave('no perf to record with')
 if subprocess.run([PERF, 'record', '-q', *EVENT, '-o', f'{tmp}/probe.data', '--', 'true'], capture_output=True, env=ENV).returncode:
-    skip('perf may not record here')
+    leave('perf may not record here')
 for name, test in sorted(globals().copy().items()):
     if name.startswith('test_'):
         test()
 shutil.rmtree(tmp)
-if failures:
-    print(f'{failures} checks failed', file=sys.stderr)
-sys.exit(1 if failures else 0)
+report_and_exit()

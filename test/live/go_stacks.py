@@ -14,22 +14,15 @@ import subprocess
 import sys
 import tempfile
 
+from checks import check_that as check, report_and_exit, skip
+
 ringfold, source = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 tmp = tempfile.mkdtemp(prefix='ringfold-go-')
-failures = 0
 
 
-def skip(why):
-    print('SKIP:', why)
+def leave(why):
     shutil.rmtree(tmp)
-    sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
-
-
-def check(ok, what, *more):
-    global failures
-    if not ok:
-        failures += 1
-        print('FAILED:', what, *more, sep='\n  ', file=sys.stderr)
+    skip(why)
 
 
 def build(name, path, *flags):
@@ -46,7 +39,7 @@ def record(*command):
     done = subprocess.run([ringfold, 'record', '-q', '-F', '997', '-o', out, '--stats', stats, '--', *command],
                           capture_output=True, text=True, timeout=120)
     if 'error' in done.stderr and 'permitted' in done.stderr:
-        skip(done.stderr)
+        leave(done.stderr)
     stacks = collections.Counter()
     for line in open(out):
         stack, _, count = line.rpartition(' ')
@@ -61,7 +54,7 @@ def share(stacks, of, have):
 
 
 if not shutil.which('go') or not shutil.which('cc'):
-    skip('go or cc not installed')
+    leave('go or cc not installed')
 for flags in ([], ['-ldflags=-s -w']):
     stacks, said = record(build('cgo', f'{source}/test/live/cgo.go', *flags))
     whole = 100 * said['complete'] / max(said['user_stacks'], 1)
@@ -96,4 +89,4 @@ for flags in ([], ['-ldflags=-s -w']):
                       r'^switch;runtime\.goexit;runtime\.main;main\.main;main\.ask;main\.switches;runtime\.systemstack')
     check(num >= 100 and part >= 99, f'switch {flags}: {part:.1f} % of {num} samples around a change of stacks have their callers')
 shutil.rmtree(tmp)
-sys.exit(1 if failures else 0)
+report_and_exit()

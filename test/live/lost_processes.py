@@ -13,17 +13,12 @@ import sys
 import tempfile
 import time
 
+from checks import check_that as check, report_and_exit, skip
+
 ringfold = os.path.abspath(sys.argv[1])
 tmp = tempfile.mkdtemp(prefix='ringfold-lost-')
-failures = 0
 WAIT_S = 120 # a machine with other work
 WANTED = 40  # samples
-
-
-def check(ok, what):
-    global failures
-    print('ok  ' if ok else 'FAIL', what, flush=True)
-    failures += not ok
 
 
 def until(condition):
@@ -86,8 +81,7 @@ recorder = subprocess.Popen([ringfold, 'record', '-q', '-a', '-F', '499', '--rin
 try:
     check(until(grown), 'it records')
     if recorder.poll() == 4:
-        print('SKIP: not permitted')
-        sys.exit(1 if os.environ.get('TEST_NO_SKIP') else 77)
+        skip('not permitted')
     ours = below(recorder.pid)
     for pid in ours:
         os.kill(pid, signal.SIGSTOP)
@@ -119,4 +113,4 @@ folded_heads, folded_text = samples_of(folded.stdout.splitlines(keepends=True), 
 check(folded.returncode == 0 and folded_heads == heads, 'fold finds it by the same name')
 check(folded_text == text and sum('PyEval' in line for line in text) > WANTED, 'and with the same stacks')
 shutil.rmtree(tmp)
-sys.exit(1 if failures else 0)
+report_and_exit()

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 
+from checks import check, report_and_exit, skip
+
 RINGFOLD, VICTIM = (os.path.abspath(p) for p in sys.argv[1:3])
 # openat2 5.6, pidfd_open 5.3, close_range 5.9, membarrier 4.3, memfd_create 3.17, renameat2 3.15, faccessat2 5.8, clone3 5.3,
 # statx 4.11, rseq 4.18, epoll_pwait2 5.11
@@ -19,18 +21,6 @@ CALLS = ["openat2", "pidfd_open", "close_range", "membarrier", "memfd_create", "
          "rseq", "epoll_pwait2"]
 ERRORS = [errno.ENOSYS, errno.EPERM, errno.EINVAL]
 ALLOW, ERRNO = 0x7fff0000, 0x00050000 # SCMP_ACT_*, seccomp.h
-failures = []
-
-
-def check(what, got, want):
-    if got != want:
-        failures.append(what)
-        print(f"FAIL {what}: {got!r}, not {want!r}")
-
-
-def skip(why):
-    print(f"SKIP: {why}")
-    sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
 
 
 def refuse(lib, calls, code):
@@ -79,8 +69,7 @@ def main():
         for call in CALLS[:4]:
             record(lib, f"{call} refused", [call], errno.ENOSYS)
         os.chdir("/")
-    print(f"{len(failures)} failed")
-    sys.exit(1 if failures else 0)
+    report_and_exit()
 
 
 main()

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 
+from checks import check, report_and_exit, skip
+
 RINGFOLD = os.path.abspath(sys.argv[1])
 PARANOID = "/proc/sys/kernel/perf_event_paranoid"
 CPUS = sorted(os.sched_getaffinity(0))
@@ -54,17 +56,10 @@ int main(int argc, char **argv)
 	for (;;) first_work();
 }
 """
-failures = []
 tested = {
     "container": "containers.py", "cgroup": "hotplug.py", "uid": "cli.py",
     "no-dotnet": "prove/dotnet.py", "dotnet-tiers": "prove/dotnet.py", # the SDK is not in Debian
 }
-
-
-def check(what, got, want):
-    if got != want:
-        failures.append(what)
-        print(f"FAIL {what}: {got!r}, not {want!r}", flush=True)
 
 
 def covers(*options):
@@ -422,8 +417,7 @@ def test_plain_user():
 
 def main():
     if os.geteuid():
-        print("needs root")
-        sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
+        skip("needs root")
     os.nice(-10) # half a second is to be enough on a machine with much else to do
     with tempfile.TemporaryDirectory() as where:
         os.chdir(where)
@@ -441,8 +435,7 @@ def main():
         if not only:
             check("options without a test", sorted(options - set(tested)), [])
         os.chdir("/")
-    print(f"{len(failures)} failed")
-    sys.exit(1 if failures else 0)
+    report_and_exit()
 
 
 main()

@@ -10,10 +10,11 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
+
+from checks import check_that as check, report_and_exit
 
 args = argparse.ArgumentParser()
 args.add_argument("ringfold")
@@ -23,14 +24,7 @@ args.add_argument("--slow", action="store_true") # built with sanitizers: starti
 args = args.parse_args()
 RINGFOLD = os.path.abspath(args.ringfold)
 VICTIM = os.path.join(os.path.abspath(args.victims), "victim-fp_twin")
-failures = []
 os.chdir(tempfile.mkdtemp(prefix="ringfold-parser-"))
-
-
-def check(ok, what):
-    if not ok:
-        failures.append(what)
-        print("FAILED:", what, flush=True)
 
 
 def below(pid):
@@ -192,4 +186,4 @@ if build_id(VICTIM):
 else:
     print("SKIPPED: no readelf, or no build-id")
 shutil.rmtree(os.getcwd())
-sys.exit(1 if failures else 0)
+report_and_exit()

@@ -15,16 +15,11 @@ import sys
 import tempfile
 import time
 
+from checks import check_that as check, report_and_exit, skip
+
 RINGFOLD, VICTIM, HOSTILE = (os.path.abspath(a) for a in sys.argv[1:4])
 LISTED = ["perfmon", "sys_ptrace", "syslog", "checkpoint_restore", "dac_read_search", "ipc_lock"]
 NOBODY = 65534
-failures = []
-
-
-def check(ok, what):
-    print(("ok   " if ok else "FAIL ") + what, flush=True)
-    if not ok:
-        failures.append(what)
 
 
 def as_user(caps):
@@ -121,8 +116,7 @@ def one_missing(top, cap, victims):
 
 def main():
     if os.geteuid() or not shutil.which("setpriv") or not shutil.which("prlimit"):
-        print("needs root, setpriv and prlimit", file=sys.stderr)
-        sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
+        skip("needs root, setpriv and prlimit")
     top = tempfile.mkdtemp(prefix="rights-", dir="/var/tmp")
     os.chmod(top, 0o755)
     shutil.copy(RINGFOLD, os.path.join(top, "ringfold")) # where that user can reach it
@@ -137,7 +131,7 @@ def main():
             p.wait()
         os.unlink(maps)
         shutil.rmtree(top, ignore_errors=True)
-    sys.exit(1 if failures else 0)
+    report_and_exit()
 
 
 main()

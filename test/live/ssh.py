@@ -13,21 +13,11 @@ import sys
 import tempfile
 import time
 
+from checks import check, failures, report_and_exit, skip
+
 SOURCE, BUILD = (os.path.abspath(p) for p in sys.argv[1:3])
 STATIC, SCRIPT = os.path.join(BUILD, "app/ringfold"), os.path.join(SOURCE, "scripts/ssh-profile")
 APPLETS = ["sh", "head", "mktemp", "chmod", "rm", "rmdir", "tar", "sleep", "true", "cat"]
-failures = []
-
-
-def check(what, got, want):
-    if got != want:
-        failures.append(what)
-        print(f"FAIL {what}: {got!r}, not {want!r}")
-
-
-def skip(why):
-    print(f"SKIP: {why}")
-    sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
 
 
 def free_port():
@@ -196,8 +186,7 @@ def main():
                 busy.wait()
             print(f"{name}: {len(failures)} failed so far", flush=True)
         os.chdir("/")
-    print(f"{len(failures)} failed")
-    sys.exit(1 if failures else 0)
+    report_and_exit()
 
 
 main()

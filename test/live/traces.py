@@ -14,16 +14,11 @@ import sys
 import tempfile
 import time
 
+from checks import check_that as check, report_and_exit, skip
+
 RINGFOLD, HOSTILE = (os.path.abspath(a) for a in sys.argv[1:3])
 # Half of it, so that no program holds it but the one that is recorded, which has it in 256 words on its stack.
 CANARY = random.getrandbits(64).to_bytes(8, "little")
-failures = []
-
-
-def check(ok, what):
-    print(("ok   " if ok else "FAIL ") + what, flush=True)
-    if not ok:
-        failures.append(what)
 
 
 def ours(parent=None):
@@ -180,8 +175,7 @@ def start_victim():
 
 def main():
     if os.geteuid():
-        print("needs root", file=sys.stderr)
-        sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
+        skip("needs root")
     top = tempfile.mkdtemp(prefix="traces-", dir="/var/tmp")
     victim = start_victim()
     try:
@@ -195,7 +189,7 @@ def main():
         victim.kill()
         victim.wait()
         shutil.rmtree(top, ignore_errors=True)
-    sys.exit(1 if failures else 0)
+    report_and_exit()
 
 
 main()

@@ -13,14 +13,9 @@ import sys
 import tempfile
 import time
 
+from checks import check, report_and_exit, skip
+
 RINGFOLD = os.path.abspath(sys.argv[1])
-failures = []
-
-
-def check(what, got, want):
-    if got != want:
-        failures.append(what)
-        print(f"FAIL {what}: {got!r}, not {want!r}", flush=True)
 
 
 class Worker:
@@ -406,8 +401,7 @@ def test_usage():
 
 def main():
     if os.geteuid():
-        print("needs root")
-        sys.exit(1 if os.environ.get("TEST_NO_SKIP") else 77)
+        skip("needs root")
     with tempfile.TemporaryDirectory() as where:
         os.chdir(where)
         for name, test in list(globals().items()):
@@ -416,8 +410,7 @@ def main():
                 test()
                 print(f"{name}: {time.time() - start:.1f} s", flush=True)
         os.chdir("/")
-    print(f"{len(failures)} failed")
-    sys.exit(1 if failures else 0)
+    report_and_exit()
 
 
 main()
