@@ -1,4 +1,7 @@
-/* ringfold diff: two profiles held against each other. Each is a file of collapsed stacks, or a recording, which is folded. */
+/*
+ * ringfold diff: two profiles held against each other. Each is a file of collapsed stacks, or a recording, which is
+ * folded.
+ */
 #include "app/command.h"
 
 #include <errno.h>

@@ -43,7 +43,10 @@ static void ignore_signal(int signal_number)
 {
 }
 
-/* What cannot be written is an error with a name, not a silent end. The handler goes at a command's exec, SIG_IGN would not. */
+/*
+ * What cannot be written is an error with a name, not a silent end. The handler goes at a command's exec, SIG_IGN would
+ * not.
+ */
 static void survive_failed_writes(void)
 {
 	const struct sigaction action = { .sa_handler = ignore_signal, .sa_flags = SA_RESTART };

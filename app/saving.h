@@ -34,8 +34,8 @@ void saving_close(struct saving *s); /* NULL is fine; without saving_end, files 
 void saving_record(struct saving *s, const struct record *rec);
 
 /*
- * A process of which no record told, as it was lost, or with a `tid` the name of a thread: told now, as /proc shows it, as of the
- * record that is being handled. To be called before that is given to saving_record.
+ * A process of which no record told, as it was lost, or with a `tid` the name of a thread: told now, as /proc shows it,
+ * as of the record that is being handled. To be called before that is given to saving_record.
  */
 void saving_learned(struct saving *s, pid_t pid, pid_t tid, uint64_t time_ns);
 

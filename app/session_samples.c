@@ -230,8 +230,9 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 }
 
 /*
- * The kernel could copy nothing of a stack whose page is being replaced, as after a fork, or that is gone with its program, as in
- * an exec: the place in user space is known all the same. It counts as kernel only, if no stack ends right there.
+ * The kernel could copy nothing of a stack whose page is being replaced, as after a fork, or that is gone with its
+ * program, as in an exec: the place in user space is known all the same. It counts as kernel only, if no stack ends
+ * right there.
  */
 static size_t add_sampled_place(struct session *s, const struct record_sample *sample, struct live *live,
 				uint64_t time_ns, size_t num)

@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * As many descriptors as the hard limit allows: the soft one, mostly 1024, is for programs that call select(), and every file
- * that is mapped anywhere on the machine stays open. What is started from here on inherits it. Failing changes nothing.
+ * As many descriptors as the hard limit allows: the soft one, mostly 1024, is for programs that call select(), and
+ * every file that is mapped anywhere on the machine stays open. What is started from here on inherits it. Failing
+ * changes nothing.
  */
 void limits_raise_files(void);

@@ -47,7 +47,10 @@ struct wire_packet {
 	uint8_t body[WIRE_MAX_BODY];
 };
 
-/* 0 or -errno; -ETIMEDOUT when the other side took nothing until `deadline_ns` (CLOCK_MONOTONIC; 0 = wait for ever). fd -1 = none. */
+/*
+ * 0 or -errno; -ETIMEDOUT when the other side took nothing until `deadline_ns` (CLOCK_MONOTONIC; 0 = wait for ever). fd
+ * -1 = none.
+ */
 int wire_send(int sock, const struct wire_head *head, const void *body, size_t size, int fd, uint64_t deadline_ns);
 /*
  * 1, 0 at the end, or -errno (-EBADMSG: no packet of ours; -EAGAIN: nothing there, with `wait` false). ret_fd NULL:

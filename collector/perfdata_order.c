@@ -8,8 +8,8 @@
  * perf writes what it found in one ring after another, then FINISHED_ROUND, and starts over. Whatever is older than
  * the youngest record of one round should have been in its ring when the next began, and so have been written by that
  * one's end (tools/perf/util/ordered-events.c). A record takes its time before it is written, though, and an
- * interrupted writer may be late by more than a round, so one round more is waited for. Each ring's share is a sorted run, and runs are merged: where there is one
- * run only, as in recordings of one CPU, nothing is moved.
+ * interrupted writer may be late by more than a round, so one round more is waited for. Each ring's share is a sorted
+ * run, and runs are merged: where there is one run only, as in recordings of one CPU, nothing is moved.
  */
 
 enum { RELIEF_MIN = 64 }; /* sorting fewer records each time would cost more than it frees */

@@ -1,6 +1,7 @@
 /*
  * Records of what was there before the recording began, as `perf record` makes them up for its files: the kernel and
- * its modules, and names and mappings of processes (executable ones, and those of files). They carry no time, so readers take them first.
+ * its modules, and names and mappings of processes (executable ones, and those of files). They carry no time, so
+ * readers take them first.
  */
 #pragma once
 

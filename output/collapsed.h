@@ -20,8 +20,8 @@ struct collapsed_stats {
 
 /*
  * For each line "root;...;leaf COUNT": the frames from the root on, borrowed until `each` returns. A count with decimals
- * is rounded; of two numbers (a comparison) the last counts. Stacks deeper than 65536 are bad lines. Stops when `each` returns false
- * (-ENOMEM). -EBADMSG when there are lines, and not one is in the shape.
+ * is rounded; of two numbers (a comparison) the last counts. Stacks deeper than 65536 are bad lines. Stops when `each`
+ * returns false (-ENOMEM). -EBADMSG when there are lines, and not one is in the shape.
  */
 int collapsed_parse(const char *text, size_t len,
 		    bool (*each)(void *data, const struct collapsed_frame *frames, size_t num, uint64_t count),

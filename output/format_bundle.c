@@ -1,9 +1,9 @@
 /*
- * One zip for a support case, in the layout of perfcollect's NAME.trace.zip: PerfView opens it by its perf.data.txt; a person by
- * its index.html. No raw stacks are in it, and every name is resolved already.
+ * One zip for a support case, in the layout of perfcollect's NAME.trace.zip: PerfView opens it by its perf.data.txt; a
+ * person by its index.html. No raw stacks are in it, and every name is resolved already.
  *
- * All entries are below one folder. None may be called "metadata" (PerfView takes that for CTF), and perf maps are not at the
- * root (it would read them, and stop at a 0x).
+ * All entries are below one folder. None may be called "metadata" (PerfView takes that for CTF), and perf maps are not
+ * at the root (it would read them, and stop at a 0x).
  */
 #include "output/format.h"
 

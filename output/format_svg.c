@@ -1,7 +1,8 @@
 /*
  * A flame graph as a picture that any browser shows: no script, tooltips by <title>, light or dark as the viewer is.
- * Browsers are slow with tens of thousands of elements. So only what is wide enough to be pointed at is a box with a tooltip;
- * what is narrower is in one path for all frames of a row and colour, and what could not be seen is left out and counted.
+ * Browsers are slow with tens of thousands of elements. So only what is wide enough to be pointed at is a box with a
+ * tooltip; what is narrower is in one path for all frames of a row and colour, and what could not be seen is left out
+ * and counted.
  */
 #include "output/format.h"
 
@@ -259,8 +260,10 @@ static void add_legend(struct svg *svg)
 	}
 	if (svg->hidden) {
 		text_count(&svg->cell, svg->hidden);
-		strbuf_printf(&svg->text, "<text class=\"soft\" x=\"%d\" y=\"%u\">%s %s too narrow or too high to be drawn</text>\n", MARGIN,
-			      y + 10 + ROW, svg->cell.data ? svg->cell.data : "", svg->hidden == 1 ? "frame is" : "frames are");
+		strbuf_printf(&svg->text,
+			      "<text class=\"soft\" x=\"%d\" y=\"%u\">%s %s too narrow or too high to be drawn</text>\n",
+			      MARGIN, y + 10 + ROW, svg->cell.data ? svg->cell.data : "",
+			      svg->hidden == 1 ? "frame is" : "frames are");
 		strbuf_clear(&svg->cell);
 	}
 	strbuf_str(&svg->text, "</svg>\n");

@@ -44,8 +44,9 @@ bool perfmap_add(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, ui
 
 enum { PERFMAP_MAX_CFI = 8 << 10 }; /* bytes of one range's; longer ones are left out */
 /*
- * The same with the range's call-frame information: an .eh_frame section that is read as if it began at `end`, or at the next
- * address whose distance from `start` is a multiple of 8 (jitdump-specification.txt and util/genelf.c of perf say so). NULL and 0 = none.
+ * The same with the range's call-frame information: an .eh_frame section that is read as if it began at `end`, or at
+ * the next address whose distance from `start` is a multiple of 8 (jitdump-specification.txt and util/genelf.c of perf
+ * say so). NULL and 0 = none.
  */
 bool perfmap_add_cfi(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
 		     const char *name, size_t name_len, const uint8_t *cfi, size_t cfi_len);

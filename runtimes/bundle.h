@@ -31,9 +31,9 @@ const struct bundle_file *bundle_at(const struct bundle *b, uint64_t offset);
 const struct bundle_file *bundle_find(const struct bundle *b, const char *assembly);
 
 /*
- * What a packed file holds, read at any place, in some 2 MiB of memory whatever its size: unpacked as far as is asked for and
- * forgotten again. Going back costs unpacking a few percent of it anew. `bytes` and `file` are borrowed as long as it lives.
- * NULL when it is not packed, or memory is out.
+ * What a packed file holds, read at any place, in some 2 MiB of memory whatever its size: unpacked as far as is asked
+ * for and forgotten again. Going back costs unpacking a few percent of it anew. `bytes` and `file` are borrowed as long
+ * as it lives. NULL when it is not packed, or memory is out.
  */
 struct bundle_stream;
 struct bundle_stream *bundle_stream_new(const struct pe_bytes *bytes, const struct bundle_file *file);
@@ -41,6 +41,7 @@ struct pe_bytes bundle_stream_bytes(struct bundle_stream *s); /* borrows it */
 void bundle_stream_free(struct bundle_stream *s); /* NULL is fine */
 
 /*
- * The first `size` bytes of a file, at most PE_MAX_LOAD, unpacked where it is packed; the caller's to free. NULL when they cannot be had.
+ * The first `size` bytes of a file, at most PE_MAX_LOAD, unpacked where it is packed; the caller's to free. NULL when
+ * they cannot be had.
  */
 void *bundle_load(const struct pe_bytes *bytes, const struct bundle_file *file, uint64_t size);

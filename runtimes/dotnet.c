@@ -457,7 +457,10 @@ static bool source_changes(void *data, struct addrspace *space, uint64_t time_ns
 	for (size_t i = p->next_change; i < p->changes.len && p->changes.data[i].time_ns <= time_ns; i++) {
 		struct dotnet_change *c = &p->changes.data[i];
 
-		/* What goes is named now, also where it came so late that it is not in the table: source_find looks ahead. */
+		/*
+		 * What goes is named now, also where it came so late that it is not in the table: source_find looks
+		 * ahead.
+		 */
 		if (c->kind == NETTRACE_RUNDOWN_END)
 			continue;
 		if (c->kind == NETTRACE_METHOD_UNLOAD)

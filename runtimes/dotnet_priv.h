@@ -83,7 +83,10 @@ struct dotnet_process {
 /* The method that holds addr; valid until the next change. */
 struct dotnet_method *dotnet_method_at(const struct dotnet_process *p, uint64_t addr);
 
-/* Whether it was said that the method's code went away by now, though not yet by the time of the sample. Not when it was read. */
+/*
+ * Whether it was said that the method's code went away by now, though not yet by the time of the sample. Not when it
+ * was read.
+ */
 bool dotnet_is_leaving(struct dotnet_process *p, const struct dotnet_method *m);
 
 /* dotnet.c: a change with its name; a module's assembly. */

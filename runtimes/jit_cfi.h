@@ -1,7 +1,7 @@
 /*
  * JIT code whose compiler tells how to unwind it: jitdump's JIT_CODE_UNWINDING_INFO (perf's jitdump-specification.txt),
- * the .eh_frame of one function. Written by V8 (--perf-prof-unwinding-info), CPython (-X perf_jit) and others; code that keeps
- * no frame pointer has its callers only so.
+ * the .eh_frame of one function. Written by V8 (--perf-prof-unwinding-info), CPython (-X perf_jit) and others; code
+ * that keeps no frame pointer has its callers only so.
  */
 #pragma once
 

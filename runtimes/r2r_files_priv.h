@@ -100,8 +100,8 @@ bool r2r_may_have_image(struct known *k);
 /* Names places of a file, ascending, as struct file_source says. False when out of memory. */
 bool r2r_known_names(struct r2r_files *f, struct known *k, const uint64_t *offsets, size_t num, struct symbol *ret);
 /*
- * NAME.dll in the folder of a file (place 0), or in the others that hold files with precompiled code (1 to R2R_MAX_FOLDERS - 1): a
- * descriptor, or -1.
+ * NAME.dll in the folder of a file (place 0), or in the others that hold files with precompiled code (1 to
+ * R2R_MAX_FOLDERS - 1): a descriptor, or -1.
  */
 int r2r_open_near(struct r2r_files *f, const struct known *at, size_t place, const char *name);
 

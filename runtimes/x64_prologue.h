@@ -25,7 +25,7 @@ bool x64_prologue(const uint8_t *code, size_t size, size_t upto, struct x64_prol
 /*
  * The same of a method that goes on in the frame of another version of it (on-stack replacement; docs/design/features/
  * OsrDetailsAndDebugging.md there). It is entered as if that had called it, with rbp as that had it; what it saves of its
- * caller's registers lies in that frame. `depth` leads to the return address of this pretended call, which is never used: the
- * other version's frame begins above it. saved[] is from the stack pointer upwards, other than above.
+ * caller's registers lies in that frame. `depth` leads to the return address of this pretended call, which is never
+ * used: the other version's frame begins above it. saved[] is from the stack pointer upwards, other than above.
  */
 bool x64_prologue_osr(const uint8_t *code, size_t size, size_t upto, struct x64_prologue *ret);

@@ -51,8 +51,8 @@ struct addrspaces_opts {
 	/* Called once before a generation ends (exit, exec, pid reuse, shutdown). May be NULL. */
 	void (*space_gone)(void *data, struct addrspace *space);
 	/*
-	 * A process that no record had told of was read from /proc; or, with a `tid`, the name of a thread. Not told of those
-	 * that a scan finds. May be NULL.
+	 * A process that no record had told of was read from /proc; or, with a `tid`, the name of a thread. Not told of
+	 * those that a scan finds. May be NULL.
 	 */
 	void (*learned)(void *data, pid_t pid, pid_t tid);
 	void *data;

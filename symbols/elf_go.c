@@ -360,7 +360,8 @@ bool elf_go_frame(struct elf_file *f, uint64_t vaddr, struct elf_sp_frame *ret)
 		return false;
 	r = reader_init(func + head + 12, 4);
 	pcsp = reader_u32(&r);
-	if ((func[head + 33] & GO_SP_WRITE && elf_go_root(f, vaddr, &start) != ELF_ROOT_CALLBACK) || !pcsp || pcsp >= t.size - t.pctab)
+	if (!pcsp || pcsp >= t.size - t.pctab ||
+	    (func[head + 33] & GO_SP_WRITE && elf_go_root(f, vaddr, &start) != ELF_ROOT_CALLBACK))
 		return false;
 	at = t.pctab + pcsp;
 	len = t.size - at < sizeof(bytes) ? (size_t)(t.size - at) : sizeof(bytes);

@@ -34,7 +34,8 @@ bool elf_init_frame(struct elf_file *f, uint64_t vaddr, struct elf_sp_frame *ret
 	    elf_file_read(f, code, s->size, s->offset) < 0 || elf_file_changed(f))
 		return false;
 	body = memcmp(code, endbr64, sizeof(endbr64)) ? 0 : sizeof(endbr64);
-	if (body + sizeof(begin) + sizeof(end) > s->size || memcmp(code + body, begin, sizeof(begin)) || memcmp(code + s->size - sizeof(end), end, sizeof(end)))
+	if (body + sizeof(begin) + sizeof(end) > s->size || memcmp(code + body, begin, sizeof(begin)) ||
+	    memcmp(code + s->size - sizeof(end), end, sizeof(end)))
 		return false;
 	body += s->addr + sizeof(begin);
 	tail = s->addr + s->size - 1; /* the ret */

@@ -584,8 +584,11 @@ static struct file *get_recorded(struct files *files, const struct door_mapping 
 	if (refusal != DOOR_OK) {
 		struct file *file = missing(files, path, refusal);
 
-		/* Nothing comes back that was not there: thousands of processes may map it. */
-		if (!in_memory || mapping->build_id_len) /* else mostly code that was made there, of which there never was a file */
+		/*
+		 * Nothing comes back that was not there: thousands of processes may map it. What was made in memory
+		 * is mostly code of which there never was a file.
+		 */
+		if (!in_memory || mapping->build_id_len)
 			files->refused[refusal]++;
 		if (file)
 			alias_add(files, entry_of(file), &key, 0);

@@ -62,8 +62,8 @@ void files_free(struct files *files);
 struct file *files_get(struct files *files, const struct door_mapping *mapping, uint32_t ino_generation,
 		       const pid_t *also_pids, size_t num_also);
 /*
- * The ELF file in a memfd: a program or library that was loaded from memory (fexecve, as runc does, or dlopen). NULL: it holds
- * none, or cannot be seen: code that was made there. Its memory is given back as soon as no process maps it.
+ * The ELF file in a memfd: a program or library that was loaded from memory (fexecve, as runc does, or dlopen). NULL:
+ * it holds none, or cannot be seen: code that was made there. Its memory is given back as soon as no process maps it.
  */
 struct file *files_in_memory(struct files *files, const struct door_mapping *mapping, uint32_t ino_generation);
 /*

@@ -1,6 +1,6 @@
 /*
- * Which perf events the broker opens for who may open none any more (door_allow_events): in memory that the broker's processes
- * share, so that each that opens knows, and that the asking side gives up before its jail. For broker*.c.
+ * Which perf events the broker opens for who may open none any more (door_allow_events): in memory that the broker's
+ * processes share, so that each that opens knows, and that the asking side gives up before its jail. For broker*.c.
  */
 #pragma once
 

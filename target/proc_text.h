@@ -22,7 +22,8 @@ int proc_maps_parse(const char *text, size_t len, int (*each)(void *data, const 
 
 /*
  * Whether executable memory of this name has no file of its own, which is where JIT compilers put code: anonymous, memfd,
- * shared memory. Names as /proc/PID/maps (fs/proc/task_mmu.c) and perf (kernel/events/core.c perf_event_mmap_event) give them.
+ * shared memory. Names as /proc/PID/maps (fs/proc/task_mmu.c) and perf (kernel/events/core.c perf_event_mmap_event)
+ * give them.
  */
 bool proc_is_jit_path(const char *path);
 

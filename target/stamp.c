@@ -8,7 +8,10 @@ static bool all_digits(const char *text, size_t len)
 	return len && strspn(text, "0123456789") >= len;
 }
 
-/* Nothing else: what a quota removes must not be somebody's "spike-baseline.html", nor what a trap of "spike-web.html" wrote. */
+/*
+ * Nothing else: what a quota removes must not be somebody's "spike-baseline.html", nor what a trap of "spike-web.html"
+ * wrote.
+ */
 static bool is_stamp(const char *text, size_t len)
 {
 	const size_t date = 8, time = 6, plain = date + 1 + time;

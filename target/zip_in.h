@@ -6,5 +6,8 @@
 struct err;
 struct strbuf;
 
-/* The first entry whose name ends in `suffix`; at most `cap` bytes of it. -ENOENT when there is none, -EBADMSG for no zip. */
+/*
+ * The first entry whose name ends in `suffix`; at most `cap` bytes of it. -ENOENT when there is none, -EBADMSG for no
+ * zip.
+ */
 int zip_in_read(const char *path, const char *suffix, size_t cap, struct strbuf *ret, struct err *err);

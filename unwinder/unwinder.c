@@ -12,7 +12,10 @@
 
 enum {
 	MAX_AHEAD = 16 << 10, /* bytes of stack that are looked at for addresses */
-	/* sub $24,%rsp; mov %rbp,16(%rsp); lea 16(%rsp),%rbp: the longest in which functions of 16 bytes set up their frame. */
+	/*
+	 * sub $24,%rsp; mov %rbp,16(%rsp); lea 16(%rsp),%rbp: the longest in which functions of 16 bytes set up their
+	 * frame.
+	 */
 	GO_PROLOGUE_BYTES = 14,
 };
 

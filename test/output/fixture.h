@@ -10,7 +10,8 @@
  *	note    TEXT
  *	event   NAME
  *	place   NAME                            a container, numbered 0, 1, ...
- *	frame   KIND   NAME   MODULE   PATH   ADDR   OFFSET   PLACE   BUILD-ID   (hex, may be left out) numbered 1, 2, ...; KIND as in enum frame_kind, small letters
+ *	frame   KIND   NAME   MODULE   PATH   ADDR   OFFSET   PLACE   BUILD-ID   numbered 1, 2, ...; KIND as in
+ *	                                        enum frame_kind, small letters; what is hexadecimal may be left out
  *	stack   COUNT  1 2 3                    frames from the root to the leaf
  *	sample  NS     PERIOD CPU PID TID EVENT COMM   1 2 3   PLACE   the same; counts one, and is kept by itself;
  *	                                        the number of its place may be left out

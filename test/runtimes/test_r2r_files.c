@@ -292,7 +292,10 @@ static void put_manifest(FILE *out, uint64_t offset, uint64_t size, uint64_t pac
 	fputs("Shop.dll", out);
 }
 
-/* This program with Shop.dll behind it; where that begins. `size` is of the DLL, of which `dll` may be the deflate stream. */
+/*
+ * This program with Shop.dll behind it; where that begins. `size` is of the DLL, of which `dll` may be the deflate
+ * stream.
+ */
 static uint64_t write_bundle(const char *path, const struct text *dll, size_t size)
 {
 	struct text program = read_whole("/proc/self/exe");

@@ -51,7 +51,10 @@ static void test_plain_frames(void)
 		  { .kind = HOT_FP, .ra_off8 = 1, .ra_slot = 1 } },
 		{ { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = INT16_MAX, .slot = { 63 } },
 		  { .kind = HOT_SP, .ra_off8 = INT16_MAX - 63, .ra_slot = 63 } },
-		/* Not plain: a return address far down, a leaf, registers lost, another register, a signal frame, no room. */
+		/*
+		 * Not plain: a return address far down, a leaf, registers lost, another register, a signal frame, no
+		 * room.
+		 */
 		{ { .kind = RULE_CFA, .cfa_reg = 7, .cfa_off8 = 100, .slot = { 64 } }, { .kind = HOT_NOT } },
 		{ { .kind = RULE_CFA, .cfa_reg = 7, .slot = { SLOT_SAME } }, { .kind = HOT_NOT } },
 		{ { .kind = RULE_CFA, .cfa_reg = 7, .slot = { SLOT_UNDEFINED } },

@@ -26,7 +26,10 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-/* The head of a jitdump (perf's tools/perf/Documentation/jitdump-specification.txt), and the mapping that tells readers of it. */
+/*
+ * The head of a jitdump (perf's tools/perf/Documentation/jitdump-specification.txt), and the mapping that tells readers
+ * of it.
+ */
 static inline int dump_open(void)
 {
 	struct {
