@@ -596,6 +596,15 @@ static int build_profile(struct build *b, bool last, struct err *err)
 	return missing_note(p, b->files.data, b->files.len, s->opts.offline, err);
 }
 
+/* Nearly every frame is in some stack: room for all in one go, rather than moved each time it doubles. */
+static bool reserve_frames(struct build *b)
+{
+	size_t num = unwinder_num_frames(b->s->unwinder);
+
+	return vec_reserve(&b->profile->frames, b->profile->frames.len + num) && vec_reserve(&b->files, num) &&
+	       make_index(b, (uint32_t)num);
+}
+
 /* Names need not be copied then. The session goes on using them until it is freed. */
 static void lend_strings(struct build *b)
 {
@@ -622,7 +631,7 @@ int session_profile(struct session *s, bool last, bool (*stop)(void *data), void
 		return r;
 	if (last)
 		lend_strings(&b);
-	r = build_profile(&b, last, err);
+	r = reserve_frames(&b) ? build_profile(&b, last, err) : err_oom(err);
 	vec_deinit(&b.index);
 	vec_deinit(&b.files);
 	vec_deinit(&b.containers);

@@ -23,6 +23,7 @@
 enum {
 	FRAME_AT = sizeof(Elf64_Ehdr),
 	HDR_BYTES = 16, /* of .eh_frame_hdr before the table, as we write it */
+	TABLE_AT = 12,  /* in .eh_frame_hdr, as linkers write it */
 	NUM_SECTIONS = 4,
 	PIECE = 4096,
 	WHOLE_BELOW = 64 << 10, /* bytes of .eh_frame that are read at once */
@@ -33,16 +34,39 @@ static uint64_t align8(uint64_t x)
 	return (x + 7) & ~(uint64_t)7;
 }
 
-/* The image while it is made: its file header, then .eh_frame. */
+/* The image while it is made: its file header, .eh_frame, then what image_finish writes behind it. */
 struct image {
 	uint8_t *bytes;
-	bool mapped;    /* bytes are of mmap, and .eh_frame is not read into them */
+	size_t mapped;  /* bytes of mmap, into which .eh_frame is not read yet; 0 = of malloc */
 	size_t size;    /* of .eh_frame */
 	uint64_t vaddr; /* of it */
-	uint8_t *table; /* of .eh_frame_hdr */
+	uint8_t *table; /* of .eh_frame_hdr, to be copied; NULL if it is at its place in a mapped image */
 	size_t num;     /* entries */
 	uint64_t hdr_vaddr;
 };
+
+/* Offsets in it. */
+static size_t hdr_at(const struct image *im)
+{
+	return FRAME_AT + align8(im->size);
+}
+
+static size_t names_at(const struct image *im)
+{
+	return hdr_at(im) + HDR_BYTES + im->num * CFI_TABLE_ENTRY;
+}
+
+static const char section_names[] = "\0.eh_frame_hdr\0.eh_frame\0.shstrtab";
+
+static size_t sections_at(const struct image *im)
+{
+	return align8(names_at(im) + sizeof(section_names));
+}
+
+static size_t image_size(const struct image *im)
+{
+	return sections_at(im) + NUM_SECTIONS * sizeof(Elf64_Shdr);
+}
 
 static bool image_alloc(struct image *im, uint64_t size)
 {
@@ -54,18 +78,32 @@ static bool image_alloc(struct image *im, uint64_t size)
 }
 
 /* Memory for all of it, which costs nothing until it is filled. False without memory. */
-static bool image_map(struct image *im, size_t size)
+static bool image_map(struct image *im)
 {
+	const size_t size = image_size(im);
 	void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	im->mapped = bytes != MAP_FAILED;
-	im->bytes = im->mapped ? bytes : NULL;
-	return im->mapped;
+	if (bytes == MAP_FAILED)
+		return false;
+	im->mapped = size;
+	im->bytes = bytes;
+	return true;
+}
+
+static void image_free(struct image *im)
+{
+	if (im->mapped)
+		munmap(im->bytes, im->mapped);
+	else
+		free(im->bytes);
+	im->bytes = NULL;
+	im->mapped = 0;
 }
 
 static void image_deinit(struct image *im)
 {
-	free(im->bytes); /* one that is mapped has gone elsewhere */
+	if (im->bytes)
+		image_free(im);
 	free(im->table);
 }
 
@@ -95,49 +133,43 @@ static void write_hdr(const struct image *im, uint8_t *at)
 	memcpy(at, encodings, 4);
 	memcpy(at + 4, &im->vaddr, 8);
 	memcpy(at + 12, &num, 4);
-	memcpy(at + HDR_BYTES, im->table, im->num * CFI_TABLE_ENTRY);
+	if (im->table)
+		memcpy(at + HDR_BYTES, im->table, im->num * CFI_TABLE_ENTRY);
 }
 
-/* What follows .eh_frame: .eh_frame_hdr, names, section headers. The size of all, 0 without memory. */
-static size_t image_finish(struct image *im, const struct elf_file *f)
+/* What follows .eh_frame: .eh_frame_hdr, names, section headers. False without memory. */
+static bool image_finish(struct image *im, const struct elf_file *f)
 {
-	static const char names[] = "\0.eh_frame_hdr\0.eh_frame\0.shstrtab";
-	const uint64_t hdr_at = FRAME_AT + align8(im->size);
-	const uint64_t hdr_size = HDR_BYTES + im->num * CFI_TABLE_ENTRY;
-	const uint64_t names_at = hdr_at + hdr_size;
-	const uint64_t shoff = align8(names_at + sizeof(names));
-	const size_t size = shoff + NUM_SECTIONS * sizeof(Elf64_Shdr);
+	const size_t size = image_size(im);
 	Elf64_Ehdr ehdr = {
 		.e_type = ET_DYN,
 		.e_machine = f->machine,
 		.e_version = EV_CURRENT,
-		.e_shoff = shoff,
+		.e_shoff = sections_at(im),
 		.e_flags = f->flags,
 		.e_ehsize = sizeof(Elf64_Ehdr),
 		.e_shentsize = sizeof(Elf64_Shdr),
 		.e_shnum = NUM_SECTIONS,
 		.e_shstrndx = NUM_SECTIONS - 1,
 	};
-	uint8_t *bytes = im->bytes ? realloc(im->bytes, size) : NULL, *at;
+	uint8_t *bytes = im->mapped ? im->bytes : realloc(im->bytes, size), *at;
 
-	if (bytes)
-		im->bytes = bytes;
-	else if (im->bytes || !image_map(im, size))
-		return 0;
-	bytes = im->bytes;
+	if (!bytes)
+		return false;
+	im->bytes = bytes;
 	if (!im->mapped)
 		memset(bytes + FRAME_AT + im->size, 0, size - FRAME_AT - im->size);
 	memcpy(ehdr.e_ident, f->ident, EI_NIDENT);
 	memcpy(bytes, &ehdr, sizeof(ehdr));
-	write_hdr(im, bytes + hdr_at);
-	memcpy(bytes + names_at, names, sizeof(names));
-	at = bytes + shoff + sizeof(Elf64_Shdr);
-	write_shdr(at, 1, SHT_PROGBITS, SHF_ALLOC, im->hdr_vaddr, hdr_at, hdr_size);
+	write_hdr(im, bytes + hdr_at(im));
+	memcpy(bytes + names_at(im), section_names, sizeof(section_names));
+	at = bytes + sections_at(im) + sizeof(Elf64_Shdr);
+	write_shdr(at, 1, SHT_PROGBITS, SHF_ALLOC, im->hdr_vaddr, hdr_at(im), names_at(im) - hdr_at(im));
 	at += sizeof(Elf64_Shdr);
 	write_shdr(at, 15, SHT_PROGBITS, SHF_ALLOC, im->vaddr, FRAME_AT, im->size);
 	at += sizeof(Elf64_Shdr);
-	write_shdr(at, 25, SHT_STRTAB, 0, 0, names_at, sizeof(names));
-	return size;
+	write_shdr(at, 25, SHT_STRTAB, 0, 0, names_at(im), sizeof(section_names));
+	return true;
 }
 
 static void close_libdw(struct elf_cfi *cfi)
@@ -240,40 +272,34 @@ void elf_cfi_drop(struct elf_cfi *cfi)
 static void keep_image(struct elf_cfi *cfi, struct image *im, const struct elf_file *f, bool moves)
 {
 	struct cfi_index *x = &cfi->index;
-	size_t size;
 
-	*x = (struct cfi_index){ .bytes = im->bytes ? im->bytes + FRAME_AT : NULL,
+	*x = (struct cfi_index){ .bytes = im->bytes + FRAME_AT,
 				 .size = im->size,
 				 .vaddr = im->vaddr,
 				 .aarch64 = f->machine == EM_AARCH64 };
-	if (!im->table) {
+	if (!im->table && !im->mapped) {
 		im->table = cfi_table_build(x, moves);
 		im->num = x->num;
 		im->vaddr = x->vaddr;
 		im->hdr_vaddr = x->base;
 	}
-	size = im->num ? image_finish(im, f) : 0;
-	if (!size)
+	if (!im->num || !image_finish(im, f))
 		return;
+	if (im->mapped) {
+		cfi->have = calloc((im->size + PIECE - 1) / PIECE, 1);
+		if (!cfi->have)
+			return;
+		cfi->file = f;
+		x->fetch = fetch;
+		x->data = cfi;
+	}
 	cfi->image = steal_ptr(im->bytes);
-	cfi->image_size = size;
+	cfi->image_size = image_size(im);
 	x->bytes = cfi->image + FRAME_AT;
-	x->table = x->bytes + align8(im->size) + HDR_BYTES;
+	x->table = cfi->image + hdr_at(im) + HDR_BYTES;
 	x->num = im->num;
 	x->base = im->hdr_vaddr;
-	if (!im->mapped) {
-		hold(cfi, size);
-		return;
-	}
-	hold(cfi, size - im->size);
-	cfi->file = f;
-	x->fetch = fetch;
-	x->data = cfi;
-	cfi->have = calloc((im->size + PIECE - 1) / PIECE, 1);
-	if (!cfi->have) {
-		munmap(cfi->image, size);
-		cfi->image = NULL;
-	}
+	hold(cfi, im->mapped ? cfi->image_size - im->size : cfi->image_size);
 }
 
 /* --- .eh_frame (LSB Core, "DWARF Extensions"; exception frame header) --- */
@@ -379,28 +405,54 @@ static bool place_from_section(struct elf_file *f, struct eh_place *ret)
 	return true;
 }
 
-/* The table of .eh_frame_hdr, if it is of the one form that linkers write. */
-static void read_table(struct elf_file *f, const struct elf_range *hdr, struct image *im)
+/* How many entries the table of .eh_frame_hdr has, if it is of the one form that linkers write; else 0. */
+static size_t table_entries(struct elf_file *f, const struct elf_range *hdr)
 {
 	const uint8_t wanted = DW_EH_PE_datarel | DW_EH_PE_sdata4;
-	uint8_t head[12];
+	uint8_t head[TABLE_AT];
 	uint32_t num;
 
 	/* place_from_phdr has read the first two bytes; a pointer of 8 bytes nobody writes. */
 	if (hdr->size < sizeof(head) || elf_file_read(f, head, sizeof(head), hdr->offset) < 0 ||
 	    (head[1] & 0x07) != DW_EH_PE_udata4 || head[2] != DW_EH_PE_udata4 || head[3] != wanted)
-		return;
+		return 0;
 	memcpy(&num, head + 8, sizeof(num));
-	if (!num || num > (hdr->size - sizeof(head)) / CFI_TABLE_ENTRY || hdr->size > f->size)
-		return;
-	im->table = elf_file_load(f, hdr->offset + sizeof(head), num * (uint64_t)CFI_TABLE_ENTRY,
-				  ELF_MAX_CONTENT);
-	if (im->table && !cfi_table_is_sorted(im->table, num)) {
+	return num > (hdr->size - sizeof(head)) / CFI_TABLE_ENTRY || hdr->size > f->size ? 0 : num;
+}
+
+/* Reads the table; where it is not sorted none is taken. */
+static bool read_table(struct elf_file *f, const struct elf_range *hdr, uint8_t *table, size_t num)
+{
+	return elf_file_read(f, table, num * CFI_TABLE_ENTRY, hdr->offset + TABLE_AT) >= 0 &&
+	       cfi_table_is_sorted(table, num);
+}
+
+/* Of a large .eh_frame only the table, at its place. */
+static bool load_table(struct elf_file *f, const struct eh_place *place, struct image *im)
+{
+	im->size = place->frame.size;
+	if (im->num * CFI_TABLE_ENTRY > ELF_MAX_CONTENT || !image_map(im))
+		return false;
+	if (read_table(f, &place->hdr, im->bytes + hdr_at(im) + HDR_BYTES, im->num))
+		return true;
+	image_free(im);
+	return false;
+}
+
+/* All of .eh_frame, and its table if there is one that can be used. */
+static bool load_whole(struct elf_file *f, const struct eh_place *place, struct image *im)
+{
+	if (!image_alloc(im, place->frame.size) ||
+	    elf_file_read(f, im->bytes + FRAME_AT, im->size, place->frame.offset) < 0)
+		return false;
+	if (!im->num)
+		return true;
+	im->table = malloc(im->num * CFI_TABLE_ENTRY);
+	if (im->table && !read_table(f, &place->hdr, im->table, im->num)) {
 		free(im->table);
 		im->table = NULL;
 	}
-	im->num = num;
-	im->hdr_vaddr = hdr->vaddr;
+	return true;
 }
 
 static void load_eh_frame(struct elf_file *f, struct elf_cfi *cfi)
@@ -416,14 +468,11 @@ static void load_eh_frame(struct elf_file *f, struct elf_cfi *cfi)
 	if (place.frame.size > f->size)
 		return;
 	im.vaddr = place.frame.vaddr;
-	read_table(f, &place.hdr, &im);
+	im.hdr_vaddr = place.hdr.vaddr;
+	im.num = table_entries(f, &place.hdr);
 	cfi->offset = place.frame.offset;
-	if (im.table && place.frame.size >= WHOLE_BELOW) {
-		im.size = place.frame.size;
-	} else if (!image_alloc(&im, place.frame.size) ||
-		   elf_file_read(f, im.bytes + FRAME_AT, im.size, place.frame.offset) < 0) {
+	if (!(im.num && place.frame.size >= WHOLE_BELOW && load_table(f, &place, &im)) && !load_whole(f, &place, &im))
 		return;
-	}
 	if (!elf_file_changed(f))
 		keep_image(cfi, &im, f, false);
 }
