@@ -1,124 +1,18 @@
-#include "symbols/file.h"
+#include "symbols/file_priv.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
 
-#include "base/cleanup.h"
 #include "base/err.h"
-#include "base/hash.h"
-#include "base/htab.h"
 #include "base/log.h"
 #include "base/strbuf.h"
-#include "base/vec.h"
-#include "symbols/elf_cfi.h"
 #include "symbols/elf_file.h"
 #include "symbols/elf_remote.h"
-#include "target/build_id.h"
-#include "target/offline.h"
 #include "target/proc_text.h"
 
 static const char deleted_suffix[] = " (deleted)"; /* fs/d_path.c prepend_unreachable, d_path */
-
-/*
- * What the kernel tells of a mapped file. The path is part of it because btrfs numbers inodes per
- * subvolume while s_dev, which perf and /proc/PID/maps show, is that of the whole file system.
- */
-struct alias_key {
-	uint32_t maj, min;
-	uint64_t ino;
-	const char *path; /* interned */
-};
-
-struct entry {
-	struct file file;    /* first: the outside knows only this */
-	struct files *files; /* that it belongs to */
-	VEC(struct alias_key) aliases;
-	bool has_inode; /* dev and ino are those of an open descriptor */
-	dev_t dev;
-	ino_t ino;
-	int fd;               /* of FILE_OTHER; the ELF file holds its own */
-	unsigned int num_fds; /* 0, 1, or 2 with a debug file */
-	bool reachable;       /* a look-up can still find it; false once it changed on disk */
-	bool in_memory;       /* a memfd: our descriptor keeps its memory */
-	bool idle;            /* in the list: refs is 0, and something can still find it */
-	struct entry *prev, *next;
-};
-
-struct alias {
-	struct alias_key key;
-	uint32_t generation; /* 0 = not known: /proc/PID/maps does not tell */
-	struct entry *entry;
-};
-
-struct inode_key {
-	dev_t dev;
-	ino_t ino;
-};
-
-struct inode {
-	struct inode_key key;
-	struct entry *entry;
-};
-
-struct missing_key {
-	const char *path; /* interned */
-	enum door_refusal refusal;
-};
-
-struct missing {
-	struct missing_key key;
-	struct entry *entry;
-};
-
-struct by_id {
-	uint32_t id;
-	struct entry *entry;
-};
-
-static uint64_t alias_hash(const struct alias_key *key)
-{
-	uint64_t dev = (uint64_t)key->maj << 32 | key->min;
-
-	return hash_two(hash_two(dev, key->ino), (uintptr_t)key->path);
-}
-
-static bool alias_equal(const struct alias_key *a, const struct alias_key *b)
-{
-	return a->ino == b->ino && a->maj == b->maj && a->min == b->min && a->path == b->path;
-}
-
-HTAB(aliases, struct alias, const struct alias_key *, alias_hash(key), alias_equal(&slot->key, key),
-     alias_hash(&slot->key));
-HTAB(inodes, struct inode, struct inode_key, hash_two(key.dev, key.ino),
-     slot->key.ino == key.ino && slot->key.dev == key.dev, hash_two(slot->key.dev, slot->key.ino));
-HTAB(missings, struct missing, struct missing_key, hash_two((uintptr_t)key.path, key.refusal),
-     slot->key.path == key.path && slot->key.refusal == key.refusal,
-     hash_two((uintptr_t)slot->key.path, slot->key.refusal));
-HTAB(ids, struct by_id, uint32_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
-
-struct files {
-	struct files_opts opts;
-	struct aliases aliases;
-	struct inodes inodes;
-	struct missings missings;
-	struct ids ids;                /* every entry is in here */
-	struct entry *oldest, *newest; /* idle ones */
-	struct cfi_room cfi_room;
-	size_t num_idle;
-	size_t num_fds, max_fds;
-	uint32_t next_id;
-	struct entry *vdso;
-	uint64_t refused[DOOR_NUM_REFUSALS];
-	uint64_t num_aside;
-};
-
-static struct entry *entry_of(struct file *file)
-{
-	return (struct entry *)file;
-}
 
 /* Half of what this process may open, the rest is for events and others. */
 static size_t descriptor_limit(void)
@@ -251,8 +145,7 @@ void files_unref(struct files *files, struct file *file)
 		evict(files, files->oldest);
 }
 
-/* An entry just found or made: the youngest of the idle ones, or in use. */
-static struct file *touch(struct files *files, struct entry *e)
+struct file *files_touch(struct files *files, struct entry *e)
 {
 	idle_remove(files, e);
 	if (!e->file.refs)
@@ -290,18 +183,14 @@ static struct entry *entry_new(struct files *files, const char *path)
 	return e;
 }
 
-/*
- * A file that cannot be opened. Shared by path, so that frames in it meet in one place, but never
- * found by device and inode: the next process that maps it gets another try.
- */
-static struct file *missing(struct files *files, const char *path, enum door_refusal refusal)
+struct file *files_missing(struct files *files, const char *path, enum door_refusal refusal)
 {
 	struct missing_key key = { path, refusal };
 	struct missing *slot = missings_find(&files->missings, key);
 	struct entry *e;
 
 	if (slot)
-		return touch(files, slot->entry);
+		return files_touch(files, slot->entry);
 	e = entry_new(files, path);
 	if (!e)
 		return NULL;
@@ -314,14 +203,14 @@ static struct file *missing(struct files *files, const char *path, enum door_ref
 		return NULL;
 	}
 	*slot = (struct missing){ key, e };
-	return touch(files, e);
+	return files_touch(files, e);
 }
 
 struct file *files_special(struct files *files, const char *name)
 {
 	const char *path = intern_str(files->opts.strings, name);
 
-	return path ? missing(files, path, DOOR_NOT_REGULAR) : NULL;
+	return path ? files_missing(files, path, DOOR_NOT_REGULAR) : NULL;
 }
 
 static bool entry_changed(const struct entry *e)
@@ -337,9 +226,7 @@ static void replace_changed(struct files *files, struct entry *e)
 		evict(files, e);
 }
 
-/* Failing for want of memory only costs another open. */
-static void alias_add(struct files *files, struct entry *e, const struct alias_key *key,
-		      uint32_t generation)
+void files_add_alias(struct files *files, struct entry *e, const struct alias_key *key, uint32_t generation)
 {
 	struct alias *alias;
 
@@ -356,8 +243,7 @@ static void alias_add(struct files *files, struct entry *e, const struct alias_k
  * While the descriptor is held its inode number cannot be given away, so an unknown generation
  * agrees with any; two known ones that differ are two files (network and FUSE file systems).
  */
-static struct entry *alias_find(struct files *files, const struct alias_key *key,
-				uint32_t generation)
+struct entry *files_find_alias(struct files *files, const struct alias_key *key, uint32_t generation)
 {
 	struct alias *alias = key->ino ? aliases_find(&files->aliases, key) : NULL;
 
@@ -375,8 +261,7 @@ static struct entry *alias_find(struct files *files, const struct alias_key *key
 	return alias->entry;
 }
 
-/* False when every descriptor we allow ourselves is held by a file in use. */
-static bool make_room(struct files *files)
+bool files_make_room(struct files *files)
 {
 	if (files->num_fds < files->max_fds)
 		return true;
@@ -433,7 +318,7 @@ static void entry_load(struct entry *e, int fd, uint64_t size)
 	e->fd = spare;
 }
 
-static struct entry *entry_opened(struct files *files, const char *path, struct door_file *opened)
+struct entry *files_entry_opened(struct files *files, const char *path, struct door_file *opened)
 {
 	struct inode_key key = { opened->dev, opened->ino };
 	struct inode *slot = inodes_find(&files->inodes, key);
@@ -461,11 +346,6 @@ static struct entry *entry_opened(struct files *files, const char *path, struct 
 	return e;
 }
 
-static void door_file_close(struct door_file *file)
-{
-	closep(&file->fd);
-}
-
 /* What a mapping is called without " (deleted)", interned; NULL when out of memory. */
 static const char *clean_path(struct files *files, const char *path, bool *ret_deleted)
 {
@@ -474,133 +354,6 @@ static const char *clean_path(struct files *files, const char *path, bool *ret_d
 
 	*ret_deleted = len > tail && !strcmp(path + len - tail, deleted_suffix);
 	return intern_mem(files->opts.strings, path, *ret_deleted ? len - tail : len);
-}
-
-/* ---- files of a recording ---- */
-
-/* perf before 5.11 told build-ids of any length as 20 bytes, the rest zeros. */
-static bool same_build_id(const uint8_t *told, size_t told_len, const uint8_t *id, size_t len)
-{
-	static const uint8_t zeros[20];
-
-	if (!len || len > told_len || memcmp(told, id, len))
-		return false;
-	return len == told_len || (told_len == sizeof(zeros) && !memcmp(told + len, zeros, told_len - len));
-}
-
-static bool elf_is(struct elf_file *elf, const struct door_mapping *mapping)
-{
-	const uint8_t *id;
-	size_t len = elf_file_build_id(elf, &id);
-
-	return same_build_id(mapping->build_id, mapping->build_id_len, id, len);
-}
-
-static bool file_is(const struct door_file *file, const struct door_mapping *mapping)
-{
-	int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
-	struct elf_file *elf;
-	bool ret;
-
-	if (fd < 0 || elf_file_open_fd(fd, file->size, &elf, NULL) < 0)
-		return false;
-	ret = elf_is(elf, mapping);
-	elf_file_free(elf);
-	return ret;
-}
-
-static struct offline_wish wish_of(const struct door_mapping *mapping, const char *path)
-{
-	return (struct offline_wish){ .path = path,
-				      .build_id = mapping->build_id,
-				      .build_id_len = mapping->build_id_len,
-				      .maj = mapping->maj,
-				      .min = mapping->min,
-				      .ino = mapping->ino,
-				      .mapping = mapping };
-}
-
-/* The reason that says most: that another file was there, rather than that there was none elsewhere. */
-static enum door_refusal worse(enum door_refusal first, enum door_refusal later)
-{
-	return first == DOOR_GONE ? later : first;
-}
-
-static enum door_refusal find_recorded(struct files *files, const struct door_mapping *mapping,
-				       const char *path, struct door_file *ret, pid_t *ret_pid)
-{
-	struct offline_wish wish = wish_of(mapping, path);
-	enum door_refusal all = DOOR_GONE, refusal;
-	struct door_file file;
-
-	if (mapping->build_id_of_path && offline_was_replaced(files->opts.offline, &wish))
-		return DOOR_CHANGED;
-	for (size_t place = 0; offline_find(files->opts.offline, OFFLINE_ELF, &wish, place,
-					    &refusal, &file);
-	     place++) {
-		if (refusal == DOOR_OK && mapping->build_id_len && !file_is(&file, mapping)) {
-			closep(&file.fd);
-			refusal = DOOR_CHANGED;
-		}
-		if (refusal == DOOR_OK) {
-			*ret = file;
-			*ret_pid = place == OFFLINE_PLACE_PROCESS ? mapping->pid : 0;
-			return DOOR_OK;
-		}
-		all = worse(all, refusal);
-	}
-	return all;
-}
-
-/* What the recording says of a file, in the shape of what a kernel says. */
-static struct alias_key recorded_key(const struct door_mapping *mapping, const char *path)
-{
-	struct alias_key key = { mapping->maj, mapping->min, mapping->ino, path };
-
-	if (mapping->build_id_len >= 16 && !mapping->build_id_of_path) {
-		memcpy(&key.ino, mapping->build_id, sizeof(key.ino));
-		memcpy(&key.maj, mapping->build_id + 8, sizeof(key.maj));
-		memcpy(&key.min, mapping->build_id + 12, sizeof(key.min));
-	} else if (!key.ino) {
-		key.maj = key.min = UINT32_MAX; /* no device: the path is all there is */
-		key.ino = 1;
-	}
-	return key;
-}
-
-static struct file *get_recorded(struct files *files, const struct door_mapping *mapping,
-				 const char *path, bool in_memory)
-{
-	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
-	struct alias_key key = recorded_key(mapping, path);
-	enum door_refusal refusal = DOOR_FAILED;
-	struct entry *e = alias_find(files, &key, 0);
-	pid_t pid = 0;
-
-	if (e)
-		return touch(files, e);
-	if (make_room(files))
-		refusal = find_recorded(files, mapping, path, &opened, &pid);
-	if (refusal != DOOR_OK) {
-		struct file *file = missing(files, path, refusal);
-
-		/*
-		 * Nothing comes back that was not there: thousands of processes may map it. What was made in memory
-		 * is mostly code of which there never was a file.
-		 */
-		if (!in_memory || mapping->build_id_len)
-			files->refused[refusal]++;
-		if (file)
-			alias_add(files, entry_of(file), &key, 0);
-		return file;
-	}
-	e = entry_opened(files, path, &opened);
-	if (!e)
-		return NULL;
-	e->file.by_path = !mapping->build_id_len;
-	e->file.seen_pid = pid;
-	alias_add(files, e, &key, 0);
-	return touch(files, e);
 }
 
 struct file *files_get(struct files *files, const struct door_mapping *mapping,
@@ -617,14 +370,14 @@ struct file *files_get(struct files *files, const struct door_mapping *mapping,
 	if (!key.path)
 		return NULL;
 	if (files->opts.offline)
-		return get_recorded(files, mapping, key.path, false);
-	e = alias_find(files, &key, ino_generation);
+		return files_get_recorded(files, mapping, key.path, false);
+	e = files_find_alias(files, &key, ino_generation);
 	if (e)
-		return touch(files, e);
+		return files_touch(files, e);
 
 	if (!files->opts.door)
 		refusal = DOOR_GONE;
-	else if (!make_room(files))
+	else if (!files_make_room(files))
 		refusal = DOOR_FAILED;
 	else
 		refusal = door_open_mapping(files->opts.door, mapping, also_pids, num_also, &opened, &why);
@@ -632,17 +385,17 @@ struct file *files_get(struct files *files, const struct door_mapping *mapping,
 		log_debug("symbols", "a file that process %d maps is not opened: %s: %s", mapping->pid,
 			  door_refusal_name(refusal), why.msg);
 		files->refused[refusal]++;
-		return missing(files, key.path, refusal);
+		return files_missing(files, key.path, refusal);
 	}
-	e = entry_opened(files, key.path, &opened);
+	e = files_entry_opened(files, key.path, &opened);
 	if (!e)
 		return NULL;
 	if (!e->file.seen_pid) {
 		e->file.seen_pid = mapping->pid;
 		e->file.deleted = deleted;
 	}
-	alias_add(files, e, &key, ino_generation);
-	return touch(files, e);
+	files_add_alias(files, e, &key, ino_generation);
+	return files_touch(files, e);
 }
 
 /* Only ELF files are worth holding memory for. */
@@ -664,13 +417,13 @@ static struct file *open_in_memory(struct files *files, const struct door_mappin
 	struct file *file;
 	struct entry *e;
 
-	if (make_room(files))
+	if (files_make_room(files))
 		refusal = door_open_mapping(files->opts.door, mapping, NULL, 0, &opened, NULL);
 	if (refusal != DOOR_OK) {
-		file = missing(files, key->path, refusal);
+		file = files_missing(files, key->path, refusal);
 	} else {
-		e = entry_opened(files, key->path, &opened);
-		file = e ? touch(files, e) : NULL;
+		e = files_entry_opened(files, key->path, &opened);
+		file = e ? files_touch(files, e) : NULL;
 		if (e) {
 			e->in_memory = e->file.deleted = true;
 			e->file.seen_pid = mapping->pid;
@@ -678,7 +431,7 @@ static struct file *open_in_memory(struct files *files, const struct door_mappin
 		}
 	}
 	if (file) /* also that there is nothing: compilers map new parts all the time */
-		alias_add(files, entry_of(file), key, ino_generation);
+		files_add_alias(files, entry_of(file), key, ino_generation);
 	return file;
 }
 
@@ -693,9 +446,9 @@ struct file *files_in_memory(struct files *files, const struct door_mapping *map
 	if (!key.path || !key.ino)
 		return NULL;
 	if (files->opts.offline) /* in perf's cache, or where it still is mapped */
-		file = get_recorded(files, mapping, key.path, true);
-	else if ((e = alias_find(files, &key, ino_generation)))
-		file = touch(files, e);
+		file = files_get_recorded(files, mapping, key.path, true);
+	else if ((e = files_find_alias(files, &key, ino_generation)))
+		file = files_touch(files, e);
 	else if (files->opts.door)
 		file = open_in_memory(files, mapping, &key, ino_generation);
 	return file && file->kind == FILE_ELF ? file : NULL;
@@ -766,10 +519,10 @@ struct file *files_vdso(struct files *files, const struct door_mapping *mapping)
 		return NULL;
 	if (!files->opts.offline)
 		return &own->file;
-	if (mapping->build_id_len ? own->file.elf && elf_is(own->file.elf, mapping)
+	if (mapping->build_id_len ? own->file.elf && file_elf_is(own->file.elf, mapping)
 				  : files->opts.own_kernel)
 		return &own->file;
-	return get_recorded(files, mapping, own->file.path, false);
+	return files_get_recorded(files, mapping, own->file.path, false);
 }
 
 int files_other_fd(const struct file *file)
@@ -804,136 +557,6 @@ size_t files_count(const struct files *files)
 	return files->ids.len;
 }
 
-/* True when it fits. Takes fd. */
-static bool join_debug(struct entry *e, int fd, uint64_t size)
-{
-	struct elf_file *debug;
-
-	if (elf_file_is_remote(e->file.elf))
-		return elf_remote_add_debug(e->file.elf, fd, size) == 0;
-	return elf_file_open_fd(fd, size, &debug, NULL) == 0 && elf_file_add_debug(e->file.elf, debug, NULL) == 0;
-}
-
-/* True when it fitted. Takes the descriptor. */
-static bool add_debug(struct files *files, struct entry *e, struct door_file *opened)
-{
-	_cleanup_(door_file_close) struct door_file file = *opened;
-
-	if (files->num_fds >= files->max_fds)
-		return false; /* nothing is evicted for it: that could be this file */
-	if (file.dev == e->dev && file.ino == e->ino)
-		return false; /* a debuglink to itself */
-	if (!join_debug(e, steal_fd(&file.fd), file.size))
-		return false;
-	e->num_fds++; /* it stays open with the file */
-	files->num_fds++;
-	return true;
-}
-
-static bool try_debug(struct files *files, struct entry *e, pid_t pid, const char *path)
-{
-	struct door_file opened;
-
-	return door_open(files->opts.door, pid, path, DOOR_DEBUG, &opened, NULL) == DOOR_OK &&
-	       add_debug(files, e, &opened);
-}
-
-/* The same file under the same name in the host's root: then the host's debug files are its own. */
-static bool named_by_host(struct files *files, const struct entry *e)
-{
-	_cleanup_(door_file_close) struct door_file opened = { .fd = -1 };
-
-	return door_open(files->opts.door, 0, e->file.path, DOOR_ELF, &opened, NULL) == DOOR_OK &&
-	       opened.dev == e->dev && opened.ino == e->ino;
-}
-
-enum { MAX_DEBUG_PATHS = 4 };
-
-/* Where GDB looks: GDB manual, "Debugging Information in Separate Files". */
-static size_t debug_paths(struct entry *e, struct strbuf paths[MAX_DEBUG_PATHS])
-{
-	const char *path = e->file.path, *link;
-	const uint8_t *id;
-	size_t id_len = elf_file_build_id(e->file.elf, &id), num = 0;
-	int dir_len = (int)(e->file.base - path); /* with its slash */
-	uint32_t crc;
-
-	if (id_len >= 2 && id_len <= 64)
-		build_id_path(&paths[num++], "/usr/lib/debug", id, id_len, ".debug");
-	link = elf_file_debuglink(e->file.elf, &crc);
-	if (link && *link && !strchr(link, '/') && strlen(link) <= 255) {
-		strbuf_printf(&paths[num++], "%.*s%s", dir_len, path, link);
-		strbuf_printf(&paths[num++], "%.*s.debug/%s", dir_len, path, link);
-		strbuf_printf(&paths[num++], "/usr/lib/debug%.*s%s", dir_len, path, link);
-	}
-	return num;
-}
-
-/* Of a recording's file: by its build-id wherever that leads, then by the debuglink's paths. */
-static bool find_recorded_debug(struct files *files, struct entry *e, const struct strbuf *paths,
-				size_t num)
-{
-	struct offline_wish wish = { .path = e->file.path };
-	enum door_refusal refusal;
-	struct door_file opened;
-
-	wish.build_id_len = elf_file_build_id(e->file.elf, &wish.build_id);
-	for (size_t place = 0; wish.build_id_len && offline_find(files->opts.offline, OFFLINE_DEBUG,
-								 &wish, place, &refusal, &opened);
-	     place++) {
-		if (refusal == DOOR_OK && add_debug(files, e, &opened))
-			return true;
-	}
-	for (size_t i = 0; i < num; i++) {
-		if (!paths[i].failed &&
-		    offline_open_debug(files->opts.offline, paths[i].data, &opened) == DOOR_OK &&
-		    add_debug(files, e, &opened))
-			return true;
-	}
-	return false;
-}
-
-/*
- * In the root of a process that maps it, and on the host: there by its name only if that is the host's, but by its
- * build-id always, as what images leave out is often installed on the host, and only the very same build has this id.
- */
-static bool find_live_debug(struct files *files, struct entry *e, const struct strbuf *paths,
-			    size_t num)
-{
-	size_t id_len, on_host = 0;
-	const uint8_t *id;
-	bool found = false;
-
-	for (size_t i = 0; i < num && !found; i++)
-		found = !paths[i].failed && try_debug(files, e, e->file.seen_pid, paths[i].data);
-	id_len = elf_file_build_id(e->file.elf, &id);
-	if (!found && num && named_by_host(files, e))
-		on_host = num;
-	else if (id_len >= 2 && id_len <= 64)
-		on_host = 1; /* the first, see debug_paths */
-	for (size_t i = 0; i < on_host && !found; i++)
-		found = !paths[i].failed && try_debug(files, e, 0, paths[i].data);
-	return found;
-}
-
-bool files_find_debug(struct files *files, struct file *file)
-{
-	struct strbuf paths[MAX_DEBUG_PATHS] = { 0 };
-	struct entry *e = entry_of(file);
-	bool found;
-	size_t num;
-
-	if (file->debug_tried || !file->elf || !files->opts.door || *file->path != '/')
-		return false;
-	file->debug_tried = true;
-	num = debug_paths(e, paths);
-	found = files->opts.offline ? find_recorded_debug(files, e, paths, num)
-				    : find_live_debug(files, e, paths, num);
-	for (size_t i = 0; i < num; i++)
-		strbuf_deinit(&paths[i]);
-	return found;
-}
-
 void files_rest(struct files *files)
 {
 	struct by_id *slot;
@@ -943,31 +566,4 @@ void files_rest(struct files *files)
 		if (slot->entry->file.elf)
 			elf_file_rest(slot->entry->file.elf);
 	}
-}
-
-static int open_named(struct files *files, struct entry *e, const char *path)
-{
-	struct door_file opened;
-	bool found;
-
-	if (files->opts.offline && !e->file.seen_pid)
-		return offline_open_debug(files->opts.offline, path, &opened) == DOOR_OK ? opened.fd : -1;
-	found = door_open(files->opts.door, e->file.seen_pid, path, DOOR_DEBUG, &opened, NULL) == DOOR_OK ||
-		(!files->opts.offline && named_by_host(files, e) &&
-		 door_open(files->opts.door, 0, path, DOOR_DEBUG, &opened, NULL) == DOOR_OK);
-	return found ? opened.fd : -1;
-}
-
-int files_open_named(struct files *files, struct file *file, const char *path)
-{
-	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
-
-	if (!files->opts.door || *file->path != '/' || !*path)
-		return -1;
-	if (*path != '/') {
-		strbuf_add(&text, file->path, (size_t)(file->base - file->path));
-		strbuf_str(&text, path);
-		path = text.data;
-	}
-	return text.failed ? -1 : open_named(files, entry_of(file), path);
 }
