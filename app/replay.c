@@ -1,9 +1,7 @@
-#include "app/replay.h"
+#include "app/replay_priv.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <linux/perf_event.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,39 +27,11 @@
 #include "unwinder/arch.h"
 
 enum {
-	MAX_NOTE_BYTES = 380,
-	MAX_TOLD_EVENTS = 4,
 	REST_SAMPLES = 4096,    /* after so many, call-frame information is let go of that none of them needed */
 	MAX_STATUS_BYTES = 16 << 10,
 	SLACK_SECONDS = 30, /* between what a file's time and its records' clock say of one moment */
 };
 static const uint64_t second_ns = 1000000000;
-
-/* One event of the recording, by its index there. */
-struct event_state {
-	bool decided, wanted;
-	uint64_t samples; /* delivered, wanted or not */
-};
-
-struct replay {
-	struct replay_opts opts;
-	struct door *door;
-	struct offline *offline;
-	struct session *session; /* NULL until the first record: a pipe tells only then what it holds */
-	struct perfdata **inputs; /* [0] is the main file */
-	size_t num_inputs;
-	int64_t end_ns; /* of the recording, CLOCK_REALTIME; 0 = it may be of any age */
-	VEC(struct event_state) events;
-	const char *event;      /* the one chosen by us; NULL = the first that is no dummy */
-	uint64_t from_ns, to_ns; /* --time */
-	uint64_t first_ns, last_ns; /* of the samples that count */
-	uint64_t regs_mask;     /* the session's now */
-	bool no_user_side;      /* likewise: of samples that were recorded with the kernel's side alone */
-	uint64_t samples;
-	uint64_t start_ns;      /* when we began */
-	struct err failure;     /* while records come */
-	struct err damage;      /* why the recording could not be read to its end */
-};
 
 static void close_inputs(struct replay *r)
 {
@@ -83,11 +53,6 @@ void replay_free(struct replay *r)
 	door_free(r->door);
 	vec_deinit(&r->events);
 	free(r);
-}
-
-static const struct perfdata_info *info_of(const struct replay *r)
-{
-	return perfdata_info(r->inputs[0]);
 }
 
 /* ---- opening ---- */
@@ -173,7 +138,7 @@ static int open_inputs(struct replay *r, struct err *err)
 	}
 	if (ret < 0)
 		return err_prefix(err, "%s", r->opts.path);
-	if (info_of(r)->directory && o.num == 1)
+	if (replay_info(r)->directory && o.num == 1)
 		return err_set(err, EINVAL,
 			       "%s is one file of a directory that `perf record --threads` wrote: "
 			       "name the directory",
@@ -223,7 +188,7 @@ static int64_t clock_now_ns(const struct perfdata_info *info)
 
 static bool on_this_boot(const struct replay *r, int64_t clock_ns_now, int64_t *ret_clock_ns)
 {
-	const struct perfdata_info *info = info_of(r);
+	const struct perfdata_info *info = replay_info(r);
 	uint64_t up_ns = clock_ns(CLOCK_BOOTTIME);
 	int64_t boot_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - up_ns);
 	int64_t slack = (int64_t)(SLACK_SECONDS * second_ns + up_ns / 1000), apart;
@@ -237,9 +202,9 @@ static bool on_this_boot(const struct replay *r, int64_t clock_ns_now, int64_t *
 	return !__builtin_sub_overflow(*ret_clock_ns, clock_ns_now, &apart) && apart < slack && -slack < apart;
 }
 
-static enum offline_origin origin_of(const struct replay *r, int64_t *ret_clock_ns)
+enum offline_origin replay_origin(const struct replay *r, int64_t *ret_clock_ns)
 {
-	const struct perfdata_info *info = info_of(r);
+	const struct perfdata_info *info = replay_info(r);
 	struct utsname own;
 	bool same_boot = on_this_boot(r, clock_now_ns(info), ret_clock_ns);
 
@@ -308,7 +273,7 @@ static int bad_time(const struct replay *r, struct err *err)
 /* "10%-20%" of the time between first and last sample, which only finished files tell. */
 static int parse_percent(struct replay *r, struct err *err)
 {
-	const struct perfdata_info *info = info_of(r);
+	const struct perfdata_info *info = replay_info(r);
 	double from, to, span;
 	char end;
 
@@ -374,9 +339,9 @@ static bool is_same_event(const struct perfdata_event *a, const struct perfdata_
 	       (uint32_t)a->config == (uint32_t)b->config;
 }
 
-static const struct perfdata_event *default_event(const struct replay *r)
+const struct perfdata_event *replay_default_event(const struct replay *r)
 {
-	const struct perfdata_info *info = info_of(r);
+	const struct perfdata_info *info = replay_info(r);
 
 	for (size_t i = 0; i < info->num_events; i++) {
 		if (r->event ? !strcmp(info->events[i].name, r->event)
@@ -386,9 +351,9 @@ static const struct perfdata_event *default_event(const struct replay *r)
 	return &info->events[0];
 }
 
-static bool decide(const struct replay *r, size_t index)
+bool replay_wants_event(const struct replay *r, size_t index)
 {
-	const struct perfdata_event *event = &info_of(r)->events[index];
+	const struct perfdata_event *event = &replay_info(r)->events[index];
 	const struct replay_args *args = r->opts.args;
 
 	for (size_t i = 0; i < args->events.len; i++) {
@@ -396,7 +361,7 @@ static bool decide(const struct replay *r, size_t index)
 		    name_is(event->name, args->events.data[i]))
 			return true;
 	}
-	return !args->events.len && is_same_event(event, default_event(r));
+	return !args->events.len && is_same_event(event, replay_default_event(r));
 }
 
 /* NULL when out of memory. */
@@ -408,7 +373,7 @@ static struct event_state *state_of(struct replay *r, size_t index)
 	}
 	if (!r->events.data[index].decided) {
 		r->events.data[index].decided = true;
-		r->events.data[index].wanted = decide(r, index);
+		r->events.data[index].wanted = replay_wants_event(r, index);
 	}
 	return &r->events.data[index];
 }
@@ -459,7 +424,7 @@ static bool comm_wanted(void *data, const struct record *rec, const char *comm)
 static int begin(struct replay *r, struct err *err)
 {
 	struct err why = { 0 };
-	const struct perfdata_info *info = info_of(r);
+	const struct perfdata_info *info = replay_info(r);
 	struct session_opts session = r->opts.session;
 	enum offline_origin origin;
 	int64_t clock_ns;
@@ -480,7 +445,7 @@ static int begin(struct replay *r, struct err *err)
 	ret = session_new(&session, &r->session, err);
 	if (ret < 0)
 		return ret;
-	origin = origin_of(r, &clock_ns);
+	origin = replay_origin(r, &clock_ns);
 	offline_set_origin(r->offline, origin, clock_ns);
 	session_origin(r->session, info->os_release, origin);
 	/* A part that is damaged leaves frames without names, as all do in a recording that has none. */
@@ -510,7 +475,7 @@ static void chain_of_ip(struct record_sample *s, uint64_t chain[2])
 
 static void take_sample(struct replay *r, const struct record *rec, size_t index)
 {
-	const struct perfdata_event *event = &info_of(r)->events[index];
+	const struct perfdata_event *event = &replay_info(r)->events[index];
 	struct event_state *state = state_of(r, index);
 	uint64_t regs = 0, chain[2];
 	bool has_chain = event->format.sample_type & PERF_SAMPLE_CALLCHAIN, no_user_side;
@@ -586,7 +551,7 @@ static int run_once(struct replay *r, struct err *err)
 	}
 	/* A recording without a record. */
 	if (!r->session && ret == 0)
-		ret = info_of(r)->num_events ? begin(r, err)
+		ret = replay_info(r)->num_events ? begin(r, err)
 					     : err_set(err, EBADMSG, "it holds no event");
 	else if (ret < 0)
 		*err = r->damage;
@@ -608,7 +573,7 @@ static const char *better_event(const struct replay *r)
 		if (state->samples && (!most || state->samples > most->samples))
 			most = state;
 	}
-	return most ? info_of(r)->events[most - r->events.data].name : NULL;
+	return most ? replay_info(r)->events[most - r->events.data].name : NULL;
 }
 
 /* Files can be read again. */
@@ -635,7 +600,7 @@ static int run_again(struct replay *r, const char *event, struct err *err)
 
 static void list_all_events(const struct replay *r, struct strbuf *ret)
 {
-	const struct perfdata_info *info = info_of(r);
+	const struct perfdata_info *info = replay_info(r);
 
 	for (size_t i = 0; i < info->num_events && i < MAX_TOLD_EVENTS; i++) {
 		strbuf_str(ret, i ? ", " : "");
@@ -648,7 +613,7 @@ static void list_all_events(const struct replay *r, struct strbuf *ret)
 /* -e that means no event of the recording. */
 static int check_events(const struct replay *r, struct err *err)
 {
-	const struct perfdata_info *info = info_of(r);
+	const struct perfdata_info *info = replay_info(r);
 	const struct replay_args *args = r->opts.args;
 	_cleanup_(strbuf_deinit) struct strbuf known = { 0 };
 
@@ -683,185 +648,7 @@ int replay_run(struct replay *r, struct err *err)
 	return ret < 0 && r->session && !r->failure.code ? 1 : ret;
 }
 
-/* ---- what it says about itself ---- */
-
-static void add_note(struct profile *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void add_note(struct profile *p, const char *fmt, ...)
-{
-	size_t num = sizeof(p->stats.notes) / sizeof(p->stats.notes[0]);
-	char text[MAX_NOTE_BYTES];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	for (size_t i = 0; i + 1 < num; i++) {
-		if (!p->stats.notes[i]) {
-			p->stats.notes[i] = intern_str(p->strings, text);
-			return;
-		}
-	}
-}
-
-/* "cycles" or "cycles, branches"; of those that count or of the others, with how many samples they have. */
-static void list_events(const struct replay *r, bool wanted, bool counts, struct strbuf *ret)
-{
-	const struct perfdata_info *info = info_of(r);
-	size_t num = 0;
-
-	for (size_t i = 0; i < r->events.len && i < info->num_events; i++) {
-		const struct event_state *state = &r->events.data[i];
-
-		if (!state->samples || state->wanted != wanted)
-			continue;
-		if (num++ == MAX_TOLD_EVENTS) {
-			strbuf_str(ret, ", ...");
-			return;
-		}
-		if (num > 1)
-			strbuf_str(ret, ", ");
-		escape_line(ret, info->events[i].name, strlen(info->events[i].name), 60);
-		if (counts)
-			strbuf_printf(ret, " (%" PRIu64 ")", state->samples);
-	}
-}
-
-static const struct perfdata_event *first_wanted(const struct replay *r)
-{
-	const struct perfdata_info *info = info_of(r);
-
-	for (size_t i = 0; i < info->num_events; i++) {
-		if (decide(r, i))
-			return &info->events[i];
-	}
-	return info->num_events ? default_event(r) : NULL;
-}
-
-/* The event the numbers are of. */
-static const struct perfdata_event *main_event(const struct replay *r)
-{
-	const struct perfdata_info *info = info_of(r);
-
-	for (size_t i = 0; i < r->events.len && i < info->num_events; i++) {
-		if (r->events.data[i].wanted && r->events.data[i].samples)
-			return &info->events[i];
-	}
-	return first_wanted(r);
-}
-
-/* By its command line; what tells none is a stream, as perf's. */
-static bool is_by_perf(const struct perfdata_info *info)
-{
-	const char *end = info->cmdline ? strchrnul(info->cmdline, ' ') : NULL;
-	const char *slash = end ? memrchr(info->cmdline, '/', (size_t)(end - info->cmdline)) : NULL;
-
-	return !info->cmdline || strncmp(slash ? slash + 1 : info->cmdline, "ringfold", 8) != 0;
-}
-
-static void note_events(const struct replay *r, struct profile *p)
-{
-	const struct perfdata_event *event = main_event(r);
-	_cleanup_(strbuf_deinit) struct strbuf wanted = { 0 }, others = { 0 };
-
-	list_events(r, true, false, &wanted);
-	list_events(r, false, true, &others);
-	p->stats.event = wanted.len ? intern_str(p->strings, wanted.data)
-				    : event ? event->name : NULL;
-	if (others.len)
-		add_note(p, "only samples of %s count here; there are others: %s; -e chooses",
-			 p->stats.event ? p->stats.event : "no event", others.data);
-	if (!event)
-		return;
-	if (!wanted.len && others.len && event->format.sample_type & PERF_SAMPLE_READ &&
-	    event->format.read_format & PERF_FORMAT_GROUP)
-		add_note(p, "%.60s was recorded as one of a group ({..}:S): it is counted along with the samples of "
-			    "its leader and has none of its own", p->stats.event);
-	p->stats.stack_bytes = (uint32_t)event->stack_bytes;
-	p->stats.freq = event->freq ? (uint32_t)event->freq_or_period : 0;
-	p->stats.by_perf = is_by_perf(info_of(r));
-	if (!(event->format.sample_type & (PERF_SAMPLE_CALLCHAIN | PERF_SAMPLE_STACK_USER)))
-		add_note(p, "recorded without call graphs, so every stack is one frame: record with "
-			    "--call-graph dwarf");
-	else if (!(event->format.sample_type & PERF_SAMPLE_STACK_USER) && p->stats.broken)
-		add_note(p, "recorded by frame pointers: stacks end where code keeps none, as libc does around "
-			    "main: record with%s to have all of them",
-			 p->stats.by_perf ? " --call-graph dwarf" : "out --unwinder fp");
-	else if (r->opts.session.method == UNWIND_FP && !event->user_chain)
-		add_note(p, "the recording holds copies of stacks and no frame-pointer chains of "
-			    "user space: leave --unwinder fp out");
-}
-
-static void note_reading(const struct replay *r, struct profile *p)
-{
-	struct perfdata_counts sum = { 0 };
-	bool unfinished = false;
-
-	for (size_t i = 0; i < r->num_inputs; i++) {
-		struct perfdata_counts c = perfdata_counts(r->inputs[i]);
-
-		sum.lost += c.lost;
-		sum.lost_side += c.lost_side;
-		sum.lost_samples += c.lost_samples;
-		sum.malformed += c.malformed;
-		sum.throttled += c.throttled;
-		sum.disorder += c.disorder;
-		sum.unknown += c.unknown;
-		unfinished |= perfdata_info(r->inputs[i])->unfinished;
-	}
-	if (is_by_perf(info_of(r)))
-		sum.lost += sum.lost_side;
-	else
-		p->stats.side_lost = sum.lost_side;
-	/* The same losses, told by the ring and by the event's own counter. */
-	p->stats.lost = sum.lost > sum.lost_samples ? sum.lost : sum.lost_samples;
-	p->stats.malformed = sum.malformed;
-	p->stats.throttled = sum.throttled;
-	if (r->damage.code)
-		add_note(p, "the recording is damaged, and read up to there: %s", r->damage.msg);
-	else if (unfinished)
-		add_note(p, "the recording was not finished (its writer was killed, or the disk was full): "
-			    "read to its last whole record");
-	if (sum.disorder)
-		add_note(p, "%" PRIu64 " records came after younger ones: stacks near them may be wrong",
-			 sum.disorder);
-	if (sum.unknown)
-		add_note(p, "%" PRIu64 " records of kinds that are not known here were left out",
-			 sum.unknown);
-}
-
-static void note_origin(const struct replay *r, struct profile *p)
-{
-	const struct perfdata_info *info = info_of(r);
-	const char *note = offline_note(r->offline);
-	int64_t unused;
-
-	if (note)
-		add_note(p, "%s", note);
-	if (!r->end_ns && p->stats.unresolved_files)
-		add_note(p, "nothing tells how old a file is that comes through a pipe, so files that it tells no "
-			    "build-id of are not believed: give its name");
-	if (origin_of(r, &unused) == OFFLINE_ELSEWHERE) {
-		_cleanup_(strbuf_deinit) struct strbuf host = { 0 };
-
-		escape_line(&host, info->hostname, strlen(info->hostname), 64);
-		add_note(p, "recorded on another machine (%s): only files of the same build-id are used",
-			 host.len ? host.data : "?");
-	}
-}
-
-static bool copy_event_names(const struct replay *r, struct profile *p)
-{
-	const struct perfdata_info *info = info_of(r);
-
-	for (size_t i = 0; i < info->num_events; i++) {
-		const char *name = intern_str(p->strings, info->events[i].name);
-
-		if (!name || !vec_push(&p->events, name))
-			return false;
-	}
-	return true;
-}
+/* ---- the profile ---- */
 
 /* What getrusage tells is not less than what the program that started us had when it did so (fs/exec.c exec_mmap). */
 static uint64_t own_peak_kib(const struct replay *r)
@@ -880,7 +667,7 @@ static uint64_t own_peak_kib(const struct replay *r)
 int replay_profile(struct replay *r, bool (*stop)(void *data), void *data, struct profile **ret,
 		   struct err *err)
 {
-	const struct perfdata_info *info = info_of(r);
+	const struct perfdata_info *info = replay_info(r);
 	struct profile *p;
 	int e;
 
@@ -890,13 +677,10 @@ int replay_profile(struct replay *r, bool (*stop)(void *data), void *data, struc
 	e = session_profile(r->session, true, stop, data, &p, err);
 	if (e < 0)
 		return e;
-	if (!copy_event_names(r, p)) {
+	if (!replay_tell(r, p)) {
 		profile_free(p);
 		return err_oom(err);
 	}
-	note_reading(r, p);
-	note_events(r, p);
-	note_origin(r, p);
 	session_free(r->session); /* writers need room for their own order */
 	r->session = NULL;
 	p->stats.peak_rss_kib = own_peak_kib(r);
