@@ -107,7 +107,7 @@ static void add_row(struct table *t, uint32_t frame)
 		flush_cell(t, t->count_columns);
 	}
 	strbuf_str(t->text, "  ");
-	text_left(t->text, t->diff->tree.frames.data[frame].text, t->columns - used, false);
+	text_name(t->text, t->diff->tree.frames.data[frame].text, t->columns - used, false);
 	strbuf_char(t->text, '\n');
 }
 

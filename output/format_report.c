@@ -259,7 +259,7 @@ static void function_row(struct report *report, const struct row *row, uint64_t 
 	strbuf_str(&report->text, "  ");
 	right_count(report, count, width);
 	strbuf_str(&report->text, "  ");
-	text_left(&report->text, row->frame->text, name_columns, has_module);
+	text_name(&report->text, row->frame->text, name_columns, has_module);
 	if (has_module) {
 		strbuf_str(&report->text, "  ");
 		text_left(&report->text, row->frame->module, modules, false);

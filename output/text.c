@@ -116,6 +116,24 @@ void text_left(struct strbuf *ret, const char *text, size_t columns, bool pad)
 		spaces(ret, columns - used);
 }
 
+void text_name(struct strbuf *ret, const char *text, size_t columns, bool pad)
+{
+	size_t all = text_columns(text), used, left, skip = 0, width;
+
+	if (all <= columns) {
+		text_left(ret, text, columns, pad);
+		return;
+	}
+	/* A type's name is in front, and so is the scope that many share: what tells them apart is at the end. */
+	strbuf_add(ret, text, fitting(text, (columns - 3) / 2, &used));
+	strbuf_str(ret, "...");
+	for (left = all; left > columns - 3 - used; left -= width)
+		skip += next_char(text + skip, &width);
+	strbuf_str(ret, text + skip);
+	if (pad)
+		spaces(ret, columns - 3 - used - left);
+}
+
 void text_right(struct strbuf *ret, const char *text, size_t columns)
 {
 	size_t used = text_columns(text);

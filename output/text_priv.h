@@ -17,6 +17,8 @@ void text_seconds(struct strbuf *ret, double seconds); /* three decimals; "0.000
 
 /* `text` in at most `columns` terminal columns (at least 3), cut with "..."; padded with spaces if asked. */
 void text_left(struct strbuf *ret, const char *text, size_t columns, bool pad);
+/* The same for the name of a function, cut in its middle. */
+void text_name(struct strbuf *ret, const char *text, size_t columns, bool pad);
 void text_right(struct strbuf *ret, const char *text, size_t columns); /* padded in front, never cut */
 size_t text_columns(const char *text);
 /* Lines broken at spaces to fit `columns`: the first starts with `first`, the others two columns further in. */

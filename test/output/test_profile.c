@@ -130,6 +130,12 @@ static void test_cells(void)
 	CHECK_STR(text.data, "abcdef|abc  |abc...|\xe4\xb8\xad...  |12");
 	CHECK(text_columns("caf\xc3\xa9 \xf0\x9f\x92\xa9") == 7);
 	strbuf_clear(&text);
+	text_name(&text, "a::b", 6, true);
+	text_name(&text, "|System.Text.Json::Write", 13, true);
+	text_name(&text, "|\xe4\xb8\xad\xe4\xb8\xad\xe4\xb8\xad\xe4\xb8\xad", 7, true);
+	text_name(&text, "|abcdefg", 3, false);
+	CHECK_STR(text.data, "a::b  |Syst...Write|...\xe4\xb8\xad ...");
+	strbuf_clear(&text);
 	text_wrap(&text, "> ", "aaaa bbbb cccc dddd eeee ffff gggg", 34, 24);
 	CHECK_STR(text.data, "> aaaa bbbb cccc dddd\n    eeee ffff gggg\n");
 	strbuf_deinit(&text);
