@@ -29,7 +29,8 @@ enum {
 	PATIENCE_MS = 15000, /* without a word while recording: nothing is expected any more; busy machines take seconds */
 	HOLD_MS = 350,       /* events come 100 ms late, more on a busy machine */
 	RETRY_MS = 50,       /* until a process that took no connection is tried again */
-	QUIET_MS = 120,      /* without an assembly going away, before what is there is asked for */
+	PROBE_MS = 250,      /* its assemblies are watched */
+	QUIET_MS = 1000,     /* without word of an assembly going away, which comes late, before methods are asked for */
 	PIECE_BYTES = 64 << 10,
 	PIECES = 64,         /* read of one process at a time: 4 MiB */
 	MAX_PROCESSES = 1024,
@@ -58,7 +59,8 @@ struct stream {
 
 enum stage {
 	STAGE_LIVE,    /* the live session is being opened */
-	STAGE_QUIET,   /* it is; does the process unload assemblies? */
+	STAGE_PROBE,   /* it is; has the process assemblies that it could unload? */
+	STAGE_QUIET,   /* it has, or cannot tell: does it? */
 	STAGE_RUNDOWN, /* what is there is being listed */
 	STAGE_RUNNING,
 	STAGE_OVER,    /* no session any more */
@@ -70,7 +72,8 @@ struct process {
 	bool told;             /* the list is whole */
 	const char *why;       /* nothing, or not all, was told: a sentence */
 	uint64_t began_ns, quiet_ns;
-	bool was_quiet;
+	bool may_unload;       /* it has an assembly that may go away */
+	bool listed;           /* it told of its assemblies */
 	struct stream live, rundown;
 	int stop_fd[2];        /* connections of requests to stop; -1 = none */
 	struct hold *hold;     /* owned */
@@ -115,6 +118,14 @@ static void stream_close(struct stream *s)
 	closep(&s->fd);
 	s->fd = -1;
 	s->ended = true;
+}
+
+/* As if nothing had been asked over it. */
+static void stream_reset(struct stream *s)
+{
+	stream_close(s);
+	nettrace_free(s->trace);
+	*s = (struct stream){ .fd = -1 };
 }
 
 static void process_free(struct process *p)
@@ -222,10 +233,16 @@ static void take_event(void *data, const struct nettrace_event *event)
 {
 	struct told *told = data;
 
-	told->m->counts.methods += event->kind != NETTRACE_MODULE && event->kind != NETTRACE_RUNDOWN_END;
-	/* What is no dynamic method goes with its assembly. */
-	if (event->kind == NETTRACE_METHOD_UNLOAD && !(event->method.flags & NETTRACE_DYNAMIC))
+	told->m->counts.methods += event->kind <= NETTRACE_METHOD_EXISTS;
+	/* What is no dynamic method goes with its assembly, of which mostly nothing else is told than that it goes. */
+	if (event->kind == NETTRACE_MODULE_UNLOAD ||
+	    (event->kind == NETTRACE_METHOD_UNLOAD && !(event->method.flags & NETTRACE_DYNAMIC)))
 		told->p->quiet_ns = clock_monotonic_ns();
+	told->p->may_unload |= event->kind == NETTRACE_MODULE_UNLOAD;
+	if (event->kind == NETTRACE_ASSEMBLY) {
+		told->p->listed = true;
+		told->p->may_unload |= event->assembly.flags & NETTRACE_COLLECTIBLE;
+	}
 	if (told->dotnet)
 		dotnet_say(told->m->dotnet, told->dotnet, event);
 }
@@ -358,9 +375,10 @@ static void begin_rundown(struct managed *m, struct process *p)
 }
 
 /*
- * Listing what is there while an assembly is being unloaded can end the process: seen with .NET 10.0.12, one listing in 30
- * beside 25 unloads a second. So the list is asked for when none went away for a while, and not at all where that
- * does not come.
+ * Listing methods while an assembly is being unloaded can end the process: seen with .NET 10.0.12, one listing in 30 to 100
+ * beside 20 unloads a second. So its assemblies are watched first, for a moment, in a session whose end brings all that
+ * happened and lists what is there, which is safe. Where one could be unloaded, methods are asked for when none went away for
+ * a while, and not at all where that does not come.
  */
 static void wait_for_quiet(struct managed *m, struct process *p, uint64_t now_ns)
 {
@@ -378,6 +396,37 @@ static void wait_for_quiet(struct managed *m, struct process *p, uint64_t now_ns
 	}
 }
 
+/* Older runtimes cannot list these without all the rest. */
+static void begin_probe(struct managed *m, struct process *p, uint64_t now_ns)
+{
+	p->stage = STAGE_QUIET;
+	p->began_ns = now_ns;
+	if (p->live.version != DOTNET_COLLECT_4)
+		return;
+	p->rundown.version = p->live.version;
+	if (stream_open(m, p, &p->rundown, DOTNET_ASSEMBLIES) == 0)
+		p->stage = STAGE_PROBE;
+	else
+		stream_reset(&p->rundown);
+}
+
+static void wait_for_probe(struct managed *m, struct process *p, uint64_t now_ns)
+{
+	bool late = is_late(&p->rundown, now_ns, PATIENCE_MS);
+
+	if (now_ns - p->began_ns >= PROBE_MS * ns_per_ms || p->may_unload)
+		stream_stop(m, p, &p->rundown);
+	if (!p->rundown.ended && !late)
+		return;
+	if (late)
+		stream_abandon(m, p, &p->rundown);
+	stream_reset(&p->rundown);
+	p->stage = STAGE_QUIET;
+	p->began_ns = now_ns;
+	if (p->listed && !p->may_unload && !p->why)
+		begin_rundown(m, p);
+}
+
 static void process_poll(struct managed *m, struct process *p)
 {
 	uint64_t now_ns;
@@ -391,12 +440,14 @@ static void process_poll(struct managed *m, struct process *p)
 	switch (p->stage) {
 	case STAGE_LIVE:
 		if (p->live.answered) {
-			p->stage = STAGE_QUIET;
-			p->began_ns = now_ns;
+			begin_probe(m, p, now_ns);
 		} else if (p->live.ended || is_late(&p->live, now_ns, PATIENCE_MS)) {
 			stream_abandon(m, p, &p->live);
 			give_up(p, "its runtime does not answer");
 		}
+		break;
+	case STAGE_PROBE:
+		wait_for_probe(m, p, now_ns);
 		break;
 	case STAGE_QUIET:
 		wait_for_quiet(m, p, now_ns);

@@ -235,6 +235,8 @@ void dotnet_say(struct dotnet *d, struct dotnet_process *p, const struct nettrac
 	case NETTRACE_MODULE:
 		say_module(p, &event->module);
 		break;
+	case NETTRACE_MODULE_UNLOAD:
+	case NETTRACE_ASSEMBLY:
 	case NETTRACE_RUNDOWN_END:
 		break;
 	}

@@ -24,6 +24,7 @@ enum {
 	 */
 	LIVE_KEYWORDS = 0x8 | 0x10,
 	RUNDOWN_KEYWORDS = 0x8 | 0x10 | 0x20,
+	ASSEMBLY_KEYWORDS = 0x8,
 	LEVEL_VERBOSE = 5, /* below it methods are told without their names, but for dynamic ones */
 };
 
@@ -65,19 +66,22 @@ size_t dotnet_ipc_collect(enum dotnet_collect version, enum dotnet_session_kind 
 	static const uint8_t commands[DOTNET_NUM_COLLECTS] = {
 		[DOTNET_COLLECT_4] = 5, [DOTNET_COLLECT_2] = 3, [DOTNET_COLLECT_1] = 2
 	};
+	static const uint64_t listed[] = {
+		[DOTNET_LIVE] = 0, [DOTNET_RUNDOWN] = RUNDOWN_KEYWORDS, [DOTNET_ASSEMBLIES] = ASSEMBLY_KEYWORDS
+	};
 	struct writer m = begin(ret, SET_EVENT_PIPE, commands[version]);
 
 	writer_u32(&m, BUFFER_MB);
 	writer_u32(&m, FORMAT_NETTRACE);
 	if (version == DOTNET_COLLECT_4) {
-		writer_u64(&m, kind == DOTNET_RUNDOWN ? RUNDOWN_KEYWORDS : 0);
+		writer_u64(&m, listed[kind]);
 		writer_u8(&m, 0); /* no stacks with the events */
 	} else if (version == DOTNET_COLLECT_2) {
 		writer_u8(&m, kind == DOTNET_RUNDOWN);
 	}
 	writer_u32(&m, 1); /* providers: one is the least */
-	if (kind == DOTNET_LIVE) {
-		writer_u64(&m, LIVE_KEYWORDS);
+	if (kind != DOTNET_RUNDOWN) {
+		writer_u64(&m, kind == DOTNET_LIVE ? LIVE_KEYWORDS : ASSEMBLY_KEYWORDS);
 		writer_u32(&m, LEVEL_VERBOSE);
 		put_text(&m, "Microsoft-Windows-DotNETRuntime");
 	} else {

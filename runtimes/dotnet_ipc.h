@@ -25,6 +25,7 @@ enum dotnet_collect {
 enum dotnet_session_kind {
 	DOTNET_LIVE,    /* what comes and goes from now on */
 	DOTNET_RUNDOWN, /* what is there when it is stopped */
+	DOTNET_ASSEMBLIES, /* both, of assemblies alone; DOTNET_COLLECT_4 */
 };
 
 /* A request to open a session; its size. */

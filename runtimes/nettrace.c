@@ -42,6 +42,8 @@ enum payload {
 	PAYLOAD_METHOD_EXISTS,
 	PAYLOAD_MODULE,
 	PAYLOAD_DOMAIN_MODULE,
+	PAYLOAD_MODULE_UNLOAD, /* as PAYLOAD_MODULE */
+	PAYLOAD_ASSEMBLY,
 	PAYLOAD_RUNDOWN_END,
 };
 
@@ -53,10 +55,12 @@ static const struct {
 } known_events[] = {
 	{ false, 143, PAYLOAD_METHOD_LOAD },   { false, 144, PAYLOAD_METHOD_UNLOAD },
 	{ false, 151, PAYLOAD_DOMAIN_MODULE }, { false, 152, PAYLOAD_MODULE },
+	{ false, 153, PAYLOAD_MODULE_UNLOAD }, { false, 154, PAYLOAD_ASSEMBLY },
 	{ true, 143, PAYLOAD_METHOD_EXISTS },  { true, 144, PAYLOAD_METHOD_EXISTS },
 	{ true, 145, PAYLOAD_RUNDOWN_END },    { true, 146, PAYLOAD_RUNDOWN_END },
 	{ true, 151, PAYLOAD_DOMAIN_MODULE },  { true, 152, PAYLOAD_DOMAIN_MODULE },
 	{ true, 153, PAYLOAD_MODULE },	       { true, 154, PAYLOAD_MODULE },
+	{ true, 155, PAYLOAD_ASSEMBLY },       { true, 156, PAYLOAD_ASSEMBLY },
 };
 
 struct metadata_slot {
@@ -221,6 +225,18 @@ static bool take_module(struct nettrace *n, struct reader *r, bool domain, struc
 	return !r->failed;
 }
 
+static bool take_assembly(struct nettrace *n, struct reader *r, uint32_t version, struct nettrace_assembly *ret)
+{
+	reader_u64(r); /* the assembly */
+	reader_u64(r); /* its domain */
+	if (version >= 1)
+		reader_u64(r); /* its binding */
+	ret->flags = reader_u32(r);
+	take_text(r, &n->first);
+	ret->name = text_of(&n->first);
+	return !r->failed;
+}
+
 static void take_payload(struct nettrace *n, const struct metadata_slot *metadata, struct nettrace_event *event,
 			 const uint8_t *payload, size_t size, const struct nettrace_sink *sink)
 {
@@ -230,6 +246,8 @@ static void take_payload(struct nettrace *n, const struct metadata_slot *metadat
 		[PAYLOAD_METHOD_EXISTS] = NETTRACE_METHOD_EXISTS,
 		[PAYLOAD_MODULE] = NETTRACE_MODULE,
 		[PAYLOAD_DOMAIN_MODULE] = NETTRACE_MODULE,
+		[PAYLOAD_MODULE_UNLOAD] = NETTRACE_MODULE_UNLOAD,
+		[PAYLOAD_ASSEMBLY] = NETTRACE_ASSEMBLY,
 		[PAYLOAD_RUNDOWN_END] = NETTRACE_RUNDOWN_END,
 	};
 	struct reader r = reader_init(payload, size);
@@ -247,7 +265,11 @@ static void take_payload(struct nettrace *n, const struct metadata_slot *metadat
 		break;
 	case PAYLOAD_MODULE:
 	case PAYLOAD_DOMAIN_MODULE:
+	case PAYLOAD_MODULE_UNLOAD:
 		good = take_module(n, &r, metadata->payload == PAYLOAD_DOMAIN_MODULE, &event->module);
+		break;
+	case PAYLOAD_ASSEMBLY:
+		good = take_assembly(n, &r, metadata->version, &event->assembly);
 		break;
 	case PAYLOAD_RUNDOWN_END:
 		break;

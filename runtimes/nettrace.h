@@ -20,6 +20,8 @@ enum nettrace_event_kind {
 	NETTRACE_METHOD_UNLOAD, /* MethodUnloadVerbose: it is gone, its addresses may be used again */
 	NETTRACE_METHOD_EXISTS, /* MethodDCStartVerbose, MethodDCEndVerbose: a rundown found it */
 	NETTRACE_MODULE,        /* Module and DomainModule, loaded or found */
+	NETTRACE_MODULE_UNLOAD, /* ModuleUnload: an assembly goes; often that is all that is said of its methods */
+	NETTRACE_ASSEMBLY,      /* AssemblyLoad, AssemblyDCStart, AssemblyDCEnd */
 	NETTRACE_RUNDOWN_END,   /* DCEndComplete, DCStartComplete */
 };
 
@@ -49,6 +51,14 @@ struct nettrace_module {
 	const char *native_path; /* of its precompiled code where that is another file; mostly empty */
 };
 
+struct nettrace_assembly {
+	uint32_t flags;     /* enum nettrace_assembly_flags */
+	const char *name;   /* with version and key */
+};
+enum nettrace_assembly_flags {
+	NETTRACE_COLLECTIBLE = 8, /* it may be unloaded */
+};
+
 struct nettrace_event {
 	enum nettrace_event_kind kind;
 	uint64_t time_ns;  /* CLOCK_MONOTONIC of the machine where it was made */
@@ -56,6 +66,7 @@ struct nettrace_event {
 	union {
 		struct nettrace_method method;
 		struct nettrace_module module;
+		struct nettrace_assembly assembly;
 	};
 };
 

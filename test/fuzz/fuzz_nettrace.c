@@ -15,9 +15,11 @@ static void note(void *data, const struct nettrace_event *event)
 
 	told->num++;
 	told->sum = told->sum * 31 + event->time_ns + event->kind;
-	if (event->kind == NETTRACE_MODULE) {
+	if (event->kind == NETTRACE_MODULE || event->kind == NETTRACE_MODULE_UNLOAD) {
 		told->sum += strlen(event->module.path) + strlen(event->module.native_path);
-	} else if (event->kind != NETTRACE_RUNDOWN_END) {
+	} else if (event->kind == NETTRACE_ASSEMBLY) {
+		told->sum += strlen(event->assembly.name) + event->assembly.flags;
+	} else if (event->kind <= NETTRACE_METHOD_EXISTS) {
 		if (!event->method.start || !event->method.size ||
 		    __builtin_add_overflow(event->method.start, event->method.size, &end))
 			abort();

@@ -680,6 +680,28 @@ def cost(base):
         c.wait()
 
 
+def unloads(base):
+    """A service that unloads 20 assemblies a second lives through 60 recordings, most of which say that they did not ask."""
+    work, out = publish('default'), f'{base}/unloads'
+    os.makedirs(out)
+    c = Container(out, work, ['/usr/bin/dotnet', '/work/Service.dll', '600', 'no-dynamic', 'unloads'], {})
+    not_asked = 0
+    try:
+        c.wait_for('ready')
+        time.sleep(3)
+        for i in range(60):
+            r = subprocess.run([ringfold, 'record', '-p', str(c.pid), '-d', '0.1', '-o', f'{out}/p.folded'], capture_output=True, text=True)
+            not_asked += 'it unloads assemblies all the time' in r.stderr
+            if not alive(c.pid):
+                fail(f'unloads: the service died at recording {i}: {open(f"{c.dir}/out").read()[:300]}')
+                return
+    finally:
+        c.close()
+    print(f'unloads            60 recordings, {not_asked} did not ask')
+    if not_asked < 30:
+        fail(f'unloads: only {not_asked} of 60 did not ask')
+
+
 def idle_cpu(pid):
     """CPU time of all threads but the one that beats, as far as they live; threads that ended are in the process's."""
     return cpu_ns(pid) - int(open(f'/proc/{pid}/schedstat').read().split()[0])
@@ -698,9 +720,9 @@ def main():
         base = args.keep or scratch
         os.makedirs(base, exist_ok=True)
         os.chmod(scratch, 0o755)
-        for variant in args.only.split(',') if args.only else [*VARIANTS, 'ways-out', 'late', 'perfview', 'cost']:
+        for variant in args.only.split(',') if args.only else [*VARIANTS, 'ways-out', 'late', 'unloads', 'perfview', 'cost']:
             try:
-                {'cost': cost, 'ways-out': ways_out, 'late': late, 'perfview': perfview, 'osr': osr}.get(variant, lambda base: prove(variant, base))(base)
+                {'cost': cost, 'ways-out': ways_out, 'late': late, 'unloads': unloads, 'perfview': perfview, 'osr': osr}.get(variant, lambda base: prove(variant, base))(base)
             except (RuntimeError, OSError, EOFError) as e:
                 fail(f'{variant}: {e}')
     print(f'nettrace: {compared["events"]} events read as TraceEvent 4.0.0 reads them, {compared["different"]} differently')

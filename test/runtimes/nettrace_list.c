@@ -37,7 +37,7 @@ static void tell(void *data, const struct nettrace_event *e)
 		printf("module %" PRIu64 " %" PRIx64 " %s\n", e->time_ns, e->module.id, e->module.path);
 		return;
 	}
-	if (e->kind == NETTRACE_RUNDOWN_END)
+	if (e->kind > NETTRACE_MODULE)
 		return;
 	strbuf_clear(name);
 	dotnet_name(name, e->method.type, strlen(e->method.type), e->method.name, strlen(e->method.name));

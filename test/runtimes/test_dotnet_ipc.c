@@ -29,6 +29,9 @@ static void test_requests(void)
 	CHECK(size == 139 && b[14] == 139 && b[15] == 0 && b[16] == 2 && b[17] == 5);
 	expect_hex(b + 20, 41, "00010000" "01000000" "3800000000000000" "00" "01000000" "0000000000000000" "00000000"
 			       "27000000" "4d006900");
+	size = dotnet_ipc_collect(DOTNET_COLLECT_4, DOTNET_ASSEMBLIES, b);
+	expect_hex(b + 20, 37, "00010000" "01000000" "0800000000000000" "00" "01000000" "0800000000000000" "05000000"
+			       "20000000");
 	size = dotnet_ipc_collect(DOTNET_COLLECT_1, DOTNET_RUNDOWN, b);
 	CHECK(size == 130 && b[14] == 130 && b[17] == 2);
 	size = dotnet_ipc_collect(DOTNET_COLLECT_2, DOTNET_LIVE, b);

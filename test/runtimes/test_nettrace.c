@@ -18,9 +18,12 @@ static void tell(void *data, const struct nettrace_event *e)
 	static const char *const kinds[] = { "load", "unload", "exists" };
 	struct strbuf *out = data;
 
-	if (e->kind == NETTRACE_MODULE)
-		strbuf_printf(out, "module %" PRIu64 " %" PRIx64 " %s|%s\n", e->time_ns, e->module.id, e->module.path,
+	if (e->kind == NETTRACE_MODULE || e->kind == NETTRACE_MODULE_UNLOAD)
+		strbuf_printf(out, "%s %" PRIu64 " %" PRIx64 " %s|%s\n",
+			      e->kind == NETTRACE_MODULE ? "module" : "gone", e->time_ns, e->module.id, e->module.path,
 			      e->module.native_path);
+	else if (e->kind == NETTRACE_ASSEMBLY)
+		strbuf_printf(out, "assembly %" PRIu64 " %" PRIx32 " %s\n", e->time_ns, e->assembly.flags, e->assembly.name);
 	else if (e->kind == NETTRACE_RUNDOWN_END)
 		strbuf_printf(out, "end %" PRIu64 "\n", e->time_ns);
 	else
@@ -135,6 +138,7 @@ int main(int argc, char **argv)
 
 	test_recorded(dir, "rundown");
 	test_recorded(dir, "live");
+	test_recorded(dir, "assemblies");
 	test_lost(dir);
 	test_lies(dir);
 	return check_done();
