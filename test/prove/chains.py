@@ -318,13 +318,13 @@ def compare(ours, theirs, place):
     return 'different', f'{after}: ours {name(ours[at])}, theirs {name(theirs[at])}'
 
 
-def judge(ours, theirs, place, roots):
-    """The same, where it matters who gets to a root."""
+def judge(ours, theirs, place, roots, ended=False):
+    """The same, where it matters who gets to a root. ended: the sample is younger than the record of its task's end."""
     found, whole, their_whole = compare(ours, theirs, place), roots.reached(ours), roots.reached(theirs)
     if found[0] == 'OURS ENDS EARLY' and roots.nothing_behind(ours, theirs[len(ours)]):
         return 'theirs goes on behind the first function', found[1]
-    # The kernel told of the end of the process a moment ago, and its memory is gone.
-    if found[0] == 'OURS ENDS EARLY' and not user_part(ours) and any(f[1].startswith('perf_event_exit_task') for f in ours):
+    # The kernel told of the end of the process a moment ago, and since 6.16 before it gives its memory back.
+    if found[0] == 'OURS ENDS EARLY' and not user_part(ours) and (ended or any(f[1].startswith('perf_event_exit_task') for f in ours)):
         return 'theirs remembers what an ended process had mapped', found[1]
     # Of two that go different ways, the one that gets to a root is right and the one that ends nowhere is not.
     if found[0] == 'different' and whole and not their_whole:

@@ -1,7 +1,7 @@
 """A perf.data as its bytes say, read by nobody's code but this: what the proofs hold every reader against."""
 import struct
 
-LOST, SAMPLE, LOST_SAMPLES, FINISHED_ROUND = 2, 9, 13, 68
+LOST, EXIT, SAMPLE, LOST_SAMPLES, FINISHED_ROUND = 2, 4, 9, 13, 68
 FEATURES = {2: 'build_id', 3: 'hostname', 4: 'osrelease', 5: 'version', 6: 'arch', 7: 'nrcpus', 8: 'cpudesc',
             10: 'total_mem', 11: 'cmdline', 12: 'event_desc', 21: 'sample_time', 23: 'clockid', 29: 'clock_data'}
 
@@ -23,6 +23,7 @@ class PerfData:
         self.records, self.samples, self.last_ns, self.stack_bytes = 0, 0, 0, 0
         self.lost, self.lost_samples = 0, 0 # the sums of these records
         self.by_type = {}
+        self.ends = {} # pid/tid: when it ended, ns; a number may have had several tasks
         at, end = self.data_at, self.data_at + self.data_size
         while at < end:
             kind, misc, size = struct.unpack_from('<IHH', raw, at)
@@ -32,6 +33,9 @@ class PerfData:
             self.by_type[kind] = self.by_type.get(kind, 0) + 1
             if kind == LOST: # after the id of its event
                 self.lost += struct.unpack_from('<Q', raw, at + 16)[0]
+            elif kind == EXIT:
+                pid, _, tid, _, time_ns = struct.unpack_from('<4IQ', raw, at + 8)
+                self.ends.setdefault((pid, tid), []).append(time_ns)
             elif kind == LOST_SAMPLES:
                 self.lost_samples += struct.unpack_from('<Q', raw, at + 8)[0]
             elif kind == SAMPLE:
