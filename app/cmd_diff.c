@@ -1,6 +1,6 @@
 /*
- * ringfold diff: two profiles held against each other. Each is a file of collapsed stacks, or a recording, which is
- * folded.
+ * ringfold diff: two profiles held against each other. Each is a file of collapsed stacks, a recording, which is folded, or a
+ * bundle, which has its stacks in it.
  */
 #include "app/command.h"
 
@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "app/input_kind.h"
 #include "app/outputs.h"
 #include "app/replay.h"
 #include "base/cleanup.h"
@@ -23,6 +24,7 @@
 #include "output/format.h"
 #include "output/profile.h"
 #include "target/given.h"
+#include "target/zip_in.h"
 
 enum { MAX_INPUT = 1 << 30, BLOCK = 1 << 16 };
 
@@ -98,12 +100,6 @@ static int check_outputs(struct diff_args *a, struct err *err)
 
 /* Input */
 
-/* A recording starts so (tools/perf/util/header.c, __perf_magic2); one from a stream or of old perf too. */
-static bool is_recording(const struct strbuf *text)
-{
-	return text->len >= 8 && (!memcmp(text->data, "PERFILE", 7) || !memcmp(text->data, "2ELIFREP", 8));
-}
-
 static int read_block(int fd, struct strbuf *text, const char *path, struct err *err)
 {
 	char block[BLOCK];
@@ -117,24 +113,24 @@ static int read_block(int fd, struct strbuf *text, const char *path, struct err 
 	return text->failed ? err_oom(err) : num > 0;
 }
 
-/* *recording: it is one, of which only the start was read. */
-static int read_input(const char *path, struct strbuf *text, bool *recording, struct err *err)
+/* All of it, or only the start where it is none of collapsed stacks; *kind tells. */
+static int read_input(const char *path, struct strbuf *text, enum input_kind *kind, struct err *err)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
 	int r = given_open(path, &fd, err);
 
-	*recording = false;
+	*kind = INPUT_TEXT;
 	if (r < 0)
 		return r;
 	if (!fstat(fd, &st) && S_ISDIR(st.st_mode)) {
-		*recording = true;
+		*kind = INPUT_RECORDING;
 		return 0;
 	}
 	do {
 		r = read_block(fd, text, path, err);
-		*recording = r > 0 && is_recording(text);
-	} while (r > 0 && !*recording);
+		*kind = input_kind(text->data, text->len);
+	} while (r > 0 && *kind == INPUT_TEXT);
 	return r < 0 ? r : 0;
 }
 
@@ -173,13 +169,30 @@ static int add_input(struct diff *diff, enum diff_side side, const char *path, s
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
 	_cleanup_free_ char *folded = NULL;
 	size_t len = 0;
-	bool recording;
-	int r = read_input(path, &text, &recording, err);
+	enum input_kind kind;
+	int r = read_input(path, &text, &kind, err);
 
-	if (!r && recording)
+	if (r < 0)
+		return r; /* it has the name in it */
+	switch (kind) {
+	case INPUT_RECORDING:
 		r = fold_input(path, &folded, &len, err);
-	if (!r)
-		r = diff_add(diff, side, path, recording ? folded : text.data, recording ? len : text.len, err);
+		break;
+	case INPUT_ZIP:
+		strbuf_clear(&text);
+		r = strcmp(path, "-") ? zip_in_read(path, "/stacks.folded", MAX_INPUT, &text, err)
+				      : err_set(err, EINVAL, "a bundle from a stream: give it as a file");
+		break;
+	case INPUT_GZIP:
+		r = err_set(err, EBADMSG, "%s is compressed, pprof as it seems: diff takes what -o NAME.folded, NAME.data and "
+			    "NAME.trace.zip write", path);
+		break;
+	case INPUT_TEXT:
+		break;
+	}
+	if (r < 0)
+		return r;
+	r = diff_add(diff, side, path, folded ? folded : text.data, folded ? len : text.len, err);
 	return r < 0 ? err_prefix(err, "%s", path) : 0;
 }
 
@@ -240,6 +253,10 @@ static int diff_run(int argc, char **argv)
 		err_set(&err, EINVAL, "two profiles: the one before and the one after");
 		return command_usage("diff", &err);
 	}
+	if (!strcmp(argv[first], "-") && !strcmp(argv[first + 1], "-")) {
+		err_set(&err, EINVAL, "only one of the two can come from standard input");
+		return command_usage("diff", &err);
+	}
 	if (check_outputs(&a, &err) < 0)
 		return command_usage("diff", &err);
 	return compare(&a, argv[first], argv[first + 1]);
@@ -249,7 +266,7 @@ const struct command command_diff = {
 	.name = "diff",
 	.summary = "what grew and what shrank between two profiles",
 	.usage = "[options] BEFORE AFTER",
-	.about = "Each is a file of collapsed stacks, from us or from others (- reads stdin), or a recording, which is folded. "
+	.about = "Each is a file of collapsed stacks, from us or from others (- reads stdin), a recording, which is folded, or a NAME.trace.zip. "
 		 "Shares are compared, so the two need not have the same length. What may be the luck of sampling is marked "
 		 "with ~ (Fisher's exact test; of all that is said to have changed at most 1 % should be chance). The "
 		 "collapsed form, \"stack BEFORE AFTER\" with BEFORE scaled to the samples of AFTER, is for flamegraph.pl.",

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "app/input_kind.h"
 #include "app/outputs.h"
 #include "app/progress.h"
 #include "app/replay.h"
@@ -115,7 +116,7 @@ static void prepare_heap(void)
 	free(heap);
 }
 
-static int fold(struct fold_args *a, const char *path)
+static int fold(struct fold_args *a, const char *path, const char *command)
 {
 	_cleanup_(replay_freep) struct replay *r = NULL;
 	struct replay_opts opts = { .path = path, .args = &a->replay };
@@ -132,11 +133,14 @@ static int fold(struct fold_args *a, const char *path)
 	outputs_session(&a->out, &opts.session);
 	if (is_stream(path))
 		leave_interrupt_to_recorder();
-	if (replay_open(&opts, &r, &err) < 0)
+	run = replay_open(&opts, &r, &err);
+	if (run < 0) {
+		input_advise(path, command, &err);
 		return command_failed(&err);
+	}
 	run = replay_run(r, &err);
 	if (run < 0)
-		return err.code == EINVAL ? command_usage("fold", &err) : command_failed(&err);
+		return err.code == EINVAL ? command_usage(command, &err) : command_failed(&err);
 	return write_profile(a, r, run, &err);
 }
 
@@ -159,7 +163,7 @@ static int run_command(int argc, char **argv, const struct command *command,
 	}
 	if (outputs_check(&a.out, &err) < 0)
 		return err.code == EINVAL ? command_usage(name, &err) : command_failed(&err);
-	return fold(&a, argv[first]);
+	return fold(&a, argv[first], name);
 }
 
 static int fold_run(int argc, char **argv)

@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { CHUNK_BYTES = 256 << 10, MAX_MAPS_TEXT = 32 << 20, MAX_SHOWN_NAME = 80,
        MAX_SHOWN_PATH = 200 };
@@ -140,6 +141,9 @@ static int look_at_process(struct door *door, pid_t pid, struct process *ret, st
 		r = err_set(err, EBADMSG, "/proc/%d/status cannot be understood", (int)pid);
 	if (!r)
 		r = door_read_proc(door, pid, "maps", MAX_MAPS_TEXT, &maps, NULL, err);
+	if (r == -EACCES || r == -EPERM)
+		return err_set(err, -r, "process %d may not be looked into (%s), as it belongs to another user or is protected: "
+			       "run as its user or as root", (int)pid, strerror(-r));
 	if (r < 0)
 		return r;
 	if (maps.len)
@@ -297,8 +301,10 @@ static void list_process(struct door *door, const struct process *p)
 		/* perfinfo names no code, only where images lie. */
 		any |= list_published(door, p, (enum published)what) && what != PERF_INFO;
 	}
-	if (!any && p->code.len)
-		printf("  %-10s%s\n", "for names", (p->runtime ? p->runtime : &jit_runtime_other)->advice);
+	if (!any)
+		printf("  %-10s%s\n", "for names", p->code.len || p->runtime
+			       ? (p->runtime ? p->runtime : &jit_runtime_other)->advice
+			       : "nothing to do: it runs no JIT code, and programs and libraries have names of their own");
 }
 
 static int maps_list(struct maps_args *a, struct err *err)
@@ -352,7 +358,9 @@ static int export_published(struct maps_args *a, const struct process *p, enum p
 static int maps_export(struct maps_args *a, struct err *err)
 {
 	_cleanup_close_ int dir = -1;
-	int r = private_copy_dir(a->dir ? a->dir : ".", &dir, err), num = 0;
+	const char *path = a->dir ? a->dir : ".";
+	bool made = false;
+	int r = private_copy_dir(path, &dir, &made, err), num = 0;
 
 	if (!r)
 		r = broker_start(NULL, 0, &a->door, err);
@@ -368,6 +376,8 @@ static int maps_export(struct maps_args *a, struct err *err)
 	}
 	if (!r && !num)
 		r = err_set(err, ENOENT, "nothing to export: `ringfold maps list` tells what there is");
+	if (r < 0 && made)
+		rmdir(path); /* unless a copy is in it */
 	if (!r && fflush(stdout))
 		r = err_set(err, errno, "write to stdout: %s", strerror(errno));
 	return r;

@@ -82,11 +82,10 @@ static int64_t write_profile(struct recording *r, bool last, struct err *err)
 	return ret < 0 ? ret : samples;
 }
 
-static int handle_events(struct recording *r, struct err *err)
+static void handle_events(struct recording *r)
 {
 	struct events *e = &r->events;
-	struct err write_err = { 0 };
-	int ret = 0;
+	struct err write_err = { 0 }, rescan_err = { 0 };
 
 	events_poll(e);
 	if (e->child) {
@@ -102,14 +101,14 @@ static int handle_events(struct recording *r, struct err *err)
 		progress_tick(clock_monotonic_ns() - r->start_ns, (uint64_t)(r->args->duration * 1e9), &p, &counts);
 		session_tick(r->session);
 		recording_look_for_containers(r);
-		ret = collector_rescan_cpus(r->collector, err);
+		if (collector_rescan_cpus(r->collector, &rescan_err) < 0)
+			log_debug("app", "CPUs that came are looked for again later: %s", rescan_err.msg);
 	}
 	if (e->write_now) {
 		e->write_now = false;
 		if (write_profile(r, false, &write_err) < 0)
 			log_warn(NULL, "error: %s", write_err.msg); /* the recording goes on */
 	}
-	return ret;
 }
 
 /* With what the session made of it, so that a fold of the file comes to the same stack. */
@@ -174,7 +173,7 @@ static int record(struct recording *r, struct err *err)
 			return what;
 		ret = drain(r, false, err);
 		if (!ret && what == WAIT_EVENTS)
-			ret = handle_events(r, err);
+			handle_events(r);
 		ended = r->targets_ended = what == WAIT_TARGETS_ENDED;
 	}
 	if (ret < 0)

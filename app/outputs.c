@@ -177,6 +177,9 @@ static int check_writable(const char *path, struct err *err)
 
 	if (!strcmp(path, "-"))
 		return 0;
+	/* Where it leads to may be wrong, or somebody else's wish: nothing is made there. */
+	if (stat(path, &st) < 0 && !lstat(path, &st))
+		return err_set(err, ENOENT, "cannot write %s: it is a link that leads to nothing", path);
 	if (!stat(path, &st)) {
 		/* Devices and pipes are written in place, files replaced where they really are. */
 		if (S_ISDIR(st.st_mode))

@@ -506,6 +506,22 @@ int recording_scan(struct recording *r, struct session *session, struct err *err
 		       session_scan(session, err) : 0;
 }
 
+/* Rings and our own processes take some; each file that is sampled one more, which can be done without. */
+static int check_descriptors(struct err *err)
+{
+	const unsigned int others = 32, comfortable = 256;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned int have = limits_files(), need = others + 2 * (cpus > 0 ? (unsigned int)cpus : 1);
+
+	if (have && have < need)
+		return err_set(err, EMFILE, "recording takes %u descriptors and one for each file that is sampled, and there are "
+			       "%u: raise `ulimit -n`, to 1024 or more", need, have);
+	if (have && have < comfortable)
+		log_warn(NULL, "there are %u descriptors (`ulimit -n`), and each file that is sampled takes one: code in others will "
+			 "have no names", have);
+	return 0;
+}
+
 int recording_open(struct recording *r, const struct recording_opts *opts, struct err *err)
 {
 	struct record_args *a = r->args;
@@ -528,6 +544,9 @@ int recording_open(struct recording *r, const struct recording_opts *opts, struc
 	if (ret < 0)
 		return ret;
 	limits_raise_files(); /* not for the command */
+	ret = check_descriptors(err);
+	if (ret < 0)
+		return ret;
 	collect = collector_opts(r);
 	ret = collector_open(&collect, &r->collector, err);
 	if (ret < 0)

@@ -1,5 +1,6 @@
 #include "base/limits.h"
 
+#include <stdint.h>
 #include <sys/resource.h>
 
 void limits_raise_files(void)
@@ -10,4 +11,13 @@ void limits_raise_files(void)
 		return;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+unsigned int limits_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	return limit.rlim_cur > UINT32_MAX ? UINT32_MAX : (unsigned int)limit.rlim_cur;
 }

@@ -7,3 +7,6 @@
  * changes nothing.
  */
 void limits_raise_files(void);
+
+/* How many descriptors this process may have, of itself; 0 = not known. */
+unsigned int limits_files(void);

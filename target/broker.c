@@ -49,7 +49,14 @@ int broker_start_with_parser(const char *const *outputs, size_t num_outputs, voi
 	struct door *door = calloc(1, sizeof(*door));
 	struct broker *b = calloc(1, sizeof(*b));
 	struct broker_events *events = broker_events_new();
+	_cleanup_close_ int proc = door_open_proc_root(err); /* what the broker would miss, too */
 
+	if (proc < 0) {
+		free(door);
+		free(b);
+		broker_events_free(events);
+		return proc;
+	}
 	if (!door || !b || !events) {
 		free(door);
 		free(b);

@@ -169,6 +169,7 @@ static void answer_tracepoint(struct server *s, struct broker_ask *ask, struct b
 /* *stamped: a name that is made for this file, and may have been made elsewhere in the same second. */
 static bool is_output(const struct server *s, const char *path, bool *stamped)
 {
+	*stamped = false;
 	for (size_t i = 0; i < s->num_outputs; i++) {
 		const char *name = s->outputs[i];
 
@@ -183,7 +184,7 @@ static bool is_output(const struct server *s, const char *path, bool *stamped)
 static int answer_out_open(struct server *s, const struct broker_ask *ask, struct broker_answer *ret)
 {
 	struct written w = { .number = ask->value };
-	bool stamped;
+	bool stamped = false;
 
 	if (!is_output(s, ask->text, &stamped) || s->files.len >= MAX_FILES) {
 		ret->result = err_set(&ret->err, EPERM, "no output of this program");
@@ -217,7 +218,7 @@ static struct outfile *take_written(struct server *s, uint64_t number)
 static void answer_out_end(struct server *s, const struct broker_ask *ask, int with, struct broker_answer *ret)
 {
 	struct outfile *file = take_written(s, ask->value);
-	bool stamped;
+	bool stamped = false;
 
 	if (!is_output(s, ask->text, &stamped) || (!file && with < 0))
 		ret->result = err_set(&ret->err, EPERM, "no output of this program");

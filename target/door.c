@@ -68,23 +68,32 @@ bool door_fill_standard_descriptors(void)
 	return true;
 }
 
+int door_open_proc_root(struct err *err)
+{
+	_cleanup_close_ int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
+
+	if (fd < 0)
+		return err_set(err, errno, "open /proc: %s", strerror(errno));
+	if (fstatfs(fd, &fs) < 0)
+		return err_set(err, errno, "statfs /proc: %s", strerror(errno));
+	if ((uint32_t)fs.f_type != PROC_SUPER_MAGIC)
+		return err_set(err, ENODEV,
+			       "/proc is not mounted; mount it with 'mount -t proc proc /proc'");
+	return steal_fd(&fd);
+}
+
 int door_new(struct door **ret, struct err *err)
 {
 	_cleanup_(door_freep) struct door *door = calloc(1, sizeof(*door));
-	struct statfs fs;
 
 	if (!door)
 		return err_oom(err);
 	door_note_rights(door);
 	door->root_fd = -1;
-	door->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	door->proc_fd = door_open_proc_root(err);
 	if (door->proc_fd < 0)
-		return err_set(err, errno, "open /proc: %s", strerror(errno));
-	if (fstatfs(door->proc_fd, &fs) < 0)
-		return err_set(err, errno, "statfs /proc: %s", strerror(errno));
-	if ((uint32_t)fs.f_type != PROC_SUPER_MAGIC)
-		return err_set(err, ENODEV,
-			       "/proc is not mounted; mount it with 'mount -t proc proc /proc'");
+		return door->proc_fd;
 	door->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (door->root_fd < 0)
 		return err_set(err, errno, "open /: %s", strerror(errno));

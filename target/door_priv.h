@@ -22,6 +22,9 @@ struct door {
 	bool have_openat2; /* Linux 5.6; also false where a seccomp filter forbids it */
 };
 
+/* O_PATH of /proc, or -errno where that is not what is mounted there. */
+int door_open_proc_root(struct err *err);
+
 /*
  * O_PATH descriptor of /proc/PID, or -errno (-ESRCH when there is no such process). It stays bound
  * to that very process: when the pid is used again, what is looked up below it fails instead of

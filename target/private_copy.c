@@ -15,10 +15,13 @@
 
 enum { CHUNK_BYTES = 256 << 10 };
 
-int private_copy_dir(const char *dir, int *ret, struct err *err)
+int private_copy_dir(const char *dir, int *ret, bool *made, struct err *err)
 {
 	struct stat st, tmp;
 
+	*made = mkdir(dir, 0777) == 0; /* less the umask; the copies are 0600 */
+	if (!*made && errno == ENOENT)
+		return err_set(err, errno, "make %s: %s", dir, strerror(errno));
 	*ret = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (*ret < 0)
 		return err_set(err, errno, "open %s: %s", dir, strerror(errno));

@@ -7,10 +7,10 @@ struct door_file;
 struct err;
 
 /*
- * The directory where copies go. Not /tmp of this machine: there, others would take the copied map of one process for
+ * The directory where copies go, made if it is not there (*made). Not /tmp of this machine: there, others would take the copied map of one process for
  * that of another.
  */
-int private_copy_dir(const char *dir, int *ret, struct err *err);
+int private_copy_dir(const char *dir, int *ret, bool *made, struct err *err);
 
 /*
  * A copy of mode 0600 that appears whole under `name` in it, and replaces what had that name. Of a text that may be

@@ -3,10 +3,12 @@
 
 `ringfold diff` on files of collapsed stacks and on recordings, and its page in headless Chromium where that is there.
 """
+import gzip
 import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, '..', 'output'))
@@ -38,6 +40,15 @@ def test_files(folder):
     for path, text in (a, BEFORE), (b, AFTER):
         with open(path, 'w') as out:
             out.write(text)
+    bundle, nothing = os.path.join(folder, 'a.trace.zip'), os.path.join(folder, 'empty.zip')
+    with zipfile.ZipFile(bundle, 'w', zipfile.ZIP_DEFLATED) as out:
+        out.writestr('ringfold.trace/report.txt', 'none of it')
+        out.writestr('ringfold.trace/stacks.folded', BEFORE)
+    with zipfile.ZipFile(nothing, 'w') as out:
+        out.writestr('x', 'y')
+    packed = os.path.join(folder, 'a.pb.gz')
+    with gzip.open(packed, 'w') as out:
+        out.write(b'pprof')
     bad = os.path.join(folder, 'bad')
     with open(bad, 'w') as out:
         out.write('hello\n')
@@ -48,13 +59,20 @@ def test_files(folder):
     for want in ('    +24.17    0.0 %   24.2 %       0     290  "new"', '    -10.00   10.0 %    0.0 %     100       0  old',
                  '    -10.00   60.0 %   50.0 %     600     600  parse', '    ~-4.17   30.0 %   25.8 %     300     310  write'):
         check(want in lines, True, f'{want!r} in\n{done.stdout}')
+    done = run('-f', 'collapsed', bundle, a)
+    check(done.stdout, 'app;main;old 100 100\napp;main;parse 600 600\napp;main;write 300 300\n', done.stderr)
+    # What fold and report do not read, they know all the same.
+    for path, words in (a, 'ringfold diff'), (bundle, 'shows the report'), (packed, 'pprof'), (bad, 'within its header'):
+        done = subprocess.run([ringfold, 'fold', path], capture_output=True, text=True, timeout=60)
+        check((done.returncode, words in done.stderr), (1, True), f'{path}: {done.stderr}')
     # The other way round, from stdin, and the same profile twice.
     done = run(b, '-', input=BEFORE)
     check('    -24.17   24.2 %    0.0 %     290       0  "new"' in done.stdout, True, done.stdout)
     done = run('-f', 'collapsed', a, a)
     check(done.stdout, 'app;main;old 100 100\napp;main;parse 600 600\napp;main;write 300 300\n', 'no change')
     for args, status, words in (((a,), 2, 'two profiles'), ((a, b, '-o', 'x.png'), 2, 'does not tell a format'), ((a, '/nonexistent'), 1, 'No such file'),
-                                ((a, '/dev/null'), 3, 'has no samples'), ((a, bad), 1, 'collapsed stack'), ((a, b, '-f', 'svg'), 2, 'none of text')):
+                                ((a, '/dev/null'), 3, 'has no samples'), (('-', '-'), 2, 'only one of the two'),
+                                ((a, packed), 1, 'is compressed'), ((a, nothing), 1, 'stacks.folded'), (('/nonexistent', a), 1, 'error: open /nonexistent'), ((a, bad), 1, 'collapsed stack'), ((a, b, '-f', 'svg'), 2, 'none of text')):
         done = run(*args)
         check((done.returncode, words in done.stderr, done.stdout), (status, True, ''), f'{args}: {done.stderr}')
     return a, b

@@ -162,8 +162,10 @@ def test_perfcollect():
     check("collect", run("collect", "one", "-collectsec", "1", "-pid", str(p.pid), "-nolttng").returncode, 0)
     samples, _ = look("one.trace.zip", 1)
     check("collect: that process alone", {s[1] for s in samples if s[5]}, {p.pid})
+    r = run("start", "bad", "-pid", "4500000")
+    check("start: no such process", (r.returncode, "no such process" in r.stderr, os.path.exists("bad.log")), (1, True, False))
     check("start", run("start", "two").returncode, 0)
-    time.sleep(5) # runtimes on the machine are given 2 s to answer
+    time.sleep(2) # it records by now
     r = run("stop")
     check("stop", r.returncode, 0)
     check("stop: whole machine", p.pid in {s[1] for s in look("two.trace.zip", 2)[0]}, True)

@@ -105,8 +105,9 @@ def test_statuses():
 
 def test_before_the_work():
     """Outputs that cannot be written are told before the command ran."""
+    os.symlink("nothing-there", "dangling.folded")
     for args in ["-o", "directory.folded"], ["-o", "none/o.folded"], ["-o", "o.folded", "--stats", "none/s.json"], \
-                ["-o", "o.folded", "--stats", "directory.folded"]:
+                ["-o", "o.folded", "--stats", "directory.folded"], ["-o", "dangling.folded"]:
         status, _ = run("-q", *args, "--", "touch", "ran")
         check(f"{args}: status", status, 1)
         check(f"{args}: ran", os.path.exists("ran"), False)
@@ -302,6 +303,43 @@ def test_soft_limit():
     check("soft limit: every file was opened", stats()["refused"].get("failed", 0), 0)
     end(target)
     check("soft limit of the command", run("-q", "--", "sh", "-c", "test $(ulimit -Sn) = 60", preexec_fn=few)[0], 0)
+
+
+def test_hard_limit():
+    """Where it cannot record at all it says so at once; where it can, that much will be missing."""
+    for num, want in (20, (1, True)), (80, (0, False)):
+        r = Recording("-a", "-d", "0.3", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (num, num)))
+        check(f"hard limit {num}", (r.end(), "recording takes" in r.said), want)
+        check(f"hard limit {num}: remedy", "ulimit -n" in r.said, True)
+
+
+def test_maps():
+    """A directory that is not there is made, and goes again where there is nothing to copy; who has no JIT code needs nothing."""
+    def maps(*args):
+        p = subprocess.run([RINGFOLD, "maps", *args], capture_output=True, text=True, timeout=60)
+        return p.returncode, p.stdout, p.stderr
+
+    target = spinner("published")
+    pid = str(target.pid)
+    plain = subprocess.Popen(["sleep", "600"])
+    status, said, _ = maps("list", "-p", str(plain.pid))
+    end(plain)
+    check("maps list", (status, "nothing to do" in said), (0, True))
+    status, _, said = maps("export", "-p", pid, "-o", "copies")
+    check("maps export: nothing", (status, "nothing to export" in said, os.path.exists("copies")), (1, True, False))
+    with open(f"/tmp/perf-{pid}.map", "w") as f:
+        f.write("1000 10 main\n")
+    check("maps export", maps("export", "-p", pid, "-o", "copies")[:2], (0, f"copies/perf-{pid}.map\n"))
+    os.unlink(f"/tmp/perf-{pid}.map")
+    with open(f"copies/perf-{pid}.map") as f:
+        check("maps export: the copy", f.read(), "1000 10 main\n")
+    end(target)
+
+
+def test_no_proc():
+    r = subprocess.run(["unshare", "-m", "sh", "-c", f"umount -l /proc && {RINGFOLD} record -q -a -d 0.2 -o no.folded"],
+                       capture_output=True, text=True, timeout=60)
+    check("no /proc", (r.returncode, "/proc is not mounted" in r.stderr), (1, True))
 
 
 def test_file_size_limit():
