@@ -166,7 +166,7 @@ try:
         sys.exit('bench: fold needs perf to record')
     only = args.only.split(',')
     if 'gxx' in only:
-        path = record('gxx', ['-F', '999'], ['g++', '-std=c++17', '-O2', '-c', '-o', '/dev/null', f'{HERE}/big.cpp'])
+        path = record('gxx', ['-F', '999'], ['g++', '-std=c++17', '-O2', '-c', '-o', f'{tmp}/big.o', f'{HERE}/big.cpp'])
         table('g++ -O2, 999 Hz, 32 KiB dumps', path,
               [('samply import (no names)', 0, 1 / 4), ('perf 7 script --no-inline', 0, 1 / 8),
                ('perf 6.1 script --no-inline', 0, 1 / 8), ('cat', 1, 1.5)])
