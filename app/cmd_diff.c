@@ -72,11 +72,6 @@ static void diff_freep(struct diff **diff)
 	diff_free(*diff);
 }
 
-static void profile_guard(struct profile **profile)
-{
-	profile_free(*profile);
-}
-
 static int check_outputs(struct diff_args *a, struct err *err)
 {
 	struct diff_out to_stdout = { "-", NULL };
@@ -139,7 +134,7 @@ static int fold_input(const char *path, char **ret, size_t *ret_len, struct err 
 {
 	static const struct profile_view view = { .annotate = true };
 	_cleanup_(replay_freep) struct replay *replay = NULL;
-	_cleanup_(profile_guard) struct profile *profile = NULL;
+	_cleanup_(profile_freep) struct profile *profile = NULL;
 	struct replay_args args = { 0 };
 	struct replay_opts opts = { .path = path, .args = &args };
 	FILE *out;

@@ -120,8 +120,3 @@ void hold_drop_first(struct hold *h)
 	h->bytes -= first->bytes;
 	free(first);
 }
-
-size_t hold_bytes(const struct hold *h)
-{
-	return h->bytes;
-}

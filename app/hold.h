@@ -20,4 +20,3 @@ bool hold_add(struct hold *h, const struct record *rec);
 /* The oldest, for as long as it is not dropped; NULL when there is none. */
 const struct record *hold_first(const struct hold *h);
 void hold_drop_first(struct hold *h);
-size_t hold_bytes(const struct hold *h);

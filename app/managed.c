@@ -90,7 +90,7 @@ struct managed {
 	struct managed_opts opts;
 	struct managed_pids pids;
 	VEC(struct process *) all; /* owned */
-	struct managed_counts counts;
+	uint64_t num_methods; /* loads, unloads and finds that were told */
 	struct dotnet *dotnet; /* borrowed: the session's */
 	uint8_t *piece;        /* PIECE_BYTES; owned */
 	size_t num_held;
@@ -233,7 +233,7 @@ static void take_event(void *data, const struct nettrace_event *event)
 {
 	struct told *told = data;
 
-	told->m->counts.methods += event->kind <= NETTRACE_METHOD_EXISTS;
+	told->m->num_methods += event->kind <= NETTRACE_METHOD_EXISTS;
 	/* What is no dynamic method goes with its assembly, of which mostly nothing else is told than that it goes. */
 	if (event->kind == NETTRACE_MODULE_UNLOAD ||
 	    (event->kind == NETTRACE_METHOD_UNLOAD && !(event->method.flags & NETTRACE_DYNAMIC)))
@@ -252,7 +252,6 @@ static void take_bytes(struct managed *m, struct process *p, struct stream *s, c
 	struct told told = { .m = m, .p = p, .dotnet = dotnet_process_find(m->dotnet, p->pid) };
 	const struct nettrace_sink sink = { take_event, &told };
 
-	m->counts.bytes += size;
 	if (nettrace_feed(s->trace, bytes, size, &sink) == NETTRACE_BROKEN && !p->why) {
 		p->why = nettrace_why(s->trace);
 		log_debug("managed", "process %d: %s", p->pid, p->why);
@@ -348,7 +347,6 @@ static void rundown_done(struct managed *m, struct process *p)
 	struct dotnet_process *dotnet = dotnet_process_find(m->dotnet, p->pid);
 
 	p->stage = STAGE_RUNNING;
-	m->counts.lost += counts->lost;
 	if (!counts->events && !p->why)
 		p->why = "its runtime listed nothing";
 	if (counts->lost && !p->why)
@@ -356,7 +354,6 @@ static void rundown_done(struct managed *m, struct process *p)
 	if (p->why)
 		return;
 	p->told = true;
-	m->counts.told++;
 	if (m->settled)
 		log_info(NULL, "process %d: its .NET methods are known now", p->pid);
 	if (dotnet)
@@ -498,7 +495,6 @@ static bool begin(struct managed *m, struct pid_slot *slot)
 		return false;
 	}
 	slot->process = p;
-	m->counts.processes++;
 	session_runtime_begins(m->opts.session, p->pid);
 	return true;
 }
@@ -582,7 +578,7 @@ void managed_settle(struct managed *m)
 	if (!m->all.len)
 		return;
 	log_info(NULL, "%zu .NET process%s, %" PRIu64 " methods, asked in %" PRIu64 " ms", m->all.len,
-		 m->all.len == 1 ? "" : "es", m->counts.methods, (clock_monotonic_ns() - start) / ns_per_ms);
+		 m->all.len == 1 ? "" : "es", m->num_methods, (clock_monotonic_ns() - start) / ns_per_ms);
 	for (size_t i = 0; i < m->all.len; i++) {
 		const struct process *p = m->all.data[i];
 
@@ -610,8 +606,6 @@ bool managed_takes(struct managed *m, const struct record *rec)
 		return false;
 	}
 	m->num_held++;
-	if (hold_bytes(p->hold) > m->counts.held_peak)
-		m->counts.held_peak = hold_bytes(p->hold);
 	return true;
 }
 
@@ -666,16 +660,10 @@ void managed_end(struct managed *m)
 	for (size_t i = 0; i < m->all.len; i++) {
 		const struct nettrace_counts *live = nettrace_counts(m->all.data[i]->live.trace);
 
-		m->counts.lost += live->lost;
 		log_debug("managed", "process %d: %" PRIu64 " events live, %" PRIu64 " bytes, %" PRIu64 " lost, %" PRIu64 " odd, %s",
 			  m->all.data[i]->pid, live->events, live->bytes, live->lost, live->odd,
 			  m->all.data[i]->live.ended ? "to the end" : "cut");
 		m->all.data[i]->stage = STAGE_OVER;
 		hand_on(m, m->all.data[i], UINT64_MAX);
 	}
-}
-
-struct managed_counts managed_counts(const struct managed *m)
-{
-	return m->counts;
 }

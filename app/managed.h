@@ -44,12 +44,3 @@ bool managed_takes(struct managed *m, const struct record *rec);
 void managed_poll(struct managed *m);
 /* Stops all sessions, at most 2 s long, and hands on all that waits. */
 void managed_end(struct managed *m);
-
-struct managed_counts {
-	uint64_t processes, told; /* .NET processes, and those that told all they had */
-	uint64_t methods;         /* loads, unloads and finds */
-	uint64_t lost;            /* events that a runtime could not keep */
-	uint64_t bytes;
-	uint64_t held_peak;       /* bytes of records that waited */
-};
-struct managed_counts managed_counts(const struct managed *m);

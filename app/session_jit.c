@@ -41,7 +41,7 @@ static void spell_dotnet(struct session *s, struct profile_frame *frame)
 }
 
 /* Single-file programs have no library of the runtime's: what answers at its socket tells. */
-const struct jit_runtime *session_runtime_of(struct live *live)
+static const struct jit_runtime *runtime_of(struct live *live)
 {
 	if (!live->runtime)
 		live->runtime = jit_runtime_of_space(live->space);
@@ -52,7 +52,7 @@ const struct jit_runtime *session_runtime_of(struct live *live)
 
 bool session_runtime_is_silent(struct live *live)
 {
-	return session_runtime_of(live)->name == jit_runtime_dotnet &&
+	return runtime_of(live)->name == jit_runtime_dotnet &&
 	       !dotnet_process_find(live->session->dotnet, live->space->pid);
 }
 
@@ -72,7 +72,7 @@ struct profile_frame session_space_frame(struct session *s, struct addrspace *sp
 		return frame;
 	frame.kind = FRAME_JIT;
 	frame.module = intern_str(s->strings, "[jit]");
-	frame.runtime = live ? session_runtime_of(live)->name : NULL;
+	frame.runtime = live ? runtime_of(live)->name : NULL;
 	if (!symbols_jit(s->symbols, space, place.place, &symbol))
 		return frame;
 	frame.name = symbol.name;
@@ -258,7 +258,7 @@ void session_count_jit(struct live *live, struct jit_counts *counts)
 
 	if (!live->jit)
 		return;
-	count.runtime = session_runtime_of(live);
+	count.runtime = runtime_of(live);
 	count.origin = symbols_jit_origin(s->symbols, live->space);
 	if (!count_frames(live, &count)) {
 		s->failed = true;

@@ -228,7 +228,6 @@ void session_place_frames(struct session *s, const struct addrspace *space, uint
 struct profile_frame session_space_frame(struct session *s, struct addrspace *space, uint32_t id);
 /* The first sample of it. True when there is somebody now who knows more of such stacks. */
 bool session_jit_begins(struct live *live);
-const struct jit_runtime *session_runtime_of(struct live *live);
 /* It is .NET's, which told nothing of its methods: its JIT code goes by frame pointer, which many methods leave alone. */
 bool session_runtime_is_silent(struct live *live);
 /*

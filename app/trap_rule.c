@@ -197,7 +197,7 @@ bool trap_rule_is_event(const struct trap_rule *rule)
 	return rule->metric == TRAP_START || rule->metric == TRAP_EXIT;
 }
 
-bool trap_rule_fits(const struct trap_rule *rule, double value)
+static bool fits_rule(const struct trap_rule *rule, double value)
 {
 	switch (rule->compare) {
 	case TRAP_LESS:
@@ -268,9 +268,9 @@ void trap_state_value(struct trap_state *s, const struct trap_rule *rule, uint64
 	s->num += s->num < TRAP_POINTS;
 	if (rule->metric == TRAP_STATUS) {
 		s->mean = value;
-		fits = trap_rule_fits(rule, value);
+		fits = fits_rule(rule, value);
 	} else {
-		fits = window_mean(s, rule, now_ns, &s->mean) && trap_rule_fits(rule, s->mean);
+		fits = window_mean(s, rule, now_ns, &s->mean) && fits_rule(rule, s->mean);
 	}
 	s->holds = fits;
 	if (fits)

@@ -41,7 +41,6 @@ struct trap_rule {
 
 int trap_rule_parse(const char *text, struct trap_rule *ret, struct err *err);
 bool trap_rule_is_event(const struct trap_rule *rule); /* start and exit: it happens, and has no value */
-bool trap_rule_fits(const struct trap_rule *rule, double value);
 
 /* The values of the last window, and whether the rule holds. Zero at first. */
 enum { TRAP_POINTS = 64 };

@@ -319,7 +319,7 @@ struct event_values {
 	uint64_t value, enabled_ns, id, lost;
 };
 
-uint64_t collector_event_lost(const struct collector *c, const struct event *event)
+static uint64_t event_lost(const struct collector *c, const struct event *event)
 {
 	struct event_values values;
 
@@ -713,11 +713,6 @@ const struct collector_info *collector_info(const struct collector *c)
 	return &c->info;
 }
 
-const struct record_format *collector_format(const struct collector *c)
-{
-	return &c->format;
-}
-
 const struct perf_event_attr *collector_sample_attr(const struct collector *c)
 {
 	return &c->attrs[STREAM_SAMPLES];
@@ -765,7 +760,7 @@ struct collector_counts collector_counts(struct collector *c)
 		return ret;
 	}
 	for (size_t i = 0; i < c->events.len; i++)
-		lost[c->events.data[i].kind] += collector_event_lost(c, &c->events.data[i]);
+		lost[c->events.data[i].kind] += event_lost(c, &c->events.data[i]);
 	ret.lost = lost[STREAM_SAMPLES];
 	ret.side_lost = lost[STREAM_SIDE];
 	return ret;
@@ -799,7 +794,7 @@ static void close_some(struct collector *c, uint32_t slot, size_t first, size_t 
 			c->events.data[kept++] = *event;
 			continue;
 		}
-		c->closed_lost[event->kind] += collector_event_lost(c, event);
+		c->closed_lost[event->kind] += event_lost(c, event);
 		close(event->fd);
 	}
 	c->events.len = kept;

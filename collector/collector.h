@@ -86,7 +86,6 @@ struct collector_counts {
 int collector_open(const struct collector_opts *opts, struct collector **ret, struct err *err);
 void collector_close(struct collector *c); /* NULL is fine */
 const struct collector_info *collector_info(const struct collector *c);
-const struct record_format *collector_format(const struct collector *c);
 /* How the events were opened: the one that samples, and the one that tells of processes. */
 const struct perf_event_attr *collector_sample_attr(const struct collector *c);
 const struct perf_event_attr *collector_side_attr(const struct collector *c);

@@ -133,7 +133,6 @@ int collector_add_event(struct collector *c, uint32_t slot, enum stream_kind kin
 int collector_add_cgroup(struct collector *c, uint32_t slot, size_t cgroup, struct err *err);
 /* Whether the events are CPU-wide: of all processes or of cgroups. */
 bool collector_cpu_wide(const struct collector *c);
-uint64_t collector_event_lost(const struct collector *c, const struct event *event);
 
 /* targets.c */
 /* Opens every event of the chosen targets. */

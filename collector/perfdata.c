@@ -30,7 +30,7 @@ void perfdata_close(struct perfdata *p)
 	free(p);
 }
 
-void perfdata_closep(struct perfdata **p)
+static void perfdata_closep(struct perfdata **p)
 {
 	perfdata_close(*p);
 }

@@ -91,7 +91,6 @@ void perfdata_begins_with(struct perfdata *p, const uint8_t *head, size_t len);
 int perfdata_open_part(int fd, struct perfdata *main, size_t num_parts, struct perfdata **ret,
 		       struct err *err);
 void perfdata_close(struct perfdata *p); /* NULL is fine */
-void perfdata_closep(struct perfdata **p);
 /* Valid after open for files; of pipes, complete only once the first sample was delivered. */
 const struct perfdata_info *perfdata_info(const struct perfdata *p);
 /*

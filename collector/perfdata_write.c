@@ -99,7 +99,7 @@ bool write_at(struct perfdata_writer *w, const void *bytes, size_t size, uint64_
 	return !w->failure.code;
 }
 
-bool write_buffer(struct perfdata_writer *w)
+static bool write_buffer(struct perfdata_writer *w)
 {
 	size_t len = w->len;
 	bool ok;

@@ -47,8 +47,6 @@ struct perfdata_writer {
 /* Appends to the file; what fails is kept in w->failure, and false from then on. */
 bool write_out(struct perfdata_writer *w, const void *bytes, size_t size);
 bool write_at(struct perfdata_writer *w, const void *bytes, size_t size, uint64_t offset);
-/* The buffer to the file. */
-bool write_buffer(struct perfdata_writer *w);
 
 /* perfdata_write_header.c */
 /* Into the file, up to where records begin. */

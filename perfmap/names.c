@@ -35,7 +35,7 @@ struct names *names_new(struct worker *worker)
 	return NULL;
 }
 
-void names_free(struct names *n)
+static void names_free(struct names *n)
 {
 	if (!n)
 		return;

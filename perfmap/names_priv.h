@@ -60,9 +60,8 @@ struct names {
 	uint64_t reads, read_ns;
 };
 
-/* `worker` (borrowed) takes the bytes apart; NULL = that is done here. NULL when out of memory. */
+/* `worker` (borrowed) takes the bytes apart; NULL = that is done here. NULL when out of memory; names_gone frees it. */
 struct names *names_new(struct worker *worker);
-void names_free(struct names *n);
 
 /* There is a map: it is read from its start. Takes the descriptor. */
 void names_set_text(struct names *n, int fd);

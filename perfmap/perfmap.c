@@ -450,12 +450,6 @@ static bool add_cfi(struct perfmap *m, const struct range *range, const uint8_t 
 	return true;
 }
 
-bool perfmap_add(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
-		 const char *name, size_t name_len)
-{
-	return perfmap_add_cfi(m, lane, time_ns, start, end, name, name_len, NULL, 0);
-}
-
 bool perfmap_add_cfi(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
 		     const char *name, size_t name_len, const uint8_t *cfi, size_t cfi_len)
 {

@@ -38,13 +38,9 @@ void perfmap_free(struct perfmap *m);
 size_t perfmap_append_at(struct perfmap *m, const char *text, size_t len, uint64_t time_ns);
 /* The same, counting at once. */
 size_t perfmap_append(struct perfmap *m, const char *text, size_t len);
-/* One range [start, end). False when it is none, or beyond the caps. */
-bool perfmap_add(struct perfmap *m, enum perfmap_lane lane, uint64_t time_ns, uint64_t start, uint64_t end,
-		 const char *name, size_t name_len);
-
 enum { PERFMAP_MAX_CFI = 8 << 10 }; /* bytes of one range's; longer ones are left out */
 /*
- * The same with the range's call-frame information: an .eh_frame section that is read as if it began at `end`, or at
+ * One range [start, end). False when it is none, or beyond the caps. With its call-frame information: an .eh_frame section that is read as if it began at `end`, or at
  * the next address whose distance from `start` is a multiple of 8 (jitdump-specification.txt and util/genelf.c of perf
  * say so). NULL and 0 = none.
  */

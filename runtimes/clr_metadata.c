@@ -264,7 +264,8 @@ static uint32_t cell(const struct clr_metadata *md, uint32_t table, uint32_t row
 	return narrow;
 }
 
-const char *clr_metadata_string(const struct clr_metadata *md, uint32_t at)
+/* NULL for what is not there. Borrowed; at most 64 KiB, else cut off as not there. */
+static const char *string_at(const struct clr_metadata *md, uint32_t at)
 {
 	size_t left;
 
@@ -278,7 +279,7 @@ const char *clr_metadata_string(const struct clr_metadata *md, uint32_t at)
 
 static const char *text(const struct clr_metadata *md, uint32_t table, uint32_t row, uint32_t column)
 {
-	return row && row <= md->tables[table].num ? clr_metadata_string(md, cell(md, table, row, column))
+	return row && row <= md->tables[table].num ? string_at(md, cell(md, table, row, column))
 						   : NULL;
 }
 
@@ -333,7 +334,8 @@ bool clr_metadata_member(const struct clr_metadata *md, uint32_t row, const char
 	return true;
 }
 
-bool clr_metadata_type_scope(const struct clr_metadata *md, uint32_t row, clr_token *ret)
+/* The scope of a TypeRef: AssemblyRef, ModuleRef, TypeRef that encloses it, or 0 (an exported type of this module). */
+static bool type_scope(const struct clr_metadata *md, uint32_t row, clr_token *ret)
 {
 	if (!row || row > md->tables[CLR_TYPE_REF].num)
 		return false;
@@ -346,7 +348,7 @@ bool clr_metadata_type_home(const struct clr_metadata *md, uint32_t row, clr_tok
 	clr_token scope = clr_token_of(CLR_TYPE_REF, row);
 
 	for (uint32_t depth = 0; depth < MAX_NESTING; depth++) {
-		if (!clr_metadata_type_scope(md, clr_token_row(scope), &scope))
+		if (!type_scope(md, clr_token_row(scope), &scope))
 			return false;
 		if (clr_token_table(scope) != CLR_TYPE_REF) {
 			*ret = scope;
@@ -392,7 +394,7 @@ static clr_token enclosing(const struct clr_metadata *md, clr_token type)
 	clr_token scope;
 
 	if (clr_token_table(type) == CLR_TYPE_REF) {
-		if (clr_metadata_type_scope(md, row, &scope) && clr_token_table(scope) == CLR_TYPE_REF)
+		if (type_scope(md, row, &scope) && clr_token_table(scope) == CLR_TYPE_REF)
 			return scope;
 		return 0;
 	}

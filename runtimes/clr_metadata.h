@@ -64,8 +64,6 @@ struct clr_metadata {
 bool clr_metadata_open(const void *bytes, size_t size, struct clr_metadata *ret);
 
 uint32_t clr_metadata_rows(const struct clr_metadata *md, uint32_t table);
-/* NULL for what is not there. Borrowed; at most 64 KiB, else cut off as not there. */
-const char *clr_metadata_string(const struct clr_metadata *md, uint32_t at);
 
 struct clr_method {
 	const char *name;
@@ -76,9 +74,7 @@ bool clr_metadata_method(const struct clr_metadata *md, uint32_t row, struct clr
 /* A MemberRef: its name, and the token of what it is a member of. */
 bool clr_metadata_member(const struct clr_metadata *md, uint32_t row, const char **name, clr_token *parent);
 
-/* The scope of a TypeRef: AssemblyRef, ModuleRef, TypeRef that encloses it, or 0 (an exported type of this module). */
-bool clr_metadata_type_scope(const struct clr_metadata *md, uint32_t row, clr_token *ret);
-/* The scope of its outermost enclosing TypeRef. */
+/* The scope of a TypeRef's outermost enclosing one: AssemblyRef, ModuleRef, or 0 (an exported type of this module). */
 bool clr_metadata_type_home(const struct clr_metadata *md, uint32_t row, clr_token *ret);
 
 /* The signature of a TypeSpec. */

@@ -274,16 +274,6 @@ struct dotnet_method *dotnet_method_at(const struct dotnet_process *p, uint64_t 
 	return m ? m : find_in(p->methods.data, p->methods.len, addr);
 }
 
-const char *dotnet_name_at(const struct dotnet_process *p, uint64_t addr, uint64_t *ret_start)
-{
-	const struct dotnet_method *m = dotnet_method_at(p, addr);
-
-	if (!m || m->name == NO_NAME)
-		return NULL;
-	*ret_start = m->start;
-	return intern_get(p->owner->opts.strings, m->name);
-}
-
 /* Each method that has a part in [start, end). */
 static void each_overlap(struct dotnet_method *methods, size_t num, uint64_t start, uint64_t end,
 			 void (*each)(void *data, struct dotnet_method *m), void *data)

@@ -80,5 +80,3 @@ struct dotnet_counts {
 struct dotnet_counts dotnet_counts(const struct dotnet *d);
 uint64_t dotnet_no_starts(const struct dotnet *d); /* of them, for each sample */
 
-/* For tests: the method that holds `addr` as of now; its name, or NULL. */
-const char *dotnet_name_at(const struct dotnet_process *p, uint64_t addr, uint64_t *ret_start);

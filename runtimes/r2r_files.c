@@ -164,7 +164,8 @@ bool r2r_may_have_image(struct known *k)
 	return k->fd >= 0 && (k->is_elf ? r2r_known_bundle(k) != NULL : !k->images.len || k->images.data[0].r2r);
 }
 
-struct r2r *r2r_image_in(struct r2r_files *f, struct known *k, uint64_t offset, uint32_t *ret_rva)
+/* The image that holds a place, and where the place is in it. NULL: none does. */
+static struct r2r *image_in(struct r2r_files *f, struct known *k, uint64_t offset, uint32_t *ret_rva)
 {
 	const struct bundle_file *part;
 	struct r2r *r;
@@ -192,7 +193,7 @@ bool r2r_known_changed(const struct known *k)
 bool r2r_rule_in(struct r2r_files *f, struct known *k, uint64_t offset, bool exact, struct rule *ret)
 {
 	uint32_t rva;
-	struct r2r *r = r2r_image_in(f, k, offset, &rva);
+	struct r2r *r = image_in(f, k, offset, &rva);
 
 	if (!r)
 		return false;
@@ -498,7 +499,7 @@ static bool name_image(struct r2r_files *f, struct known *k, const uint64_t *off
 
 	for (end = first; end < num; end++) {
 		uint32_t rva;
-		struct r2r *here = r2r_image_in(f, k, offsets[end], &rva);
+		struct r2r *here = image_in(f, k, offsets[end], &rva);
 
 		if (end > first && here != r)
 			break;

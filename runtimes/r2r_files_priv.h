@@ -91,8 +91,6 @@ struct pe_bytes r2r_known_bytes(struct known *k);
 /* The bundle that it is; NULL when it is none. */
 struct bundle *r2r_known_bundle(struct known *k);
 void r2r_known_free(struct known *k); /* NULL is fine */
-/* The image that holds a place, and where the place is in it. NULL: none does. */
-struct r2r *r2r_image_in(struct r2r_files *f, struct known *k, uint64_t offset, uint32_t *ret_rva);
 /* The rule at a place, as r2r_rule. False: it is in no image. */
 bool r2r_rule_in(struct r2r_files *f, struct known *k, uint64_t offset, bool exact, struct rule *ret);
 /* There may be one somewhere in it. */

@@ -48,7 +48,7 @@ bool native_unsigned(const struct native *n, uint32_t *at, uint32_t *ret)
 	return true;
 }
 
-bool native_signed(const struct native *n, uint32_t *at, int32_t *ret)
+static bool native_signed(const struct native *n, uint32_t *at, int32_t *ret)
 {
 	uint32_t bytes, value;
 

@@ -15,7 +15,6 @@ struct native {
 
 /* A packed number at *at, which becomes where it ends. False outside the section. */
 bool native_unsigned(const struct native *n, uint32_t *at, uint32_t *ret);
-bool native_signed(const struct native *n, uint32_t *at, int32_t *ret);
 
 /* A sparse array; false when it is none. */
 struct native_array {

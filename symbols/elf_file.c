@@ -37,7 +37,8 @@ int elf_file_read(const struct elf_file *f, void *buf, size_t size, uint64_t off
 	return door_pread(f->fd, buf, size, offset);
 }
 
-void *elf_file_load(const struct elf_file *f, uint64_t offset, uint64_t size, uint64_t cap)
+/* In new memory with a NUL behind it; NULL on any failure, and when size > cap. */
+static void *load_bytes(const struct elf_file *f, uint64_t offset, uint64_t size, uint64_t cap)
 {
 	_cleanup_free_ uint8_t *bytes = NULL;
 
@@ -453,7 +454,7 @@ static void name_sections(struct elf_file *f, const uint32_t *names, uint32_t na
 	strings = &f->sections[names_index];
 	if (strings->type != SHT_STRTAB)
 		return;
-	f->section_names = elf_file_load(f, strings->offset, strings->size, ELF_MAX_NAMES);
+	f->section_names = load_bytes(f, strings->offset, strings->size, ELF_MAX_NAMES);
 	if (!f->section_names)
 		return;
 	for (size_t i = 0; i < f->num_sections; i++) {
@@ -476,7 +477,7 @@ static void load_sections(struct elf_file *f)
 		return;
 	if (!num || num > ELF_MAX_SECTIONS)
 		return;
-	bytes = elf_file_load(f, f->shoff, (uint64_t)num * f->shentsize, ELF_MAX_CONTENT);
+	bytes = load_bytes(f, f->shoff, (uint64_t)num * f->shentsize, ELF_MAX_CONTENT);
 	sections = calloc(num, sizeof(*sections));
 	names = calloc(num, sizeof(*names));
 	if (!bytes || !sections || !names || elf_file_changed(f))
@@ -553,7 +554,7 @@ static void take_note(struct elf_file *f, const char *name, uint32_t name_len, u
 
 static void parse_notes(struct elf_file *f, uint64_t offset, uint64_t size, uint64_t align)
 {
-	_cleanup_free_ uint8_t *bytes = elf_file_load(f, offset, size, ELF_MAX_NOTES);
+	_cleanup_free_ uint8_t *bytes = load_bytes(f, offset, size, ELF_MAX_NOTES);
 	struct reader r;
 
 	if (!bytes)
@@ -633,7 +634,7 @@ bool elf_file_is_go(struct elf_file *f)
 static bool is_pie(const struct elf_file *f)
 {
 	_cleanup_free_ uint8_t *bytes =
-		elf_file_load(f, f->dynamic.offset, f->dynamic.size, MAX_DYNAMIC);
+		load_bytes(f, f->dynamic.offset, f->dynamic.size, MAX_DYNAMIC);
 	struct reader r;
 
 	if (!bytes)
@@ -724,7 +725,7 @@ static void load_debuglink(struct elf_file *f)
 
 	if (!s || s->type == SHT_NOBITS)
 		return;
-	bytes = elf_file_load(f, s->offset, s->size, MAX_DEBUGLINK);
+	bytes = load_bytes(f, s->offset, s->size, MAX_DEBUGLINK);
 	if (!bytes)
 		return;
 	len = strlen(bytes);

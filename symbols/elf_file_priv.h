@@ -128,8 +128,6 @@ struct elf_file {
 
 /* Bytes of the file; -EBADMSG outside it. */
 int elf_file_read(const struct elf_file *f, void *buf, size_t size, uint64_t offset);
-/* The same in new memory with a NUL behind it; NULL on any failure, and when size > cap. */
-void *elf_file_load(const struct elf_file *f, uint64_t offset, uint64_t size, uint64_t cap);
 
 /* No segment wraps, or is larger in the file than in memory. */
 bool elf_load_is_sane(const struct elf_load *load);
@@ -231,7 +229,6 @@ struct elf_symbol {
 	uint16_t shndx;
 	uint64_t value, size;
 };
-size_t elf_symbol_bytes(const struct elf_file *f);
 void elf_symbol_parse(const struct elf_file *f, struct reader *r, struct elf_symbol *ret);
 /* STT_FUNC, STT_GNU_IFUNC or STT_NOTYPE. */
 bool elf_symbol_is_code(const struct elf_symbol *sym);

@@ -275,7 +275,8 @@ int elf_remote_ask(struct elf_file *f, const struct elf_remote_question *questio
 	return r;
 }
 
-const char *elf_remote_text(struct reader *r, size_t max, size_t *ret_len)
+/* A length and that many bytes, at most `max`; NULL (and failed) otherwise. Not NUL-terminated. */
+static const char *read_text(struct reader *r, size_t max, size_t *ret_len)
 {
 	size_t len = reader_u16(r);
 	const char *text = len <= max ? reader_bytes(r, len) : NULL;
@@ -311,7 +312,7 @@ static bool take_load(struct elf_file *f, struct reader *r)
 static bool take_build_id(struct elf_file *f, struct reader *r)
 {
 	size_t len;
-	const char *id = elf_remote_text(r, sizeof(f->build_id), &len);
+	const char *id = read_text(r, sizeof(f->build_id), &len);
 
 	if (!id)
 		return false;
@@ -324,7 +325,7 @@ static bool take_debuglink(struct elf_file *f, struct reader *r)
 {
 	uint32_t crc = reader_u32(r);
 	size_t len;
-	const char *name = elf_remote_text(r, MAX_DEBUGLINK_NAME, &len);
+	const char *name = read_text(r, MAX_DEBUGLINK_NAME, &len);
 
 	if (!name || f->debuglink || memchr(name, '\0', len))
 		return false;
@@ -407,7 +408,7 @@ bool elf_remote_take_names(void *data, struct reader *r)
 	uint32_t num = reader_u32(r);
 	uint64_t start = reader_u64(r);
 	size_t len;
-	const char *text = elf_remote_text(r, ELF_TEXT_MAX, &len);
+	const char *text = read_text(r, ELF_TEXT_MAX, &len);
 	const char *name;
 
 	if (!text || !num || first >= t->num || num > t->num - first || start > t->vaddrs[first])
@@ -487,8 +488,8 @@ bool elf_remote_take_inlined(void *data, struct reader *r)
 	uint32_t at = reader_u32(r);
 	uint8_t left = reader_u8(r);
 	size_t name_len, file_len;
-	const char *name = elf_remote_text(r, ELF_TEXT_MAX, &name_len);
-	const char *file = elf_remote_text(r, ELF_TEXT_MAX / 4, &file_len);
+	const char *name = read_text(r, ELF_TEXT_MAX, &name_len);
+	const char *file = read_text(r, ELF_TEXT_MAX / 4, &file_len);
 	struct inline_frame frame = { .line = reader_u32(r) };
 
 	if (!name || !file || at >= t->num || t->num_frames == MAX_INLINED || (t->num_frames && at != t->at))
@@ -520,8 +521,8 @@ static int give_beside(void *data, struct reader *r)
 	const struct elf_inlined_taken *t = data;
 	char name[4096], magic[SELFMAG];
 	size_t name_len, id_len;
-	const char *text = elf_remote_text(r, sizeof(name) - 1, &name_len);
-	const char *id = elf_remote_text(r, ELF_MAX_BUILD_ID, &id_len);
+	const char *text = read_text(r, sizeof(name) - 1, &name_len);
+	const char *id = read_text(r, ELF_MAX_BUILD_ID, &id_len);
 	int fd;
 
 	if (!text || !id || memchr(text, '\0', name_len))
@@ -586,8 +587,8 @@ bool elf_remote_take_kernel(void *data, struct reader *r)
 	}
 	num = reader_u32(r);
 	start = reader_u64(r);
-	name = elf_remote_text(r, ELF_TEXT_MAX, &name_len);
-	module = elf_remote_text(r, ELF_TEXT_MAX / 4, &module_len);
+	name = read_text(r, ELF_TEXT_MAX, &name_len);
+	module = read_text(r, ELF_TEXT_MAX / 4, &module_len);
 	if (!name || !module || !num || first >= k->num || num > k->num - first || start > k->addrs[first])
 		return false;
 	symbol.name = intern_mem(k->strings, name, name_len);

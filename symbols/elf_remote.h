@@ -55,9 +55,6 @@ struct elf_remote_question {
 enum { ELF_REMOTE_MANY = 1 << 20 };
 int elf_remote_ask(struct elf_file *f, const struct elf_remote_question *question);
 
-/* A length and that many bytes, at most `max`; NULL (and failed) otherwise. Not NUL-terminated. */
-const char *elf_remote_text(struct reader *r, size_t max, size_t *ret_len);
-
 /* As symbols_file_batch, of the tables that are there. False when out of memory. */
 bool elf_remote_names(struct elf_file *f, struct intern *strings, const uint64_t *vaddrs, size_t num, struct symbol *ret);
 /* Takes fd. As elf_file_add_debug. */

@@ -11,7 +11,7 @@
 
 /* --- Symbols (gABI, "Symbol Table") --- */
 
-size_t elf_symbol_bytes(const struct elf_file *f)
+static size_t elf_symbol_bytes(const struct elf_file *f)
 {
 	return f->is_64 ? sizeof(Elf64_Sym) : sizeof(Elf32_Sym);
 }

@@ -530,7 +530,7 @@ bool dw_indexed_address(struct dw_unit *u, uint64_t index, uint64_t *ret)
 	return !r.failed;
 }
 
-bool dw_value_is_address(const struct dw_value *v)
+static bool dw_value_is_address(const struct dw_value *v)
 {
 	switch (v->form) {
 	case DW_FORM_addr:

@@ -213,7 +213,6 @@ bool dw_skip_entry(const struct dw_unit *u, const struct dw_abbrevs *a, const st
 
 bool dw_value_address(struct dw_unit *u, const struct dw_value *v, uint64_t *ret);
 const char *dw_value_string(struct dw_unit *u, const struct dw_value *v);
-bool dw_value_is_address(const struct dw_value *v);
 /* The unit and offset of an entry that is referred to. */
 bool dw_value_entry(struct dw_unit *u, const struct dw_value *v, struct dw_unit **ret_unit,
 		    uint64_t *ret_offset);

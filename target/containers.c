@@ -330,11 +330,6 @@ struct container_place containers_look(struct containers *c, pid_t pid)
 	return ret;
 }
 
-size_t containers_num_places(const struct containers *c)
-{
-	return PLACE_FIRST + c->places.len;
-}
-
 /* --- Names --- */
 
 static bool add_log(struct containers *c, const char *id, const struct container_log *log, bool pod)

@@ -38,7 +38,6 @@ struct container_place {
 };
 /* Reads it now: a process may have been moved. */
 struct container_place containers_look(struct containers *c, pid_t pid);
-size_t containers_num_places(const struct containers *c); /* places are below this */
 
 /*
  * What the place is called: "shop/web-6d4b75cb6d-hwrzl/nginx" (namespace, pod, container) where its names are known,

@@ -161,7 +161,8 @@ static void drop_partial_line(struct strbuf *text, size_t from)
 	text->data[text->len] = '\0';
 }
 
-int door_read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut)
+/* Reads fd to its end or to `cap` bytes, see door_read_proc. 0 or -errno. */
+static int read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut)
 {
 	const size_t from = ret->len;
 	size_t got = 0;
@@ -214,7 +215,7 @@ int door_read_at(int dir, const char *name, size_t cap, struct strbuf *ret, bool
 {
 	_cleanup_close_ int fd = open_at(dir, name);
 
-	return fd < 0 ? fd : door_read_fd(fd, cap, ret, cut);
+	return fd < 0 ? fd : read_fd(fd, cap, ret, cut);
 }
 
 static size_t span_name(const char *text)
@@ -274,7 +275,7 @@ int door_read_proc(struct door *door, pid_t pid, const char *name, size_t cap, s
 	fd = door_open_proc(door, pid, name, err);
 	if (fd < 0)
 		return fd;
-	r = door_read_fd(fd, cap, ret, cut);
+	r = read_fd(fd, cap, ret, cut);
 	/* What is read of a process that has ended meanwhile: fs/proc/base.c says ESRCH. */
 	if (r == -ESRCH)
 		return err_set(err, ESRCH, "process %d is gone", pid);
@@ -315,7 +316,7 @@ int door_read_text(struct door *door, enum door_text text, struct strbuf *ret, s
 	fd = door_open_text(door, text, err);
 	if (fd < 0)
 		return fd;
-	r = door_read_fd(fd, texts[text].cap, ret, NULL);
+	r = read_fd(fd, texts[text].cap, ret, NULL);
 	return r < 0 ? err_set(err, -r, "read /%s: %s", texts[text].path, strerror(-r)) : 0;
 }
 

@@ -41,9 +41,6 @@ int door_open_logs(struct door *door, unsigned int which);
 /* When the process (a descriptor of /proc/PID) started: nanoseconds of CLOCK_BOOTTIME, in clock ticks. 0 or -errno. */
 int door_start_time(int process, uint64_t *ret_ns);
 
-/* Reads fd to its end or to `cap` bytes, see door_read_proc. 0 or -errno. */
-int door_read_fd(int fd, size_t cap, struct strbuf *ret, bool *cut);
-
 /* The text of one file below a directory descriptor. 0 or -errno. */
 int door_read_at(int dir, const char *name, size_t cap, struct strbuf *ret, bool *cut);
 

@@ -71,7 +71,7 @@ enum give {
 
 enum give_life {
 	GIVE_ONCE,       /* asked again for the next sample */
-	GIVE_WITH_CODE,  /* until unwinder_drop_code covers pc, or the generation ends; for code in a file: once */
+	GIVE_WITH_CODE,  /* until unwinder_drop_ranges covers pc, or the generation ends; for code in a file: once */
 	GIVE_WITH_FILE,  /* as long as the file: for every process, by (file, offset); without a file: once */
 };
 

@@ -358,14 +358,6 @@ uint32_t unwinder_other_frame(struct unwinder *u, uint32_t number)
 	return frames_global(&u->frames, FRAME_OTHER, number, 0);
 }
 
-void unwinder_drop_code(struct unwinder *u, const struct addrspace *space, uint64_t start,
-			uint64_t end)
-{
-	struct code_range range = { start, end };
-
-	frames_drop_code(&u->frames, space->id, &range, 1, NULL, NULL);
-}
-
 static int compare_starts(const void *left, const void *right)
 {
 	const struct code_range *a = left, *b = right;

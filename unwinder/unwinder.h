@@ -118,9 +118,10 @@ uint32_t unwinder_kernel_frame(struct unwinder *u, uint64_t addr);
 uint32_t unwinder_other_frame(struct unwinder *u, uint32_t number);
 enum { FRAME_ID_NONE = 0 }; /* never a frame; also what an id is when memory is out */
 
-/* A giver's code in [start, end) moved or went away: its rules and frame ids are not used again. */
-void unwinder_drop_code(struct unwinder *u, const struct addrspace *space, uint64_t start, uint64_t end);
-/* The same for many parts at once, which are put in order; each() is told of every id that is not used again. */
+/*
+ * Code in these ranges, which are put in order, moved or went away: its rules and frame ids are not used again. each()
+ * (may be NULL) is told of every such id.
+ */
 struct code_ranges;
 void unwinder_drop_ranges(struct unwinder *u, const struct addrspace *space, struct code_ranges *ranges,
 			  void (*each)(void *data, uint32_t id), void *data);

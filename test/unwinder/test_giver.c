@@ -1,5 +1,7 @@
 /* A made-up runtime that compiles, moves and frees its code, and givers of every kind. */
 #include "fixture.h"
+#include "base/vec.h"
+#include "symbols/symbols.h"
 #include "test/check.h"
 
 #include <string.h>
@@ -8,6 +10,15 @@ static const struct arch *const x86 = &arch_x86_64;
 
 enum { RBP = 6, RSP = 7, RIP = 16 };
 enum { PLAIN = TEXT, ROOT = TEXT + 0x100, NO_CFI = TEXT + 0x2000 };
+
+static void drop_code(struct unwinder *u, const struct addrspace *space, uint64_t start, uint64_t end)
+{
+	struct code_ranges ranges = { 0 };
+
+	CHECK(vec_push(&ranges.v, ((struct code_range){ start, end })));
+	unwinder_drop_ranges(u, space, &ranges, NULL, NULL);
+	vec_deinit(&ranges.v);
+}
 
 /* One method of the runtime: frames of `words` words below the return address. */
 struct method {
@@ -52,7 +63,7 @@ static enum give give(void *data, const struct give_query *query, struct give_an
 	r->last = *query;
 	if (r->drops_when_asked) {
 		r->drops_when_asked = false;
-		unwinder_drop_code(r->u, query->space, r->method.start, r->method.end);
+		drop_code(r->u, query->space, r->method.start, r->method.end);
 	}
 	if (query->memory->read(query->memory->data, query->space, 0x10, &word, 8) ==
 	    MEMORY_NOT_NOW)
@@ -172,7 +183,7 @@ static void test_code_moves(void)
 	CHECK(unwinder_frame(t.u, first).place == METHOD + 0x10 &&
 	      unwinder_frame(t.u, first).owner == 1);
 	/* Other code at the same address, with another frame: another id, another rule. */
-	unwinder_drop_code(t.u, &t.program.space, METHOD, METHOD + 0x100);
+	drop_code(t.u, &t.program.space, METHOD, METHOD + 0x100);
 	t.runtime.method.words = 2;
 	t.sample.stack[1] = LOADED_AT + ROOT + 0x20;
 	expect(&t, UNWIND_COMPLETE, REASON_NONE, 2);
@@ -180,11 +191,11 @@ static void test_code_moves(void)
 	CHECK(second != first && t.runtime.asked == 2);
 	CHECK(unwinder_frame(t.u, first).place == METHOD + 0x10); /* still what old stacks mean */
 	/* What lies beside it is not dropped. */
-	unwinder_drop_code(t.u, &t.program.space, METHOD + 0x11, METHOD + 0x100);
+	drop_code(t.u, &t.program.space, METHOD + 0x11, METHOD + 0x100);
 	expect(&t, UNWIND_COMPLETE, REASON_NONE, 2);
 	CHECK(t.sample.frames[0] == second && t.runtime.asked == 2);
 	/* Moved away: the old address is nobody's code, and there is no frame pointer. */
-	unwinder_drop_code(t.u, &t.program.space, METHOD, METHOD + 0x100);
+	drop_code(t.u, &t.program.space, METHOD, METHOD + 0x100);
 	t.runtime.method.start += 0x1000;
 	t.runtime.method.end += 0x1000;
 	expect(&t, UNWIND_BROKEN, REASON_NO_FP, 1);
@@ -196,10 +207,10 @@ static void test_code_moves(void)
 	sample_pc(&t.sample, x86, METHOD + 0x10);
 	expect(&t, UNWIND_COMPLETE, REASON_NONE, 2);
 	/* The giver itself finds out, in the middle of a walk. */
-	unwinder_drop_code(t.u, &t.program.space, METHOD, METHOD + 0x100);
+	drop_code(t.u, &t.program.space, METHOD, METHOD + 0x100);
 	expect(&t, UNWIND_COMPLETE, REASON_NONE, 2);
 	t.runtime.life = GIVE_ONCE;
-	unwinder_drop_code(t.u, &t.program.space, METHOD, METHOD + 0x100);
+	drop_code(t.u, &t.program.space, METHOD, METHOD + 0x100);
 	expect(&t, UNWIND_COMPLETE, REASON_NONE, 2);
 	first = t.sample.frames[0];
 	t.runtime.drops_when_asked = true;
