@@ -103,10 +103,6 @@ static void note_events(const struct replay *r, struct profile *p)
 			 p->stats.event ? p->stats.event : "no event", others.data);
 	if (!event)
 		return;
-	if (!wanted.len && others.len && event->format.sample_type & PERF_SAMPLE_READ &&
-	    event->format.read_format & PERF_FORMAT_GROUP)
-		add_note(p, "%.60s was recorded as one of a group ({..}:S): it is counted along with the samples of "
-			    "its leader and has none of its own", p->stats.event);
 	p->stats.stack_bytes = (uint32_t)event->stack_bytes;
 	p->stats.freq = event->freq ? (uint32_t)event->freq_or_period : 0;
 	p->stats.by_perf = is_by_perf(replay_info(r));

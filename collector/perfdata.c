@@ -300,6 +300,27 @@ static void count(struct perfdata *p, const struct record *record, const struct 
 	}
 }
 
+/*
+ * Of a group whose leader alone is sampled ("{a,b}:S" of perf): a sample of each event that has counted since the last, as
+ * evlist__deliver_sample of tools/perf/util/session.c makes them.
+ */
+static void deliver_group(struct perfdata *p, struct record *record, const struct perfdata_sink *sink)
+{
+	const struct record_sample *s = &record->sample;
+
+	/* No group has more than there are events. */
+	for (size_t i = 0; i < s->num_group && i < p->events->list.len; i++) {
+		const uint64_t *words = s->group + i * s->group_words;
+		struct record of_event = *record;
+		ptrdiff_t event;
+
+		of_event.id = words[1];
+		event = event_counted(p->events, words[1], record->tid, words[0], &of_event.sample.period);
+		if (event >= 0)
+			sink->record(sink->data, &of_event, (size_t)event);
+	}
+}
+
 /* `newest` is the time of the youngest record so far, of all inputs. */
 static void deliver(struct perfdata *p, const struct entry *entry, const struct perfdata_sink *sink,
 		    uint64_t *newest)
@@ -325,7 +346,10 @@ static void deliver(struct perfdata *p, const struct entry *entry, const struct 
 		p->counts.disorder++;
 	else if (entry->time_ns)
 		*newest = entry->time_ns;
-	sink->record(sink->data, &record, record.type == RECORD_SAMPLE ? entry->event : 0);
+	if (record.type == RECORD_SAMPLE && record.sample.group)
+		deliver_group(p, &record, sink);
+	else
+		sink->record(sink->data, &record, record.type == RECORD_SAMPLE ? entry->event : 0);
 }
 
 /* ---- several inputs: a heap by the time of each one's next record, and by their order where that is equal ---- */

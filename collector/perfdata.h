@@ -25,6 +25,7 @@ struct perfdata_event {
 	bool user_chain; /* samples hold the kernel's frame-pointer chain of user space */
 	uint64_t freq_or_period;
 	bool freq;     /* freq_or_period is Hz */
+	bool inherit;
 	uint32_t type; /* attr.type, attr.config */
 	uint64_t config;
 };

@@ -7,17 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/intern.h"
 #include "base/reader.h"
 #include "collector/record_priv.h"
 
 /* Against files made to fill memory and time; 512 CPUs with a thousand events each have half a million ids. */
-enum { EVENTS_MAX = 1 << 14, IDS_MAX = 4 << 20 };
+enum { EVENTS_MAX = 1 << 14, IDS_MAX = 4 << 20, COUNTED_MAX = 4 << 20 };
 
 void events_deinit(struct events *e)
 {
 	vec_deinit(&e->list);
 	id_table_deinit(&e->ids);
+	counted_table_deinit(&e->counted);
 }
 
 /* include/uapi/linux/perf_event.h enum perf_hw_id and perf_sw_ids, spelt as perf spells them. */
@@ -103,6 +105,7 @@ int events_add(struct events *e, struct intern *strings, const void *bytes, size
 			      !attr.exclude_callchain_user,
 		.freq_or_period = attr.freq ? attr.sample_freq : attr.sample_period,
 		.freq = attr.freq,
+		.inherit = attr.inherit,
 		.type = attr.type,
 		.config = attr.config,
 	};
@@ -124,6 +127,28 @@ int events_add(struct events *e, struct intern *strings, const void *bytes, size
 		*slot = (struct id_slot){ .id = id, .event = e->list.len - 1 };
 	}
 	return 0;
+}
+
+ptrdiff_t event_counted(struct events *e, uint64_t id, pid_t tid, uint64_t value, uint64_t *ret_period)
+{
+	const struct id_slot *slot = id_table_find(&e->ids, id);
+	const struct perfdata_event *event = slot ? &e->list.data[slot->event] : NULL;
+	struct counted *last;
+	uint64_t key;
+	bool added;
+
+	if (!event || e->counted.len >= COUNTED_MAX)
+		return -1;
+	/* Tasks that inherit an event count into their own, whose ids are the same (Linux 6.12). */
+	key = hash_two(id, event->inherit ? (uint64_t)tid : 0);
+	last = counted_table_add(&e->counted, key, &added);
+	if (!last)
+		return -1;
+	if (added)
+		*last = (struct counted){ .key = key };
+	*ret_period = value >= last->value ? value - last->value : value;
+	last->value = value;
+	return *ret_period ? (ptrdiff_t)slot->event : -1;
 }
 
 struct perfdata_event *event_by_id(struct events *e, uint64_t id)

@@ -95,9 +95,17 @@ struct id_slot {
 };
 HTAB(id_table, struct id_slot, uint64_t, hash_u64(key), slot->id == key, hash_u64(slot->id));
 
+/* What an event had counted at the last sample that told it; of each task where tasks count for themselves. */
+struct counted {
+	uint64_t key;
+	uint64_t value;
+};
+HTAB(counted_table, struct counted, uint64_t, hash_u64(key), slot->key == key, hash_u64(slot->key));
+
 struct events {
 	VEC(struct perfdata_event) list;
 	struct id_table ids;
+	struct counted_table counted;
 	bool settled; /* what follows is up to date */
 	bool same_format;
 	size_t id_in_sample; /* offset from the start; 0 = samples carry no id */
@@ -116,6 +124,11 @@ int events_settle(struct events *e, struct err *err);
 ptrdiff_t event_of(const struct events *e, uint32_t type, const uint8_t *bytes, size_t size,
 		   size_t avail);
 struct perfdata_event *event_by_id(struct events *e, uint64_t id);
+/*
+ * How much an event of a group has counted since the last sample that told of it, which is this one's period for it, and whose
+ * it is; -1 = of none of them, or nothing.
+ */
+ptrdiff_t event_counted(struct events *e, uint64_t id, pid_t tid, uint64_t value, uint64_t *ret_period);
 /*
  * Offset of the size word of a sample's stack dump, when that word lies in the first `avail` bytes; 0 = it does not,
  * or the sample has fields that make it hard to tell.

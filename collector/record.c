@@ -92,9 +92,11 @@ static const void *read_array(struct reader *r, uint64_t count, size_t size)
 	return reader_bytes(r, (size_t)count * size);
 }
 
-/* struct read_format; nothing of it is used. */
-static void skip_read(struct reader *r, uint64_t read_format)
+/* struct read_format: of a group's values, nothing else of it is used. */
+static void read_counts(struct reader *r, uint64_t read_format, struct record_sample *s)
 {
+	const void *group;
+
 	size_t each = 8, times = 0;
 
 	each += read_format & PERF_FORMAT_ID ? 8 : 0;
@@ -105,7 +107,12 @@ static void skip_read(struct reader *r, uint64_t read_format)
 		uint64_t num = reader_u64(r);
 
 		reader_bytes(r, times);
-		read_array(r, num, each);
+		group = read_array(r, num, each);
+		if (group && read_format & PERF_FORMAT_ID) {
+			s->group = group;
+			s->num_group = (size_t)num;
+			s->group_words = each / sizeof(uint64_t);
+		}
 	} else {
 		reader_bytes(r, times + each);
 	}
@@ -218,7 +225,7 @@ static void decode_sample(struct reader *r, const struct record_format *format, 
 	ret->sample.mode = mode_of(ret->misc);
 	decode_sample_words(r, type, ret);
 	if (type & PERF_SAMPLE_READ)
-		skip_read(r, format->read_format);
+		read_counts(r, format->read_format, &ret->sample);
 	if (type & PERF_SAMPLE_CALLCHAIN)
 		read_chain(r, &ret->sample);
 	if (type & PERF_SAMPLE_RAW)

@@ -47,6 +47,12 @@ struct record_sample {
 	size_t stack_size;       /* size: what was asked for, or less where the record would not fit */
 	const uint64_t *user_chain; /* its user part where that is told apart (perfdata_chain.h), else NULL */
 	size_t num_user_chain;
+	/*
+	 * What the events of its group had counted (PERF_SAMPLE_READ with PERF_FORMAT_GROUP and PERF_FORMAT_ID): num_group times
+	 * group_words numbers, the first two of which are value and id. Borrowed; NULL = none.
+	 */
+	const uint64_t *group;
+	size_t num_group, group_words;
 };
 
 struct record {

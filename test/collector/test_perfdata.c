@@ -19,7 +19,7 @@ enum { MAX_SEEN = 4096 };
 struct seen {
 	struct {
 		enum record_type type;
-		uint64_t time_ns, ip;
+		uint64_t time_ns, ip, period;
 		pid_t tid;
 		size_t event, stack_bytes;
 		uint64_t stack_sum;
@@ -73,6 +73,7 @@ static void see(void *data, const struct record *r, size_t event)
 	if (r->type == RECORD_SAMPLE) {
 		see_rest(s, &r->sample);
 		s->records[s->num].ip = r->sample.ip;
+		s->records[s->num].period = r->sample.period;
 		s->records[s->num].stack_bytes = r->sample.stack_bytes;
 		s->records[s->num].stack_sum = sum_of(r->sample.stack, r->sample.stack_bytes);
 	} else if (r->type == RECORD_COMM) {
@@ -481,6 +482,44 @@ static void test_events(void)
 	build_file(&file, events, 2, &records, NULL, 0);
 	run = run_fd(bytes_file(&file));
 	CHECK(run->r == -ENOTSUP && strstr(run->err.msg, "lay out their samples differently"));
+	free(run);
+	bytes_deinit(&file);
+	bytes_deinit(&records);
+}
+
+/* Leader sampling: each event that counted has a sample of its own, with what it counted as its period. */
+static void test_groups(void)
+{
+	const uint64_t type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_READ;
+	struct built_event events[] = {
+		{ .attr = plain_attr(type, 0, 0), .first_id = 10, .num_ids = 1 },
+		{ .attr = plain_attr(type, 0, 0), .first_id = 20, .num_ids = 1 },
+	};
+	/* Values of 10 and 20; the third is unchanged, the fourth went back, as of an event that was reset. */
+	static const uint64_t values[][2] = { { 100, 7 }, { 250, 9 }, { 300, 9 }, { 400, 4 } };
+	static const struct { uint64_t time_ns, period; size_t event; } want[] = {
+		{ 1, 100, 0 }, { 1, 7, 1 }, { 2, 150, 0 }, { 2, 2, 1 }, { 3, 50, 0 }, { 4, 100, 0 }, { 4, 4, 1 },
+	};
+	struct bytes file = { 0 }, records = { 0 };
+	struct run *run;
+
+	for (size_t i = 0; i < 2; i++)
+		events[i].attr.read_format = PERF_FORMAT_GROUP | PERF_FORMAT_ID | PERF_FORMAT_LOST | PERF_FORMAT_TOTAL_TIME_RUNNING;
+	for (uint64_t i = 0; i < 4; i++) {
+		size_t begin = record_begin(&records, PERF_RECORD_SAMPLE, PERF_RECORD_MISC_USER);
+		const uint64_t words[] = { 10, 0x4000, 5ull << 32 | 5, i + 1, 3, 0, values[i][0], 10, 0, values[i][1], 20, 0, 77, 99, 0 };
+
+		bytes_add(&records, words, sizeof(words)); /* id 99 is nobody's */
+		record_end(&records, begin);
+	}
+	build_file(&file, events, 2, &records, NULL, 0);
+	run = run_fd(bytes_file(&file));
+	CHECK_MSG(run->r == 0 && run->counts.samples == 4 && run->counts.malformed == 0, "%s", run->err.msg);
+	CHECK(run->seen.num == sizeof(want) / sizeof(want[0]));
+	for (size_t i = 0; i < run->seen.num && i < sizeof(want) / sizeof(want[0]); i++) {
+		CHECK(run->seen.records[i].time_ns == want[i].time_ns && run->seen.records[i].event == want[i].event);
+		CHECK(run->seen.records[i].period == want[i].period && run->seen.records[i].ip == 0x4000);
+	}
 	free(run);
 	bytes_deinit(&file);
 	bytes_deinit(&records);
@@ -920,6 +959,7 @@ int main(void)
 	test_truncation();
 	test_bad_records();
 	test_events();
+	test_groups();
 	test_order();
 	test_pipe();
 	test_attr_ages();
