@@ -818,6 +818,46 @@ static bool step_clock(struct walk *w, const struct mapping *m)
 	return false;
 }
 
+/* The kernel's entry that is the return address in the frame record at `record`, outside the copy; 0 = it was not there. */
+static size_t chain_at_record(struct walk *w, uint64_t record)
+{
+	const struct unwind_input *in = w->in;
+	uint64_t fp = w->sampled_fp, ra;
+
+	for (size_t entry = 1; entry < in->num_chain; entry++) {
+		if (fp == record)
+			return entry;
+		if (!word_at(w, fp + 8, &ra) || ((ra ^ in->chain[entry]) & w->arch->ra_mask) || !word_at(w, fp, &fp))
+			return 0;
+	}
+	return 0;
+}
+
+/*
+ * Go's signal handlers run on a stack of their own, and the copy holds no other. What they interrupted has its frame pointer
+ * from the signal frame: where its row has the return address in the very record that this points to, the kernel, which
+ * followed the same records, has read it. A leaf without a record, whose caller the kernel skips, ends here as before.
+ */
+static void splice_behind_signal(struct walk *w)
+{
+	const struct mapping *m = map_at(w, w->regs.pc - !w->activation);
+	const uint64_t fp = w->regs.v[w->arch->fp];
+	const struct unwind_result before = *w->ret;
+	size_t first;
+
+	if (!m || !m->file || m->file->kind != FILE_ELF || !elf_file_is_go(m->file->elf) ||
+	    !(w->regs.valid >> w->arch->fp & 1) || w->wanted_at != fp + 8)
+		return;
+	first = chain_at_record(w, fp);
+	if (!first || !is_caller(w, m, w->in->chain[first] & w->arch->ra_mask))
+		return;
+	chain_append(w->u, w->in, first, w->frames, w->ret);
+	if (w->ret->class == UNWIND_BROKEN)
+		*w->ret = before;
+	else
+		w->ret->spliced = true;
+}
+
 static bool step_root(struct walk *w, const struct mapping *m, uint32_t kind)
 {
 	switch ((enum elf_root)kind) {
@@ -1398,4 +1438,6 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	}
 	if (ret->class == UNWIND_TRUNCATED)
 		splice(&w, fp);
+	else if (__builtin_expect(ret->class == UNWIND_BROKEN && ret->reason == REASON_ALTSTACK, 0))
+		splice_behind_signal(&w);
 }
