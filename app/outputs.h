@@ -107,7 +107,7 @@ int outputs_set_verbose(void *data, const char *arg, struct err *err);
 	{ 0, "threads", NULL, "a frame per thread below the first", outputs_set_threads },   \
 	{ 0, "dotnet-tiers", NULL, "names of .NET methods end in what compiled them: [OptimizedTier1]",\
 	  outputs_set_dotnet_tiers },                                                        \
-	{ 0, "annotate", NULL, "_[k] and _[j] behind kernel and JIT frames",                 \
+	{ 0, "annotate", NULL, "_[k], _[j] and _[i] behind kernel, JIT and inlined frames",    \
 	  outputs_set_annotate },                                                            \
 	{ 0, "include-idle", NULL, "keep the idle task", outputs_set_include_idle },         \
 	{ 0, "inline", NULL, "inlined functions as frames, from the programs' DWARF",        \
