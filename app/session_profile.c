@@ -620,10 +620,10 @@ int session_profile(struct session *s, bool last, bool (*stop)(void *data), void
 	uint64_t start = clock_monotonic_ns();
 	int r;
 
+	if (last)
+		unwinder_forget_rules(s->unwinder); /* what comes now takes as much */
 	if (!naming_all(s->naming, stop, data))
 		return err_oom(err);
-	if (last)
-		unwinder_forget_rules(s->unwinder); /* before the profile is made, which takes as much */
 	if (s->opts.containers)
 		containers_reload(s->opts.containers); /* of pods that have started since */
 	r = profile_new(&b.profile, err);
