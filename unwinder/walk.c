@@ -1,7 +1,7 @@
 /* The walk: one sample's registers and stack bytes to frames, by remembered rules. */
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
-#include "unwinder/unwinder_priv.h"
+#include "unwinder/walk_priv.h"
 
 /* A read further above the copy than this is no cut-off stack but a wrong address. */
 static const uint64_t max_stack_bytes = 1ull << 30;
@@ -10,58 +10,6 @@ static const uint64_t max_stack_bytes = 1ull << 30;
 static const uint64_t max_signal_bytes = 64 << 10;
 /* What the code that calls main may have pushed, its return address included. */
 static const uint64_t max_entry_bytes = 256;
-
-struct walk {
-	struct unwinder *u;
-	const struct arch *arch;
-	const struct unwind_input *in;
-	const uint8_t *stack;
-	size_t stack_bytes;
-	size_t here; /* of them, what is there; what is beyond comes by need() */
-	uint64_t base; /* address of stack[0]: the sampled stack pointer */
-	uint64_t sp;   /* of this frame; a lower bound when the register itself is not known */
-	struct regs regs;
-	bool regs_taken; /* all that were sampled; before, only the stack and the frame pointer */
-	uint64_t ra_at;            /* where this frame's return address into it lay; 0 = nowhere */
-	uint64_t wanted_at;        /* where the one lies that could not be read */
-	const struct mapping *map; /* the last two looked up; never NULL */
-	const struct mapping *map2;
-	struct space_frames *own; /* the generation's; NULL until needed */
-	uint64_t fetched; /* so far the copy was asked for (an address of ours); see fetch_lines */
-	struct known_stack *known; /* that this one may have begun as; NULL = none */
-	size_t outer;              /* frames of it that may be met; see meet_known */
-	bool outer_there;          /* they were looked at and are as they were */
-	size_t stale; /* plain frames from here on have not loaded what they saved; see walk_plain */
-	size_t end_stale;
-	/*
-	 * Caller-saved registers whose old value still stands in regs.v though calls may change them: assembly calls its
-	 * own helpers without saving anything (libcrypto counts a CFA from rax across such a call).
-	 */
-	uint64_t likely;
-	bool activation; /* the pc is exact: the sampled frame, or one a signal interrupted */
-	bool first;      /* the sampled frame */
-	uint64_t sampled_fp; /* 0 = not known */
-	size_t root_at;      /* so many frames in, the stack could as well have ended; 0 = nowhere */
-	bool altstack;   /* a signal frame led to a stack that is not in the copy */
-	uint32_t *frames;
-	struct unwind_result *ret;
-};
-
-/* ---- ways to end; all return false, as nothing follows ---- */
-
-static bool stop(struct walk *w, enum unwind_reason reason)
-{
-	w->ret->class = UNWIND_BROKEN;
-	w->ret->reason = reason;
-	return false;
-}
-
-static bool complete(struct walk *w)
-{
-	w->ret->class = UNWIND_COMPLETE;
-	w->ret->reason = REASON_NONE;
-	return false;
-}
 
 /* The stack would have to be read at addr, which is not in the copy. */
 static bool stop_outside(struct walk *w, uint64_t addr)
@@ -84,53 +32,9 @@ static bool at_stack_end(const struct walk *w)
 	return !w->in->stack_full && left <= STACK_PAGE;
 }
 
-/* ---- places ---- */
-
-static bool map_holds(const struct mapping *m, uint64_t addr)
-{
-	return addr - m->start < m->end - m->start;
-}
-
-/* The executable mapping that holds addr. Successive frames mostly alternate between two. */
-static inline const struct mapping *map_at(struct walk *w, uint64_t addr)
-{
-	const struct mapping *m = w->map;
-
-	if (map_holds(m, addr))
-		return m;
-	m = w->map2;
-	if (!map_holds(m, addr))
-		m = addrspace_find(w->in->space, addr);
-	if (!m)
-		return NULL;
-	w->map2 = w->map;
-	w->map = m;
-	return m;
-}
-
-static struct frame_entry *own_entry(struct walk *w, enum frame_where where, uint64_t pc)
-{
-	if (!w->own)
-		w->own = frames_space(&w->u->frames, w->in->space->id);
-	return w->own ? frames_in_space(&w->u->frames, w->own, where, pc) : NULL;
-}
-
-static inline struct frame_entry *entry_at(struct walk *w, const struct mapping *m, uint64_t pc)
-{
-	uint64_t offset = pc - m->start + m->pgoff;
-	struct frame_entry *e;
-
-	if (!m->file)
-		return own_entry(w, FRAME_IN_JIT, pc);
-	e = frames_find_in_file(&w->u->frames, m->file->id, offset);
-	if (e)
-		return e;
-	return frames_in_file(&w->u->frames, &w->u->exts, m->file->id, offset);
-}
-
 /* ---- steps: true when w stands at the caller ---- */
 
-static __attribute__((noinline)) void fetch(struct walk *w, uint64_t bytes)
+__attribute__((noinline)) void walk_fetch(struct walk *w, uint64_t bytes)
 {
 	if (bytes > w->stack_bytes)
 		bytes = w->stack_bytes;
@@ -140,35 +44,9 @@ static __attribute__((noinline)) void fetch(struct walk *w, uint64_t bytes)
 		w->stack_bytes = w->here;
 }
 
-/* Whatever of the copy lies below addr is there afterwards. */
-static inline void need(struct walk *w, uint64_t addr)
-{
-	if (__builtin_expect(addr - w->base > w->here && w->here < w->stack_bytes, 0))
-		fetch(w, addr - w->base);
-}
-
 static void need_all(struct walk *w)
 {
 	need(w, w->base + w->stack_bytes);
-}
-
-static inline bool word_at(struct walk *w, uint64_t addr, uint64_t *ret)
-{
-	need(w, addr + sizeof(*ret));
-	return stack_word(w->stack, w->here, w->base, addr, ret);
-}
-
-/* Stands at the caller; its registers are set already, but for these. */
-static inline void enter_caller(struct walk *w, uint64_t pc, uint64_t sp, uint64_t ra_at,
-				bool activation)
-{
-	w->regs.pc = pc & w->arch->ra_mask;
-	w->regs.v[w->arch->sp] = sp;
-	w->regs.valid |= 1ull << w->arch->sp;
-	w->sp = sp;
-	w->ra_at = ra_at;
-	w->activation = activation;
-	w->first = false;
 }
 
 /*
@@ -468,11 +346,7 @@ static bool step_ext(struct walk *w, const struct rule_ext *ext)
 	return true;
 }
 
-/*
- * The caller of code that has pushed nothing: the return address is on top of the stack, or in
- * the link register. False (and nothing done) when that is no address of code.
- */
-static bool step_from_entry(struct walk *w, uint64_t keep)
+bool walk_step_from_entry(struct walk *w, uint64_t keep)
 {
 	const struct arch *arch = w->arch;
 	uint64_t ra, sp = w->sp, at = 0;
@@ -558,10 +432,7 @@ static bool step_to_entry(struct walk *w, const struct mapping *m)
 	return false;
 }
 
-enum { CALL_REL32 = 0xe8, JUMP_REL32 = 0xe9, REL32_BYTES = 5 };
-
-/* Where the instruction that ends at `end` goes to, if it is that one; 0 = it is not. */
-static uint64_t named_by(struct walk *w, uint64_t end, uint8_t opcode)
+uint64_t walk_named_by(struct walk *w, uint64_t end, uint8_t opcode)
 {
 	const struct mapping *m = map_at(w, end - 1);
 	uint8_t code[REL32_BYTES];
@@ -573,12 +444,6 @@ static uint64_t named_by(struct walk *w, uint64_t end, uint8_t opcode)
 		return 0;
 	memcpy(&distance, code + 1, sizeof(distance));
 	return end + (uint64_t)(int64_t)distance;
-}
-
-/* The function that the call before `ra` names; 0 = it names none, or is no call. */
-static uint64_t called_by_name(struct walk *w, uint64_t ra)
-{
-	return named_by(w, ra, CALL_REL32);
 }
 
 /*
@@ -602,7 +467,7 @@ static bool step_by_code(struct walk *w, const struct mapping *m)
 		at += 8;
 	if (!word_at(w, at, &ra))
 		return false;
-	if (at == w->sp && code[1] != push && code[1] != ret && called_by_name(w, ra) != w->regs.pc)
+	if (at == w->sp && code[1] != push && code[1] != ret && walk_named_by(w, ra, CALL_REL32) != w->regs.pc)
 		return false;
 	caller = map_at(w, ra - 1);
 	if (!caller || !unwinder_is_entered_from(w->u, caller, ra, &root))
@@ -612,7 +477,7 @@ static bool step_by_code(struct walk *w, const struct mapping *m)
 	return true;
 }
 
-static bool step_fp(struct walk *w, const struct mapping *m)
+bool walk_step_fp(struct walk *w, const struct mapping *m)
 {
 	const struct arch *arch = w->arch;
 	uint64_t fp_bit = 1ull << arch->fp;
@@ -648,7 +513,7 @@ static bool step_fp(struct walk *w, const struct mapping *m)
 		break;
 	}
 	/* At its entry an exact frame has not set up its frame pointer yet. */
-	if (w->activation && step_from_entry(w, fp_bit))
+	if (w->activation && walk_step_from_entry(w, fp_bit))
 		return true;
 	if (at_end && at_stack_end(w))
 		return complete(w);
@@ -663,222 +528,13 @@ static bool step_next(struct walk *w, const struct mapping *m, bool goes_on)
 	const struct frame_entry *e;
 
 	if (w->activation)
-		return step_fp(w, m);
+		return walk_step_fp(w, m);
 	e = entry_at(w, m, w->regs.pc);
 	if (e)
 		w->frames[w->ret->num_frames - 1] = e->id;
 	if (!goes_on)
 		return complete(w);
-	return step_from_entry(w, w->arch->callee_saved) || stop(w, REASON_NO_CFI);
-}
-
-/* ---- behind what the runtime calls the first frame ---- */
-
-/*
- * Go keeps frame pointers, and leaves them alone when it changes stacks: so the kernel, which followed them when it took
- * the sample, came to the goroutine's stack, of which the copy holds nothing. Its entry k is the word at fp[k - 1] + 8,
- * fp[0] = sampled frame pointer, fp[k] = word at fp[k - 1]. Returns the first that lies on the other stack: the one after
- * the return address into the function that changed stacks, or the very first when no frame up to there touched the frame
- * pointer (C code without one, called through asmcgocall). 0 = that is not proved.
- */
-static size_t chain_behind_switch(struct walk *w)
-{
-	const struct unwind_input *in = w->in;
-	const struct arch *arch = w->arch;
-	uint64_t fp = w->sampled_fp;
-
-	for (size_t k = 1; k + 1 < in->num_chain; k++) {
-		if (fp + 8 == w->ra_at)
-			return (in->chain[k] & arch->ra_mask) == w->regs.pc ? k + 1 : 0;
-		if (!word_at(w, fp, &fp))
-			break;
-	}
-	fp = w->sampled_fp;
-	if (in->num_chain < 2 || !fp || !(w->regs.valid >> arch->fp & 1) || w->regs.v[arch->fp] != fp ||
-	    fp - w->base < w->stack_bytes)
-		return 0;
-	return 1;
-}
-
-/*
- * Who changed stacks has no frame record of its own, so the function that called it is not in the chain. It is known where
- * its own caller called it by name.
- */
-static void note_called(struct walk *w, uint64_t ra)
-{
-	uint64_t target = called_by_name(w, ra);
-	const struct mapping *m = target ? map_at(w, target) : NULL;
-	const struct frame_entry *e;
-
-	e = m && m->file ? entry_at(w, m, target) : NULL;
-	if (e && w->ret->num_frames < w->u->max_frames)
-		w->frames[w->ret->num_frames++] = e->id;
-}
-
-static bool complete_switched(struct walk *w)
-{
-	w->ret->switched = true;
-	return complete(w);
-}
-
-/* A return address in the same program; goroutines begin as if goexit had called them. */
-static bool is_caller(struct walk *w, const struct mapping *m, uint64_t ra)
-{
-	const struct mapping *caller = map_at(w, ra - 1);
-	bool root;
-
-	return caller && caller->file == m->file &&
-	       (unwinder_is_entered_from(w->u, caller, ra, &root) ||
-		elf_file_is_root(caller->file->elf, ra - 1 - mapping_bias(caller)));
-}
-
-/*
- * In a function that changes stacks and has not yet, or is back from it, or that begins a thread, in the one that called it.
- * These keep nothing on the stack they are called on, and the call behind which the word on top lies names the very
- * function we are in.
- */
-static bool is_where_called(struct walk *w, const struct mapping *m)
-{
-	uint64_t place = w->regs.pc - !w->activation - mapping_bias(m), start, ra;
-	enum elf_root root = elf_file_root(m->file->elf, place, &start);
-	uint64_t called;
-
-	if (root == ELF_ROOT_NONE || !word_at(w, w->sp, &ra))
-		return false;
-	called = called_by_name(w, ra & w->arch->ra_mask);
-	start += mapping_bias(m);
-	/* What is called is morestack_noctxt, mostly: "mov $0,%edx" or "xor %edx,%edx", and a jump to morestack. */
-	return called == start || (root == ELF_ROOT_CUT && called && (named_by(w, called + 5 + REL32_BYTES, JUMP_REL32) == start ||
-								      named_by(w, called + 2 + REL32_BYTES, JUMP_REL32) == start));
-}
-
-/* False, and nothing done, where the word on top is not what that call has pushed. */
-static bool step_called(struct walk *w, const struct mapping *m)
-{
-	return is_where_called(w, m) && step_from_entry(w, w->arch->callee_saved);
-}
-
-static bool step_switch(struct walk *w, const struct mapping *m)
-{
-	struct unwind_result *ret = w->ret;
-	size_t num = ret->num_frames, first;
-	uint64_t ra;
-
-	if (step_called(w, m))
-		return true;
-	first = chain_behind_switch(w);
-	ra = first ? w->in->chain[first] & w->arch->ra_mask : 0;
-	if (!ra || !is_caller(w, m, ra))
-		return complete_switched(w);
-	note_called(w, ra);
-	chain_append(w->u, w->in, first, w->frames, ret);
-	if (ret->class == UNWIND_BROKEN) {
-		ret->num_frames = num;
-		return complete_switched(w);
-	}
-	ret->spliced = true;
-	return false;
-}
-
-/* mstart was called by clone, or by C code that made the thread; if the walk cannot follow that, it has come far enough. */
-static bool step_thread(struct walk *w)
-{
-	const struct mapping *m;
-	bool root = false;
-	uint64_t ra;
-
-	if (w->activation || !w->arch->call_pushes_ra || !word_at(w, w->sp, &ra) || !(m = map_at(w, ra - 1)) ||
-	    !unwinder_is_entered_from(w->u, m, ra, &root))
-		return complete(w);
-	w->root_at = w->ret->num_frames;
-	w->regs.valid = 0;
-	enter_caller(w, ra, w->sp + 8, w->sp, false);
-	return true;
-}
-
-/*
- * time.now calls the vDSO on its thread's own stack, where there is room for C, so its stack pointer tells nothing. Its frame
- * pointer stays that of its own record, whose caller the kernel's chain has when the copy has not.
- */
-static bool step_clock(struct walk *w, const struct mapping *m)
-{
-	uint64_t fp = w->regs.v[w->arch->fp], ra;
-	size_t first;
-
-	if (!(w->regs.valid >> w->arch->fp & 1))
-		return stop(w, REASON_UNKNOWN_REG);
-	if (fp >= w->sp && fp - w->base < w->stack_bytes)
-		return step_fp(w, m);
-	first = chain_behind_switch(w);
-	ra = first ? w->in->chain[first] & w->arch->ra_mask : 0;
-	if (!ra || !is_caller(w, m, ra))
-		return stop(w, REASON_ALTSTACK);
-	chain_append(w->u, w->in, first, w->frames, w->ret);
-	w->ret->spliced = true;
-	return false;
-}
-
-/* The kernel's entry that is the return address in the frame record at `record`, outside the copy; 0 = it was not there. */
-static size_t chain_at_record(struct walk *w, uint64_t record)
-{
-	const struct unwind_input *in = w->in;
-	uint64_t fp = w->sampled_fp, ra;
-
-	for (size_t entry = 1; entry < in->num_chain; entry++) {
-		if (fp == record)
-			return entry;
-		if (!word_at(w, fp + 8, &ra) || ((ra ^ in->chain[entry]) & w->arch->ra_mask) || !word_at(w, fp, &fp))
-			return 0;
-	}
-	return 0;
-}
-
-/*
- * Go's signal handlers run on a stack of their own, and the copy holds no other. What they interrupted has its frame pointer
- * from the signal frame: where its row has the return address in the very record that this points to, the kernel, which
- * followed the same records, has read it. A leaf without a record, whose caller the kernel skips, ends here as before.
- */
-static void splice_behind_signal(struct walk *w)
-{
-	const struct mapping *m = map_at(w, w->regs.pc - !w->activation);
-	const uint64_t fp = w->regs.v[w->arch->fp];
-	const struct unwind_result before = *w->ret;
-	size_t first;
-
-	if (!m || !m->file || m->file->kind != FILE_ELF || !elf_file_is_go(m->file->elf) ||
-	    !(w->regs.valid >> w->arch->fp & 1) || w->wanted_at != fp + 8)
-		return;
-	first = chain_at_record(w, fp);
-	if (!first || !is_caller(w, m, w->in->chain[first] & w->arch->ra_mask))
-		return;
-	chain_append(w->u, w->in, first, w->frames, w->ret);
-	if (w->ret->class == UNWIND_BROKEN)
-		*w->ret = before;
-	else
-		w->ret->spliced = true;
-}
-
-static bool step_root(struct walk *w, const struct mapping *m, uint32_t kind)
-{
-	switch ((enum elf_root)kind) {
-	case ELF_ROOT_THREAD:
-		return step_thread(w);
-	case ELF_ROOT_SWITCH:
-		return step_switch(w, m);
-	case ELF_ROOT_CUT:
-		return step_called(w, m) || complete_switched(w);
-	case ELF_ROOT_CLOCK:
-		return step_clock(w, m);
-	case ELF_ROOT_CALLED:
-		return step_called(w, m) || complete(w);
-	case ELF_ROOT_NONE:
-	case ELF_ROOT_FIRST:
-	case ELF_ROOT_MARK:
-	case ELF_ROOT_CALLBACK:
-	case ELF_ROOT_NUM:
-		break;
-	}
-	return complete(w);
+	return walk_step_from_entry(w, w->arch->callee_saved) || stop(w, REASON_NO_CFI);
 }
 
 static bool step_by_rule(struct walk *w, const struct mapping *m, const struct rule *rule)
@@ -889,13 +545,13 @@ static bool step_by_rule(struct walk *w, const struct mapping *m, const struct r
 	case RULE_EXT:
 		return step_ext(w, &w->u->exts.records.data[rule->ext]->ext);
 	case RULE_FP:
-		return step_fp(w, m);
+		return walk_step_fp(w, m);
 	case RULE_NEXT:
 		return step_next(w, m, rule->ext);
 	case RULE_END:
 		return complete(w);
 	case RULE_ROOT:
-		return step_root(w, m, rule->ext);
+		return walk_go_root(w, m, rule->ext);
 	case RULE_BAD:
 		return stop(w, (enum unwind_reason)rule->ext);
 	case RULE_UNSET:
@@ -1083,7 +739,7 @@ static bool step_nowhere(struct walk *w)
 		w->ret->num_unknown++;
 	}
 	/* A call through a bad pointer has pushed its return address and nothing else. */
-	if (step_from_entry(w, w->arch->callee_saved))
+	if (walk_step_from_entry(w, w->arch->callee_saved))
 		return true;
 	return stop(w, REASON_NO_MAPPING);
 }
@@ -1439,5 +1095,5 @@ void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *
 	if (ret->class == UNWIND_TRUNCATED)
 		splice(&w, fp);
 	else if (__builtin_expect(ret->class == UNWIND_BROKEN && ret->reason == REASON_ALTSTACK, 0))
-		splice_behind_signal(&w);
+		walk_go_behind_signal(&w);
 }
