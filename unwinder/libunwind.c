@@ -497,7 +497,8 @@ static void stop_at_end(const struct walk *w, uint64_t lookup, bool exact, uint6
 		*last = unwinder_intern(w->u, w->in->space, place, ret);
 	if (ends)
 		stop(ret, UNWIND_COMPLETE, REASON_NONE);
-	else if (!w->in->stack_full && sp >= w->base && sp <= end && end - sp <= STACK_PAGE)
+	else if (!w->in->stack_full && sp >= w->base && sp <= end &&
+		 (end - sp <= STACK_PAGE || entry_stack_at(w->in->stack, w->in->stack_bytes, w->base, sp)))
 		stop(ret, UNWIND_COMPLETE, REASON_NONE);
 	else if (!m)
 		stop(ret, UNWIND_BROKEN, REASON_NO_MAPPING);

@@ -283,6 +283,15 @@ static inline bool stack_word(const uint8_t *stack, size_t bytes, uint64_t base,
 	return true;
 }
 
+/* ---- entry_stack.c ---- */
+
+/*
+ * Whether a program was started with its stack pointer at `sp`, or up to 16 words above: there stand argc, argv, the
+ * environment and the auxiliary vector, as the kernel puts them (fs/binfmt_elf.c, create_elf_tables), up to the copy's end.
+ * Between them and the end of the stack lies what they point to, and up to 8 KiB that differ from run to run.
+ */
+bool entry_stack_at(const uint8_t *stack, size_t bytes, uint64_t base, uint64_t sp);
+
 /* ---- unwinder.c ---- */
 
 /* What the walk remembers of each frame: for splicing, for registers that are loaded only when asked for, and for

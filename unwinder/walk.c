@@ -24,14 +24,6 @@ static bool stop_outside(struct walk *w, uint64_t addr)
 	return false;
 }
 
-/* The copy holds the stack's end and this frame is next to it: what ends here ends rightly. */
-static bool at_stack_end(const struct walk *w)
-{
-	uint64_t left = w->base + w->stack_bytes - w->sp;
-
-	return !w->in->stack_full && left <= STACK_PAGE;
-}
-
 /* ---- steps: true when w stands at the caller ---- */
 
 __attribute__((noinline)) void walk_fetch(struct walk *w, uint64_t bytes)
@@ -47,6 +39,22 @@ __attribute__((noinline)) void walk_fetch(struct walk *w, uint64_t bytes)
 static void need_all(struct walk *w)
 {
 	need(w, w->base + w->stack_bytes);
+}
+
+/*
+ * The copy holds the stack's end and this frame is next to it, or there is only what the program was started with between
+ * them: what ends here ends rightly.
+ */
+static bool at_stack_end(struct walk *w)
+{
+	uint64_t left = w->base + w->stack_bytes - w->sp;
+
+	if (w->in->stack_full || left > w->stack_bytes)
+		return false;
+	if (left <= STACK_PAGE)
+		return true;
+	need_all(w);
+	return entry_stack_at(w->stack, w->here, w->base, w->sp);
 }
 
 /*

@@ -1,6 +1,7 @@
 /* Walks over made-up programs and stacks: one rule of stepping each. */
 #include "fixture.h"
 #include "test/check.h"
+#include "unwinder/unwinder_priv.h"
 
 #include <string.h>
 
@@ -672,6 +673,53 @@ static void test_missing_file(void)
 	teardown(&t);
 }
 
+/* What a program is started with may be more than a page, and the kernel leaves up to 8 KiB above it. */
+static void test_entry_stack(void)
+{
+	const uint64_t started[] = { 2, stack_addr(900), stack_addr(901), 0, stack_addr(902), stack_addr(903), 0,
+				     3, LOADED_AT + 0x40, 6, 4096, 9, at(ROOT, 0), 0, 0 };
+	enum { AT = 20, SP = 16, WORDS = sizeof(started) / sizeof(started[0]) };
+	uint64_t *stack;
+	struct test t;
+
+	setup(&t, 1000);
+	stack = t.sample.stack;
+	t.program.file.kind = FILE_MISSING;
+	sample_pc(&t.sample, x86, at(NO_CFI, 0x10));
+	sample_reg(&t.sample, x86, RBP, stack_addr(SP - 2));
+	stack[SP - 1] = at(NO_CFI, 0x40);
+	EXPECT(&t, UNWIND_BROKEN, REASON_NO_FILE, NO_CFI + 0x10, caller_place(NO_CFI, 0x40));
+	memcpy(&stack[AT], started, sizeof(started));
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x10, caller_place(NO_CFI, 0x40));
+	/* Everything has to be as it is: what is counted, where strings lie, which entries there are, that they end. */
+	for (size_t i = 0; i < WORDS - 1; i++) {
+		if (i == 8 || i == 10 || i == 12)
+			continue; /* values */
+		stack[AT + i] ^= 1ull << 40;
+		EXPECT(&t, UNWIND_BROKEN, REASON_NO_FILE, NO_CFI + 0x10, caller_place(NO_CFI, 0x40));
+		stack[AT + i] = started[i];
+	}
+	stack[AT] = 1;
+	EXPECT(&t, UNWIND_BROKEN, REASON_NO_FILE, NO_CFI + 0x10, caller_place(NO_CFI, 0x40));
+	stack[AT] = 2;
+	/* Not on a stack that goes on, nor far above the first frame. */
+	t.sample.in.stack_full = true;
+	EXPECT(&t, UNWIND_BROKEN, REASON_NO_FILE, NO_CFI + 0x10, caller_place(NO_CFI, 0x40));
+	t.sample.in.stack_full = false;
+	memset(&stack[AT], 0, sizeof(started));
+	memcpy(&stack[SP + 16], started, sizeof(started));
+	EXPECT(&t, UNWIND_BROKEN, REASON_NO_FILE, NO_CFI + 0x10, caller_place(NO_CFI, 0x40));
+	/* Cut off in its middle. */
+	memset(&stack[SP + 16], 0, sizeof(started));
+	memcpy(&stack[AT], started, sizeof(started));
+	t.sample.in.stack_bytes = (AT + WORDS - 2) * sizeof(uint64_t);
+	for (size_t i = 0; i < 4; i++)
+		stack[AT + 1 + i + (i > 1)] = stack_addr(AT + WORDS - 3);
+	CHECK(!entry_stack_at((uint8_t *)stack, t.sample.in.stack_bytes, STACK_AT, stack_addr(SP)));
+	CHECK(entry_stack_at((uint8_t *)stack, t.sample.in.stack_bytes + 16, STACK_AT, stack_addr(SP)));
+	teardown(&t);
+}
+
 static void test_kernel_chain(void)
 {
 	const uint64_t chain[] = { at(PLAIN, 0x10), at(FRAMED, 0x20), at(ROOT, 0x30) };
@@ -784,6 +832,7 @@ static void test_all(void)
 	test_told_by_code();
 	test_stale_frame_pointer();
 	test_missing_file();
+	test_entry_stack();
 	test_kernel_chain();
 	test_shared();
 	test_mapped_twice();
