@@ -202,14 +202,41 @@ static int left_ms(uint64_t deadline_ns)
 	return now >= deadline_ns ? 0 : (int)((deadline_ns - now) / 1000000 + 1);
 }
 
+/* What who waits said without being asked: that one who opened has died and was replaced. */
+static void take_told(struct broker *b)
+{
+	struct broker_control told;
+	int fd;
+
+	if (broker_receive(b->control, &told, sizeof(told), &fd) == (int)sizeof(told)) {
+		closep(&fd);
+		b->replaced++;
+		return;
+	}
+	/* Who waits has died; who opens serves on. */
+	closep(&b->control);
+	b->control = -1;
+}
+
+/* Deaths before a request are none of it, though it may be told of them late: the next one may have answered already. */
+static void take_what_was_told(struct broker *b)
+{
+	struct pollfd poll_fd = { .fd = b->control, .events = POLLIN };
+
+	while (poll_fd.fd >= 0 && poll(&poll_fd, 1, 0) > 0) {
+		take_told(b);
+		poll_fd.fd = b->control;
+	}
+}
+
 /* A packet: 0; -EAGAIN when who should have answered died and was replaced. */
 static int wait_packet(struct broker *b, uint64_t deadline)
 {
 	for (;;) {
 		struct pollfd fds[] = { { .fd = b->sock, .events = POLLIN },
 					{ .fd = b->control, .events = POLLIN } };
-		int n = poll(fds, 2, left_ms(deadline)), fd;
-		struct broker_control told;
+		int n = poll(fds, 2, left_ms(deadline));
+		unsigned int replaced = b->replaced;
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -217,15 +244,9 @@ static int wait_packet(struct broker *b, uint64_t deadline)
 			return n < 0 ? -errno : -ETIMEDOUT;
 		if (fds[0].revents)
 			return 0;
-		if (broker_receive(b->control, &told, sizeof(told), &fd) != (int)sizeof(told)) {
-			/* Who waits has died; who opens serves on. */
-			closep(&b->control);
-			b->control = -1;
-			continue;
-		}
-		closep(&fd);
-		b->replaced++;
-		return -EAGAIN;
+		take_told(b);
+		if (b->replaced != replaced)
+			return -EAGAIN;
 	}
 }
 
@@ -301,6 +322,7 @@ static int ask_broker(struct broker *b, struct broker_ask *ask, const char *text
 	if (b->replaced >= MAX_REPLACED && !is_output(ask->op))
 		return err_set(err, EIO, "the process that opens files had to be replaced %d times", MAX_REPLACED);
 	memcpy(ask->text, text, len + 1);
+	take_what_was_told(b);
 	r = -EAGAIN;
 	for (int i = 0; r == -EAGAIN && i < MAX_REPEATS; i++) {
 		ask->seq = ++b->seq;

@@ -157,17 +157,22 @@ static void end_child(struct waiter *w, enum role role)
 	w->pid[role] = 0;
 }
 
-/* False: it is time to end. */
+/*
+ * False: it is time to end. That one died is told before the next one can answer anything, so that whoever asks knows all
+ * deaths before an answer by then.
+ */
 static bool replace_opener(struct waiter *w, enum broker_control_op why)
 {
 	const struct broker_control done = { .op = why };
 
 	if (why == CONTROL_REPLACE)
 		end_child(w, OPENER);
+	else if (!answer(w, &done, -1))
+		return false;
 	if (++w->replaced > MANY_REPLACED)
 		poll(NULL, 0, PAUSE_MS);
 	fork_opener(w);
-	return answer(w, &done, -1) && w->pid[OPENER] > 0;
+	return w->pid[OPENER] > 0 && (why != CONTROL_REPLACE || answer(w, &done, -1));
 }
 
 static int fork_parser(struct waiter *w)
