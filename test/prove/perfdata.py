@@ -7,7 +7,10 @@ FEATURES = {2: 'build_id', 3: 'hostname', 4: 'osrelease', 5: 'version', 6: 'arch
 
 
 class PerfData:
-    """Raises ValueError where the file contradicts itself. What lies behind the counted records is ignored."""
+    """
+    Raises ValueError where the file contradicts itself. What lies behind the counted records is ignored, but for
+    samples_to_end: with those whole samples that the header had not come to count.
+    """
 
     def __init__(self, path):
         with open(path, 'rb') as f:
@@ -42,6 +45,13 @@ class PerfData:
                 self.samples += 1
                 # IDENTIFIER, IP, TID, TIME: as ringfold asks for them
                 self.last_ns = max(self.last_ns, struct.unpack_from('<Q', raw, at + 32)[0])
+            at += size
+        self.samples_to_end = self.samples
+        while not self.finished and at + 8 <= len(raw):
+            kind, _, size = struct.unpack_from('<IHH', raw, at)
+            if size < 8 or at + size > len(raw):
+                break
+            self.samples_to_end += kind == SAMPLE
             at += size
 
     @property
