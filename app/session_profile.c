@@ -620,8 +620,10 @@ int session_profile(struct session *s, bool last, bool (*stop)(void *data), void
 	uint64_t start = clock_monotonic_ns();
 	int r;
 
-	if (last)
-		unwinder_forget_rules(s->unwinder); /* what comes now takes as much */
+	if (last) { /* what comes now takes as much */
+		unwinder_forget_rules(s->unwinder);
+		files_forget_cfi(s->files);
+	}
 	if (!naming_all(s->naming, stop, data))
 		return err_oom(err);
 	if (s->opts.containers)

@@ -33,6 +33,16 @@ void cfi_room_leave(struct elf_cfi *cfi)
 	cfi->room = NULL;
 }
 
+void cfi_room_clear(struct cfi_room *room)
+{
+	while (room->oldest) {
+		struct elf_cfi *cfi = room->oldest;
+
+		elf_cfi_deinit(cfi);
+		cfi->tried = false;
+	}
+}
+
 void cfi_room_keep_within(struct cfi_room *room)
 {
 	struct elf_cfi *next;

@@ -37,10 +37,10 @@ static uint64_t align8(uint64_t x)
 /* The image while it is made: its file header, .eh_frame, then what image_finish writes behind it. */
 struct image {
 	uint8_t *bytes;
-	size_t mapped;  /* bytes of mmap, into which .eh_frame is not read yet; 0 = of malloc */
+	bool pieces;    /* .eh_frame is not read yet */
 	size_t size;    /* of .eh_frame */
 	uint64_t vaddr; /* of it */
-	uint8_t *table; /* of .eh_frame_hdr, to be copied; NULL if it is at its place in a mapped image */
+	uint8_t *table; /* of .eh_frame_hdr, to be copied; NULL if it is at its place already */
 	size_t num;     /* entries */
 	uint64_t hdr_vaddr;
 };
@@ -77,33 +77,27 @@ static bool image_alloc(struct image *im, uint64_t size)
 	return im->bytes;
 }
 
-/* Memory for all of it, which costs nothing until it is filled. False without memory. */
-static bool image_map(struct image *im)
+/*
+ * Memory for all of it, of which nothing is touched until it is filled. What it held is not cleared: nobody reads a piece that
+ * was not fetched. False without memory.
+ */
+static bool image_in_pieces(struct image *im)
 {
-	const size_t size = image_size(im);
-	void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (bytes == MAP_FAILED)
-		return false;
-	im->mapped = size;
-	im->bytes = bytes;
-	return true;
+	im->bytes = aligned_alloc(PIECE, (image_size(im) + PIECE - 1) / PIECE * PIECE);
+	im->pieces = im->bytes;
+	return im->bytes;
 }
 
 static void image_free(struct image *im)
 {
-	if (im->mapped)
-		munmap(im->bytes, im->mapped);
-	else
-		free(im->bytes);
+	free(im->bytes);
 	im->bytes = NULL;
-	im->mapped = 0;
+	im->pieces = false;
 }
 
 static void image_deinit(struct image *im)
 {
-	if (im->bytes)
-		image_free(im);
+	free(im->bytes);
 	free(im->table);
 }
 
@@ -152,13 +146,13 @@ static bool image_finish(struct image *im, const struct elf_file *f)
 		.e_shnum = NUM_SECTIONS,
 		.e_shstrndx = NUM_SECTIONS - 1,
 	};
-	uint8_t *bytes = im->mapped ? im->bytes : realloc(im->bytes, size), *at;
+	uint8_t *bytes = im->pieces ? im->bytes : realloc(im->bytes, size), *at;
 
 	if (!bytes)
 		return false;
 	im->bytes = bytes;
-	if (!im->mapped)
-		memset(bytes + FRAME_AT + im->size, 0, size - FRAME_AT - im->size);
+	memset(bytes + FRAME_AT + im->size, 0, hdr_at(im) - FRAME_AT - im->size);
+	memset(bytes + names_at(im), 0, size - names_at(im));
 	memcpy(ehdr.e_ident, f->ident, EI_NIDENT);
 	memcpy(bytes, &ehdr, sizeof(ehdr));
 	write_hdr(im, bytes + hdr_at(im));
@@ -186,10 +180,7 @@ void elf_cfi_deinit(struct elf_cfi *cfi)
 {
 	cfi_room_leave(cfi);
 	close_libdw(cfi);
-	if (cfi->have)
-		munmap(cfi->image, cfi->image_size);
-	else
-		free(cfi->image);
+	free(cfi->image);
 	free(cfi->have);
 	*cfi = (struct elf_cfi){ .tried = true };
 }
@@ -277,7 +268,7 @@ static void keep_image(struct elf_cfi *cfi, struct image *im, const struct elf_f
 				 .size = im->size,
 				 .vaddr = im->vaddr,
 				 .aarch64 = f->machine == EM_AARCH64 };
-	if (!im->table && !im->mapped) {
+	if (!im->table && !im->pieces) {
 		im->table = cfi_table_build(x, moves);
 		im->num = x->num;
 		im->vaddr = x->vaddr;
@@ -285,7 +276,7 @@ static void keep_image(struct elf_cfi *cfi, struct image *im, const struct elf_f
 	}
 	if (!im->num || !image_finish(im, f))
 		return;
-	if (im->mapped) {
+	if (im->pieces) {
 		cfi->have = calloc((im->size + PIECE - 1) / PIECE, 1);
 		if (!cfi->have)
 			return;
@@ -299,7 +290,7 @@ static void keep_image(struct elf_cfi *cfi, struct image *im, const struct elf_f
 	x->table = cfi->image + hdr_at(im) + HDR_BYTES;
 	x->num = im->num;
 	x->base = im->hdr_vaddr;
-	hold(cfi, im->mapped ? cfi->image_size - im->size : cfi->image_size);
+	hold(cfi, im->pieces ? cfi->image_size - im->size : cfi->image_size);
 }
 
 /* --- .eh_frame (LSB Core, "DWARF Extensions"; exception frame header) --- */
@@ -431,7 +422,7 @@ static bool read_table(struct elf_file *f, const struct elf_range *hdr, uint8_t 
 static bool load_table(struct elf_file *f, const struct eh_place *place, struct image *im)
 {
 	im->size = place->frame.size;
-	if (im->num * CFI_TABLE_ENTRY > ELF_MAX_CONTENT || !image_map(im))
+	if (im->num * CFI_TABLE_ENTRY > ELF_MAX_CONTENT || !image_in_pieces(im))
 		return false;
 	if (read_table(f, &place->hdr, im->bytes + hdr_at(im) + HDR_BYTES, im->num))
 		return true;

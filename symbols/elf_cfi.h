@@ -43,6 +43,8 @@ struct cfi_room {
 	size_t max, held;
 	struct elf_cfi *oldest, *newest; /* by their last use */
 };
+/* All give theirs back; nobody asks for a while. */
+void cfi_room_clear(struct cfi_room *room);
 /* Before the first question; `room` must outlive f, as must its place in memory. */
 void elf_file_share_room(struct elf_file *f, struct cfi_room *room);
 

@@ -121,6 +121,11 @@ void files_free(struct files *files)
 	free(files);
 }
 
+void files_forget_cfi(struct files *files)
+{
+	cfi_room_clear(&files->cfi_room);
+}
+
 void files_ref(struct file *file)
 {
 	struct entry *e = entry_of(file);

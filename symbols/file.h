@@ -94,6 +94,8 @@ int files_other_fd(const struct file *file);
 
 /* Call about once a second: call-frame information of files that no row was asked of since is let go. */
 void files_rest(struct files *files);
+/* That of all of them: nobody walks for now. */
+void files_forget_cfi(struct files *files);
 
 /* How often the door refused, by reason. */
 const uint64_t *files_refused(const struct files *files); /* DOOR_NUM_REFUSALS counters */

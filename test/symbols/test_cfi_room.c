@@ -142,6 +142,15 @@ int main(void)
 	/* Before a question it is the room, or one that does not fit; a question adds a file, and pieces of it, at most. */
 	rest = largest_rest(&twins);
 	CHECK_MSG(most <= (rest > ROOM ? rest : ROOM) + rest + PIECES, "%zu bytes", most);
+	cfi_room_clear(&twins.room);
+	CHECK(!held_by_all(&twins) && !twins.room.held && !twins.room.oldest);
+	for (size_t i = 0; i < twins.num; i++) {
+		const struct twin *t = &twins.all[i];
+
+		for (uint64_t part = 0; part < 100; part++)
+			compare_row(t, t->start + part * (t->end - t->start) / 100);
+	}
+	CHECK(twins.room.held == held_by_all(&twins) && twins.room.held);
 	for (size_t i = 0; i < twins.num; i++) {
 		elf_file_free(twins.all[i].roomy);
 		elf_file_free(twins.all[i].narrow);
