@@ -31,13 +31,15 @@ meson compile -C "$build"
 export ASAN_OPTIONS=${ASAN_OPTIONS:-halt_on_error=1:detect_leaks=1:detect_stack_use_after_return=1:print_summary=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1:print_summary=1}
 
+# Times after which a test is ended are those of a machine that has little else to do.
+patience=(--timeout-multiplier 5)
 logs=$build/meson-logs
 rm -f "$logs/testlog.json" "$logs/livelog.json"
 status=0
-meson test -C "$build" --no-rebuild --print-errorlogs --logbase testlog \
+meson test -C "$build" --no-rebuild --print-errorlogs "${patience[@]}" --logbase testlog \
 	--suite unit --suite golden --suite fuzz || status=$?
 # Live tests count CPU time and samples: nothing else may run beside them, and only one at a time.
-meson test -C "$build" --no-rebuild --print-errorlogs --logbase livelog \
+meson test -C "$build" --no-rebuild --print-errorlogs "${patience[@]}" --logbase livelog \
 	--num-processes 1 --suite live || status=$?
 
 no_skip=0
