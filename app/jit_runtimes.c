@@ -91,8 +91,8 @@ const struct jit_runtime *jit_runtime_of_space(const struct addrspace *space)
 {
 	const struct jit_runtime *ret = NULL;
 
-	for (size_t i = 0; i < space->maps.len; i++) {
-		const struct file *file = space->maps.data[i].file;
+	mappings_for_each(m, &space->maps) {
+		const struct file *file = m->file;
 
 		if (file)
 			ret = jit_runtime_better(ret, jit_runtime_of_path(file->path));

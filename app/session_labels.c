@@ -80,9 +80,7 @@ static uint32_t placed_frame(struct session *s, uint32_t id, uint64_t addr)
 /* Where a place in a file is in the process; 0 = nowhere (any more). */
 static uint64_t addr_in(const struct addrspace *space, const struct unwind_frame *place)
 {
-	for (size_t i = 0; i < space->maps.len; i++) {
-		const struct mapping *m = &space->maps.data[i];
-
+	mappings_for_each(m, &space->maps) {
 		if (m->file && m->file->id == place->owner && place->place >= m->pgoff &&
 		    place->place - m->pgoff < m->end - m->start)
 			return m->start + (place->place - m->pgoff);

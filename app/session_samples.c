@@ -90,7 +90,7 @@ static bool has_no_user_side(const struct session *s, const struct record_sample
 		return false;
 	if (!s->regs_mask)
 		return record_user_chain(sample, &chain) == 0;
-	return sample->regs_abi == 0 || sample->stack_bytes == 0 || space->maps.len == 0;
+	return sample->regs_abi == 0 || sample->stack_bytes == 0 || space->maps.num == 0;
 }
 
 /* The stack goes to s->frames[num] and what follows. With the first frame of JIT code its names begin to be followed. */

@@ -230,8 +230,8 @@ void names_find_dumps(struct names *n, const struct addrspace *space)
 		return;
 	n->maps_seen = true;
 	n->maps_version = space->version;
-	for (size_t i = 0; i < space->maps.len; i++) {
-		const struct file *file = space->maps.data[i].file;
+	mappings_for_each(m, &space->maps) {
+		const struct file *file = m->file;
 		pid_t pid;
 
 		if (!file || file->kind == FILE_ELF || !jitdump_is_path(file->path, strlen(file->path), &pid) ||

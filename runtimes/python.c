@@ -17,8 +17,8 @@ static bool is_python(const struct file *file)
 
 bool python_is_mapped(const struct addrspace *space)
 {
-	for (size_t i = 0; i < space->maps.len; i++) {
-		if (is_python(space->maps.data[i].file))
+	mappings_for_each(m, &space->maps) {
+		if (is_python(m->file))
 			return true;
 	}
 	return false;

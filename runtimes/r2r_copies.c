@@ -204,8 +204,8 @@ static struct packed *packed_of(struct copies *c, struct known *k)
 /* The bundle is the program itself, and that is mapped first; libraries are not looked into for one. */
 static struct known *bundle_of(struct r2r_files *f, const struct addrspace *space)
 {
-	for (size_t i = 0; i < space->maps.len; i++) {
-		struct file *file = space->maps.data[i].file;
+	mappings_for_each(m, &space->maps) {
+		struct file *file = m->file;
 		struct known *k;
 
 		if (!file || file->kind != FILE_ELF || strstr(file->base, ".so"))

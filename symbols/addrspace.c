@@ -18,7 +18,6 @@
 #include "target/proc_text.h"
 
 enum {
-	MAX_MAPS = 1 << 17, /* vm.max_map_count is 65,530 by default */
 	MAX_RELATIVES = 10,
 	MAX_GHOSTS = 64,
 	MAX_ENDED = 64,
@@ -94,125 +93,11 @@ static struct space *space_of(struct addrspace *space)
 
 /* --- Mappings --- */
 
-/* Index of the first mapping that ends above addr. */
-static size_t first_above(const struct addrspace *space, uint64_t addr)
-{
-	size_t low = 0, high = space->maps.len;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (space->maps.data[mid].end <= addr)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
 const struct mapping *addrspace_find(const struct addrspace *space, uint64_t addr)
 {
-	size_t i = first_above(space, addr);
+	const struct mapping *m = mappings_next(&space->maps, addr);
 
-	if (i == space->maps.len || space->maps.data[i].start > addr)
-		return NULL;
-	return &space->maps.data[i];
-}
-
-static void mapping_drop(struct addrspaces *a, struct mapping *m)
-{
-	if (m->file)
-		files_unref(a->opts.files, m->file);
-}
-
-/* The part of `m` from `start` on. */
-static struct mapping mapping_tail(const struct mapping *m, uint64_t start)
-{
-	struct mapping tail = *m;
-
-	tail.pgoff += start - m->start;
-	tail.start = start;
-	return tail;
-}
-
-/*
- * Makes [start, end) free. Returns the index where a mapping of it belongs, SIZE_MAX when memory is
- * out (then nothing changed).
- */
-static size_t cut(struct addrspaces *a, struct addrspace *space, uint64_t start, uint64_t end)
-{
-	size_t first = first_above(space, start), last = first;
-	struct mapping *m;
-
-	if (first == space->maps.len || space->maps.data[first].start >= end)
-		return first;
-	space->version++;
-	m = &space->maps.data[first];
-	if (m->start < start && m->end > end) {
-		struct mapping tail = mapping_tail(m, end);
-
-		if (!vec_insert(&space->maps, first + 1, tail))
-			return SIZE_MAX;
-		space->maps.data[first].end = start;
-		if (tail.file)
-			files_ref(tail.file);
-		return first + 1;
-	}
-	if (m->start < start) {
-		m->end = start;
-		last = ++first;
-	}
-	while (last < space->maps.len && space->maps.data[last].end <= end)
-		mapping_drop(a, &space->maps.data[last++]);
-	if (last < space->maps.len && space->maps.data[last].start < end)
-		space->maps.data[last] = mapping_tail(&space->maps.data[last], end);
-	vec_remove(&space->maps, first, last - first);
-	return first;
-}
-
-/* JIT code grows in many small steps: neighbours become one. */
-static bool joins(const struct mapping *low, const struct mapping *high)
-{
-	return !low->file && !high->file && low->end == high->start;
-}
-
-/* Told again what is known: mprotect and growing JIT heaps do that a lot. */
-static bool is_known(const struct addrspace *space, const struct mapping *m)
-{
-	const struct mapping *old = addrspace_find(space, m->start);
-
-	if (!old || old->file != m->file)
-		return false;
-	if (!m->file)
-		return old->end >= m->end;
-	return old->start == m->start && old->end == m->end && old->pgoff == m->pgoff;
-}
-
-/* Takes the reference that `m` holds. */
-static void place(struct addrspaces *a, struct addrspace *space, struct mapping m)
-{
-	size_t at;
-
-	if (is_known(space, &m)) {
-		mapping_drop(a, &m);
-		return;
-	}
-	at = cut(a, space, m.start, m.end);
-	if (at == SIZE_MAX || space->maps.len >= MAX_MAPS) {
-		mapping_drop(a, &m);
-		return;
-	}
-	space->version++;
-	if (at > 0 && joins(&space->maps.data[at - 1], &m)) {
-		m.start = m.pgoff = space->maps.data[--at].start;
-		vec_remove(&space->maps, at, 1);
-	}
-	if (at < space->maps.len && joins(&m, &space->maps.data[at])) {
-		m.end = space->maps.data[at].end;
-		vec_remove(&space->maps, at, 1);
-	}
-	if (!vec_insert(&space->maps, at, m))
-		mapping_drop(a, &m);
+	return m && m->start <= addr ? m : NULL;
 }
 
 /*
@@ -324,7 +209,7 @@ static void add_mapping(struct addrspaces *a, struct space *s, const struct door
 			s->pub.compat = !elf_file_is_64(m.file->elf);
 		}
 	}
-	place(a, &s->pub, m);
+	s->pub.version += mappings_add(&s->pub.maps, a->opts.files, m);
 }
 
 /* --- Tasks --- */
@@ -484,13 +369,11 @@ static void space_end(struct addrspaces *a, struct space *s)
 	for (size_t i = 0; i < s->tids.len; i++)
 		tasks_remove(&a->tasks, s->tids.data[i]);
 	spaces_remove(&a->spaces, s->pub.pid);
-	for (size_t i = 0; i < s->pub.maps.len; i++)
-		mapping_drop(a, &s->pub.maps.data[i]);
+	mappings_deinit(&s->pub.maps, a->opts.files);
 	for (size_t i = 0; s->ghost && i < MAX_GHOSTS; i++) {
 		if (a->ghosts[i] == s->pub.pid)
 			a->ghosts[i] = 0;
 	}
-	vec_deinit(&s->pub.maps);
 	vec_deinit(&s->tids);
 	free(s);
 }
@@ -810,7 +693,7 @@ void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t
 	if (!s || time_ns < s->read_ns)
 		return;
 	if (!m->executable) {
-		cut(a, &s->pub, dm.start, dm.end);
+		s->pub.version += mappings_cut(&s->pub.maps, a->opts.files, dm.start, dm.end);
 		return;
 	}
 	dm.pid = s->through;
@@ -819,20 +702,6 @@ void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t
 	path[len] = '\0';
 	dm.path = path;
 	add_mapping(a, s, &dm, m->pgoff, (uint32_t)m->ino_generation);
-}
-
-static void copy_maps(struct space *to, const struct space *from)
-{
-	size_t num = from->pub.maps.len;
-
-	if (!num || !vec_reserve(&to->pub.maps, num))
-		return;
-	memcpy(to->pub.maps.data, from->pub.maps.data, num * sizeof(to->pub.maps.data[0]));
-	to->pub.maps.len = num;
-	for (size_t i = 0; i < num; i++) {
-		if (to->pub.maps.data[i].file)
-			files_ref(to->pub.maps.data[i].file);
-	}
 }
 
 static void fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
@@ -865,7 +734,7 @@ static void fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid,
 		child->pub.compat = parent->pub.compat;
 		child->pub.denied = parent->pub.denied;
 		child->class_known = parent->class_known;
-		copy_maps(child, parent);
+		mappings_copy(&child->pub.maps, a->opts.files, &parent->pub.maps);
 	}
 	task_add(a, child, tid, ptask ? ptask->comm : comm_in_proc);
 }

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "base/vec.h"
+#include "symbols/mappings.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,14 +17,6 @@ struct file;
 struct files;
 struct intern;
 
-/* An executable mapping. Only these are kept. */
-struct mapping {
-	uint64_t start, end;   /* addresses in the process */
-	uint64_t pgoff;        /* offset in the file of `start`; for code without a file equals start */
-	struct file *file;     /* NULL: code without a file (anonymous, memfd, /dev/zero, SysV): JIT */
-	uint64_t bias;         /* addr - vaddr; 0 without ELF. To be had from mapping_bias */
-	bool bias_later;       /* it is not known yet, as the file is parsed elsewhere: most are never asked about */
-};
 /* addr - vaddr; of files parsed elsewhere a question, so not for every sample. */
 uint64_t mapping_bias(const struct mapping *m);
 
@@ -32,7 +24,7 @@ struct addrspace {
 	pid_t pid;
 	uint32_t id;           /* unique over the run: the generation */
 	uint32_t version;      /* grows with every change of `maps` */
-	VEC(struct mapping) maps; /* sorted by start, never overlapping */
+	struct mappings maps;
 	uid_t uid;             /* real uid when last looked at, (uid_t)-1 = not known; see addrspaces_uid */
 	pid_t ppid;
 	uint64_t exec_ns;      /* CLOCK_MONOTONIC of the exec that began it; 0 = none was seen */

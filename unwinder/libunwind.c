@@ -269,29 +269,17 @@ static bool mapping_read(struct walk *w, const struct mapping *m, uint64_t addr,
 static bool image_read(struct walk *w, uint64_t addr, unw_word_t *ret)
 {
 	const struct addrspace *space = w->in->space;
-	size_t lo = 0, hi = space->maps.len;
+	const struct mapping *m;
 
 	if (mapping_read(w, w->current, addr, ret))
 		return true;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (space->maps.data[mid].start <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
+	m = addrspace_find(space, addr);
+	if (m && !m->file) {
+		*ret = 0;
+		return true;
 	}
-	if (lo > 0) {
-		const struct mapping *before = &space->maps.data[lo - 1];
-
-		if (addr < before->end && !before->file) {
-			*ret = 0;
-			return true;
-		}
-		if (mapping_read(w, before, addr, ret))
-			return true;
-	}
-	return lo < space->maps.len && mapping_read(w, &space->maps.data[lo], addr, ret);
+	return mapping_read(w, m ? m : mappings_before(&space->maps, addr), addr, ret) ||
+	       mapping_read(w, mappings_next(&space->maps, m ? m->end : addr), addr, ret);
 }
 
 /*

@@ -189,9 +189,7 @@ static void check(struct model *m)
 		alive++;
 		must(!space->dead && (!m->procs[i].id || m->procs[i].id == space->id));
 		m->procs[i].id = space->id;
-		for (size_t j = 0; j < space->maps.len; j++) {
-			const struct mapping *map = &space->maps.data[j];
-
+		mappings_for_each(map, &space->maps) {
 			must(map->start < map->end && map->start >= end_before);
 			end_before = map->end;
 			if (!map->file)

@@ -41,7 +41,7 @@ static void take_sample(struct script *t, const struct record *rec, size_t event
 
 	if (event)
 		return;
-	if (sample.space && sample.space->maps.len && s->regs && s->stack)
+	if (sample.space && sample.space->maps.num && s->regs && s->stack)
 		num = dwfl_walk(t->walker, &sample, t->addrs, MAX_FRAMES);
 	printf("%d/%d %" PRIu64 "\n", rec->pid, rec->tid, rec->time_ns);
 	for (size_t i = 0; i < num; i++) {

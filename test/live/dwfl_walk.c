@@ -162,9 +162,8 @@ static bool find_bias(int fd, const struct mapping *m, uint64_t *ret)
 	return found;
 }
 
-static void report(const struct dwfl_walker *w, Dwfl *dwfl, const struct addrspace *space, size_t at)
+static void report(const struct dwfl_walker *w, Dwfl *dwfl, const struct addrspace *space, const struct mapping *m)
 {
-	const struct mapping *m = &space->maps.data[at];
 	uint64_t bias;
 	int fd;
 
@@ -174,8 +173,10 @@ static void report(const struct dwfl_walker *w, Dwfl *dwfl, const struct addrspa
 	 * Once: where a program maps a part of itself again (V8 does, its built-in functions), the second module would
 	 * overlap others as if all of the file were there, and libdwfl then drops the first.
 	 */
-	for (size_t i = 0; i < at; i++) {
-		if (space->maps.data[i].file == m->file)
+	mappings_for_each(before, &space->maps) {
+		if (before == m)
+			break;
+		if (before->file == m->file)
 			return;
 	}
 	fd = open_file(w, space, m->file);
@@ -194,8 +195,8 @@ static bool load(struct dwfl_walker *w, struct dwfl_space *d, const struct addrs
 	if (!d->dwfl)
 		return false;
 	dwfl_report_begin(d->dwfl);
-	for (size_t i = 0; i < space->maps.len; i++)
-		report(w, d->dwfl, space, i);
+	mappings_for_each(m, &space->maps)
+		report(w, d->dwfl, space, m);
 	dwfl_report_end(d->dwfl, NULL, NULL);
 	d->id = space->id;
 	d->version = space->version;

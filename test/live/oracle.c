@@ -209,7 +209,7 @@ static void take_sample(struct oracle *o, const struct record *rec)
 	size_t num;
 
 	o->samples++;
-	if (rec->pid == 0 || s->regs_abi == 0 || s->stack_bytes == 0 || !space || space->maps.len == 0) {
+	if (rec->pid == 0 || s->regs_abi == 0 || s->stack_bytes == 0 || !space || space->maps.num == 0) {
 		o->no_user++;
 		return;
 	}

@@ -10,6 +10,7 @@
 #include "runtimes/nettrace.h"
 #include "symbols/addrspace.h"
 #include "test/check.h"
+#include "test/mappings_view.h"
 #include "unwinder/arch.h"
 
 enum { PID = 42 };
@@ -176,6 +177,7 @@ static enum give give(uint64_t pc, bool exact, bool first, struct give_answer *r
 {
 	static const struct memory_reader reader = { .read = read_memory };
 	static struct mapping mapping = { .start = 0x7000, .end = 0x9000 };
+	static struct map_run run;
 	const struct unwind_giver giver = dotnet_giver(d);
 	uint64_t stack[4] = { 0x7123, 0, 0, 0 };
 	struct regs regs = { .valid = 1 << 7, .pc = pc };
@@ -183,16 +185,10 @@ static enum give give(uint64_t pc, bool exact, bool first, struct give_answer *r
 				    .regs = &regs, .stack = (const uint8_t *)stack, .stack_bytes = sizeof(stack),
 				    .stack_base = 0x100000, .memory = &reader };
 
-	memset(&space.maps, 0, sizeof(space.maps));
-	CHECK(vec_push(&space.maps, mapping));
+	space.maps = mappings_view(&run, &mapping, 1);
 	regs.v[7] = 0x100000;
 	*ret = (struct give_answer){ 0 };
-	{
-		enum give given = giver.give(giver.data, &query, ret);
-
-		vec_deinit(&space.maps);
-		return given;
-	}
+	return giver.give(giver.data, &query, ret);
 }
 
 static void expect_rule(uint64_t pc, bool exact, uint8_t reg, int off8, int rbp_slot)

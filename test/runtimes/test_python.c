@@ -10,12 +10,14 @@
 #include "symbols/file.h"
 #include "symbols/symbols.h"
 #include "test/check.h"
+#include "test/mappings_view.h"
 
 enum { JIT = 0x700000, STACK = 0x10000, WORDS = 8 };
 
 struct world {
 	struct file file;
 	struct mapping maps[2];
+	struct map_run run; /* of the space */
 	struct addrspace space;
 	struct symbols *symbols;
 	uint64_t stack[WORDS];
@@ -58,8 +60,7 @@ static void world_init(struct world *w)
 	w->maps[0] = (struct mapping){ .start = JIT, .end = JIT + 0x1000, .pgoff = JIT };
 	w->maps[1] = (struct mapping){ .start = (here & ~0xfffull) - 0x100000, .end = (here & ~0xfffull) + 0x100000, .file = &w->file,
 				       .bias = bias };
-	w->space.maps.data = w->maps;
-	w->space.maps.len = 2;
+	w->space.maps = mappings_view(&w->run, w->maps, 2);
 	w->regs.v[arch_x86_64.sp] = STACK;
 	w->regs.v[arch_x86_64.fp] = 0x1234567;
 	w->regs.valid = 1ull << arch_x86_64.sp | 1ull << arch_x86_64.fp;

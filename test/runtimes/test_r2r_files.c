@@ -10,6 +10,7 @@
 #include "symbols/file.h"
 #include "target/door.h"
 #include "test/check.h"
+#include "test/mappings_view.h"
 #include "unwinder/rule.h"
 
 #include <errno.h>
@@ -414,7 +415,8 @@ static enum give ask_copy(struct world *w, const struct addrspace *space, struct
 
 static void check_copy(struct world *w, struct addrspace *space, struct process *p)
 {
-	const struct mapping *copy = &space->maps.data[1], *other = &space->maps.data[2];
+	const struct mapping *program = mappings_next(&space->maps, 0), *copy = mappings_next(&space->maps, program->end),
+			     *other = mappings_next(&space->maps, copy->end);
 	const struct symbol_source source = r2r_copies_source(w->r2r);
 	struct give_answer answer;
 	struct symbol symbol;
@@ -432,7 +434,7 @@ static void check_copy(struct world *w, struct addrspace *space, struct process 
 	CHECK(ask_copy(w, space, p, other, 0x400000, true, &answer) == GIVE_PASS);
 	reads = p->reads;
 	CHECK(ask_copy(w, space, p, other, 0x400008, true, &answer) == GIVE_PASS && p->reads == reads);
-	CHECK(ask_copy(w, space, p, &space->maps.data[0], 0, true, &answer) == GIVE_PASS);
+	CHECK(ask_copy(w, space, p, program, 0, true, &answer) == GIVE_PASS);
 
 	CHECK(source.find(source.data, space, LOADED_AT + 0x108e6, &symbol));
 	CHECK_STR(symbol.name, "Shop.Till::Frameless");
@@ -452,7 +454,8 @@ static void test_copies(enum parser_kind kind, const char *dll, const char *dir)
 	struct text text = read_whole(dll), packed = pack(&text);
 	struct process p = load(&text);
 	struct mapping maps[3] = { 0 };
-	struct addrspace space = { .id = 7, .maps = { maps, 3, 3 } }, plain = { .id = 8 };
+	struct map_run run;
+	struct addrspace space = { .id = 7 }, plain = { .id = 8 };
 	struct world w = world_new(kind, false);
 	char path[128];
 
@@ -463,6 +466,7 @@ static void test_copies(enum parser_kind kind, const char *dll, const char *dir)
 	maps[0].end = 0x500000;
 	maps[1] = (struct mapping){ .start = LOADED_AT + 0x10000, .end = LOADED_AT + 0x13000 };
 	maps[2] = (struct mapping){ .start = LOADED_AT + 0x400000, .end = LOADED_AT + 0x500000 };
+	space.maps = mappings_view(&run, maps, 3);
 	CHECK(!r2r_copies_begin(w.r2r, &plain));
 	CHECK(r2r_copies_begin(w.r2r, &space));
 	check_copy(&w, &space, &p);

@@ -88,6 +88,15 @@ static void map_at(struct world *w, pid_t pid, uint64_t start, uint64_t end, uin
 	addrspaces_mmap(w->spaces, &m, time_ns);
 }
 
+static const struct mapping *nth(const struct addrspace *space, size_t n)
+{
+	const struct mapping *m = mappings_next(&space->maps, 0);
+
+	while (m && n--)
+		m = mappings_next(&space->maps, m->end);
+	return m;
+}
+
 /* "1000-2000 a+0; 2000-3000 jit": what the process has, in one line. */
 static const char *maps_of(struct world *w, pid_t pid)
 {
@@ -97,11 +106,9 @@ static const char *maps_of(struct world *w, pid_t pid)
 	w->seen[0] = '\0';
 	if (!space)
 		return "none";
-	for (size_t i = 0; i < space->maps.len; i++) {
-		const struct mapping *m = &space->maps.data[i];
-
+	mappings_for_each(m, &space->maps) {
 		len += (size_t)snprintf(w->seen + len, sizeof(w->seen) - len,
-					"%s%" PRIx64 "-%" PRIx64 " ", i ? "; " : "", m->start,
+					"%s%" PRIx64 "-%" PRIx64 " ", len ? "; " : "", m->start,
 					m->end);
 		if (m->file)
 			len += (size_t)snprintf(w->seen + len, sizeof(w->seen) - len, "%s+%" PRIx64,
@@ -163,18 +170,18 @@ static void test_find(void)
 	map_at(w, 7, 0x3000, 0x4000, 0, "/lib/b", 1);
 	space = addrspaces_peek(w->spaces, 7);
 	CHECK(!addrspace_find(space, 0xfff));
-	CHECK(addrspace_find(space, 0x1000) == &space->maps.data[0]);
-	CHECK(addrspace_find(space, 0x1fff) == &space->maps.data[0]);
+	CHECK(addrspace_find(space, 0x1000) == nth(space, 0));
+	CHECK(addrspace_find(space, 0x1fff) == nth(space, 0));
 	CHECK(!addrspace_find(space, 0x2000));
-	CHECK(addrspace_find(space, 0x3fff) == &space->maps.data[1]);
+	CHECK(addrspace_find(space, 0x3fff) == nth(space, 1));
 	CHECK(!addrspace_find(space, 0x4000));
 	CHECK(!addrspace_find(space, UINT64_MAX));
-	CHECK(space->maps.data[0].file->refs == 1);
+	CHECK(nth(space, 0)->file->refs == 1);
 
 	version = space->version;
 	map_at(w, 7, 0x1000, 0x2000, 0, "/lib/a", 2); /* nothing new */
 	CHECK(space->version == version);
-	CHECK(space->maps.data[0].file->refs == 1);
+	CHECK(nth(space, 0)->file->refs == 1);
 	map_at(w, 7, 0x1000, 0x2000, 0x1000, "/lib/a", 2);
 	CHECK(space->version > version);
 
@@ -216,7 +223,7 @@ static void test_jit_names(void)
 	}
 	for (size_t i = 0; i < sizeof(not_jit) / sizeof(not_jit[0]); i++) {
 		map_at(w, 7, 0x1000, 0x2000, 0, not_jit[i], i);
-		CHECK(addrspaces_peek(w->spaces, 7)->maps.data[0].file != NULL);
+		CHECK(nth(addrspaces_peek(w->spaces, 7), 0)->file != NULL);
 	}
 	CHECK_STR(maps_of(w, 7), "1000-2000 relative+0");
 	world_free(w);
@@ -235,7 +242,7 @@ static void test_fork(void)
 	parent->uid = 1234;
 	parent->compat = true;
 	parent->user = w;
-	file = parent->maps.data[0].file;
+	file = nth(parent, 0)->file;
 	addrspaces_fork(w->spaces, 20, 7, 20, 8, 2);
 	child = addrspaces_peek(w->spaces, 20);
 	CHECK_STR(maps_of(w, 20), "1000-2000 p+0");
@@ -291,7 +298,7 @@ static void test_exec(void)
 	set_comm(w, 7, 7, "ls", true, 2);
 	space = addrspaces_peek(w->spaces, 7);
 	CHECK(w->num_gone == 1 && w->gone[0] == old);
-	CHECK(space->id != old && space->maps.len == 0 && space->uid == 5 && space->exec_ns == 2);
+	CHECK(space->id != old && space->maps.num == 0 && space->uid == 5 && space->exec_ns == 2);
 	CHECK_STR(comm_of(w, 7, 7), "ls");
 	map_at(w, 7, 0x1000, 0x2000, 0, "/bin/ls", 3);
 	CHECK_STR(maps_of(w, 7), "1000-2000 ls+0");
@@ -524,7 +531,7 @@ static void test_zombie(void)
 	if (!pid)
 		_exit(0);
 	CHECK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0);
-	CHECK(addrspaces_get(w->spaces, pid)->maps.len == 0);
+	CHECK(addrspaces_get(w->spaces, pid)->maps.num == 0);
 	for (int i = 0; i < 64; i++)
 		addrspaces_get(w->spaces, 4500000 + i);
 	CHECK(!addrspaces_peek(w->spaces, pid));
@@ -591,7 +598,7 @@ static void test_scan_tasks(void)
 	CHECK(tids[0] > 0);
 	CHECK(addrspaces_scan_tasks(w->spaces, tids, 2, NULL) == 0);
 	CHECK(addrspaces_count(w->spaces) == 1);
-	CHECK(addrspaces_peek(w->spaces, getpid())->maps.len > 3);
+	CHECK(addrspaces_peek(w->spaces, getpid())->maps.num > 3);
 	CHECK(write(pipes[1], "", 1) == 1);
 	pthread_join(thread, NULL);
 	while (other_thread()) /* the kernel is a moment behind */

@@ -137,8 +137,7 @@ static bool finds_in_debug(struct world *w, pid_t pid, const char *path)
 		if (addrspaces_new(&opts, &spaces, NULL) < 0)
 			abort();
 		space = addrspaces_get(spaces, pid);
-		for (size_t at = 0; at < space->maps.len; at++) {
-			const struct mapping *m = &space->maps.data[at];
+		mappings_for_each(m, &space->maps) {
 			struct symbol symbol;
 
 			if (!m->file || strcmp(m->file->path, path))

@@ -49,7 +49,7 @@ void corpus_free(struct corpus *c)
 	}
 	vec_deinit(&c->samples);
 	for (size_t i = 0; i < c->snapshots.len; i++) {
-		vec_deinit(&c->snapshots.data[i]->space.maps);
+		mappings_deinit(&c->snapshots.data[i]->space.maps, c->files);
 		free(c->snapshots.data[i]);
 	}
 	vec_deinit(&c->snapshots);
@@ -106,8 +106,8 @@ static struct snapshot *snapshot_new(struct corpus *c, const struct addrspace *s
 	s->version = space->version;
 	s->space = *space;
 	memset(&s->space.maps, 0, sizeof(s->space.maps));
-	for (size_t i = 0; i < space->maps.len; i++)
-		c->failed |= !vec_push(&s->space.maps, space->maps.data[i]);
+	mappings_copy(&s->space.maps, c->files, &space->maps);
+	c->failed |= s->space.maps.num != space->maps.num;
 	c->failed |= !vec_push(&c->snapshots, s);
 	return s;
 }
@@ -136,7 +136,7 @@ static void take_sample(struct corpus *c, const struct record *rec, uint64_t mas
 		.stack_full = s->stack_bytes == s->stack_size,
 	};
 
-	if (!space || !space->maps.len || !s->regs || s->regs_abi != 2 || !s->stack_bytes ||
+	if (!space || !space->maps.num || !s->regs || s->regs_abi != 2 || !s->stack_bytes ||
 	    c->bytes > max_bytes)
 		return;
 	in.space = snapshot_of(c, space);

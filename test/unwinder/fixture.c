@@ -190,8 +190,7 @@ void program_init(struct program *p, uint16_t machine, const struct cfi_bytes *c
 	p->maps[1] = (struct mapping){ JIT_AT, JIT_AT + 0x10000, JIT_AT, NULL, 0, false };
 	p->space.pid = 1;
 	p->space.id = 1;
-	p->space.maps.data = p->maps;
-	p->space.maps.len = p->space.maps.cap = 2;
+	p->space.maps = mappings_view(&p->run, p->maps, 2);
 }
 
 void program_deinit(struct program *p)
@@ -358,7 +357,7 @@ static bool add_mapping(struct self *self, const char *line)
 		m.pgoff = pgoff;
 		m.bias = bias_of(m.file->elf, start, pgoff);
 	}
-	return vec_push(&self->space.maps, m);
+	return vec_push(&self->maps, m);
 }
 
 void self_init(struct self *self)
@@ -375,6 +374,7 @@ void self_init(struct self *self)
 			die(line);
 	}
 	fclose(f);
+	self->space.maps = mappings_view(&self->run, self->maps.data, self->maps.len);
 	self->space.pid = getpid();
 	self->space.id = 1;
 }
@@ -386,5 +386,5 @@ void self_deinit(struct self *self)
 		free((char *)self->files[i].path);
 	}
 	free(self->files);
-	vec_deinit(&self->space.maps);
+	vec_deinit(&self->maps);
 }

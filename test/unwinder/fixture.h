@@ -7,6 +7,7 @@
 #include "symbols/addrspace.h"
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
+#include "test/mappings_view.h"
 #include "unwinder/unwinder.h"
 
 #include <dwarf.h>
@@ -53,6 +54,7 @@ struct program {
 	struct elf_file *elf;
 	struct file file;
 	struct mapping maps[2];
+	struct map_run run; /* of the space */
 	struct addrspace space;
 };
 
@@ -92,6 +94,8 @@ struct unwinder *new_unwinder(const struct arch *arch, enum unwind_method method
 /* ---- this very process ---- */
 
 struct self {
+	VEC(struct mapping) maps;
+	struct map_run run; /* of the space */
 	struct addrspace space;
 	struct file *files; /* as many as mappings at most */
 	size_t num_files;

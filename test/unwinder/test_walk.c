@@ -744,6 +744,7 @@ static void test_kernel_chain(void)
 static void test_shared(void)
 {
 	struct mapping other_map;
+	struct map_run run;
 	struct addrspace other = { .id = 2 };
 	uint32_t frames[2];
 	struct test t;
@@ -757,8 +758,7 @@ static void test_shared(void)
 	other_map.start += 0x10000000;
 	other_map.end += 0x10000000;
 	other_map.bias += 0x10000000;
-	other.maps.data = &other_map;
-	other.maps.len = 1;
+	other.maps = mappings_view(&run, &other_map, 1);
 	t.sample.in.space = &other;
 	sample_pc(&t.sample, x86, at(PLAIN, 0x10) + 0x10000000);
 	t.sample.stack[1] += 0x10000000;
@@ -775,6 +775,7 @@ static void test_mapped_twice(void)
 	const uint64_t again_at = 0x10000000;
 	const uint64_t want[] = { at(PLAIN, 0x10) + again_at, at(PLAIN, 0x20) - 1, at(ROOT, 0x30) + again_at - 1 };
 	struct mapping maps[2];
+	struct map_run run;
 	struct test t;
 
 	setup(&t, 16);
@@ -782,7 +783,7 @@ static void test_mapped_twice(void)
 	maps[1].start += again_at;
 	maps[1].end += again_at;
 	maps[1].bias += again_at;
-	t.program.space.maps.data = maps;
+	t.program.space.maps = mappings_view(&run, maps, 2);
 	sample_pc(&t.sample, x86, want[0]);
 	t.sample.stack[1] = want[1] + 1;
 	t.sample.stack[3] = want[2] + 1;
