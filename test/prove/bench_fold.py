@@ -6,7 +6,7 @@ usage: scripts/bench.sh fold [--rounds N] [--keep DIR] [--only gxx,system,growth
 Recordings: a g++ -O2 compile at 999 Hz with 32 KiB dumps, and a machine where thousands of programs are executed. Each
 tool reads each of them N times (5), the tools taking turns within a round. A recording is read twice just before each run:
 there are machines whose kernel (DAMON) lets go of file pages after seconds, and where memory costs more the first time.
-What a tool writes is a new file. CPU is user and system time of the tool and all it starts, and nothing that measures it;
+What a tool makes is a new file each time, also what perf prints; cat alone prints to /dev/null. CPU is user and system time of the tool and all it starts, and nothing that measures it;
 the peak is of a run of its own. samply finds no names, perf is told --no-inline.
 """
 import argparse, os, shutil, statistics, subprocess, sys, tempfile, time
@@ -29,11 +29,12 @@ ENV.pop('DEBUGINFOD_URLS', None)
 
 def start(argv):
     """(CPU s, wall s, peak MB of the tool or of this program, which a child begins with, if that is more)"""
-    for made in 'out.folded', 'out.json':
+    for made in 'out.folded', 'out.json', 'out.txt':
         if os.path.exists(f'{tmp}/{made}'):
             os.unlink(f'{tmp}/{made}')
-    began = time.monotonic()
-    child = subprocess.Popen(argv, stdin=null, stdout=null, stderr=subprocess.PIPE, env=ENV)
+    with open('/dev/null' if 'cat' in argv else f'{tmp}/out.txt', 'w') as out:
+        began = time.monotonic()
+        child = subprocess.Popen(argv, stdin=null, stdout=out, stderr=subprocess.PIPE, env=ENV)
     words = child.stderr.read().decode(errors='replace')
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = status
