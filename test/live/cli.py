@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from checks import check, report_and_exit, skip
+from checks import check, comm, report_and_exit, skip, wait_for
 
 RINGFOLD = os.path.abspath(sys.argv[1])
 SPIN = "while True: pass"
@@ -71,7 +71,9 @@ def stats():
 def spinner(name, **more):
     """A process of that name which burns CPU."""
     code = f"open('/proc/self/comm', 'w').write({name!r})\n{more.pop('code', SPIN)}"
-    return subprocess.Popen([sys.executable, "-S", "-c", code], **more)
+    p = subprocess.Popen([sys.executable, "-S", "-c", code], **more)
+    wait_for(lambda: comm(p.pid) == name or p.poll() is not None)
+    return p
 
 
 def end(p):
@@ -158,7 +160,8 @@ def test_write_now():
     os.path.exists("r.folded") and os.unlink("r.folded")
     r.running()
     r.p.send_signal(signal.SIGUSR1)
-    check("SIGUSR1", (r.running(), os.path.exists("r.folded")), (True, True))
+    check("SIGUSR1: written", wait_for(lambda: os.path.exists("r.folded")), True)
+    check("SIGUSR1: goes on", r.running(), True)
     before = sum(stacks().values())
     r.running()
     r.p.send_signal(signal.SIGINT)
@@ -169,11 +172,10 @@ def test_write_now():
 
 def test_exec():
     """What ran before an exec has the name and the maps of then, though they are gone when its samples are read."""
-    code = ("import os, sys, time; sys.stdin.read(1); end = time.time() + 0.06\n"
-            "while time.time() < end: pass\n"
+    code = ("import os, sys, time; sys.stdin.read(1); end = time.process_time() + 0.06\n"
+            "while time.process_time() < end: pass\n"
             "os.execv('/bin/sh', ['sh', '-c', 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'])")
     p = spinner("before", code=code, stdin=subprocess.PIPE)
-    time.sleep(0.5)
     r = Recording("-F", "999", "-p", str(p.pid))
     p.stdin.write(b"x")
     p.stdin.close()
@@ -210,7 +212,6 @@ def few_descriptors():
 def test_filtered():
     """With too few descriptors for its threads every process is recorded, and the target picked out all the same."""
     target, other = spinner("wanted"), spinner("unwanted")
-    time.sleep(0.3)
     for option in "-p", "-t":
         r = Recording(option, str(target.pid), "-d", "1", preexec_fn=few_descriptors)
         check(f"filtered {option}", r.end(), 0)

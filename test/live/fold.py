@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from checks import check_that as check, report_and_exit, skip
+from checks import check_that as check, cpu_s, report_and_exit, skip, wait_for
 
 ringfold, victims = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 tmp = tempfile.mkdtemp(prefix='ringfold-live-')
@@ -79,12 +79,15 @@ def test_streams():
 def test_interrupt():
     """Ctrl-C reaches both ends of a pipe; it is meant for the recorder."""
     out = f'{tmp}/interrupted.folded'
-    busy = subprocess.Popen([f'{victims}/victim-deepc', '4'])  # an idle machine has no stack to fold
-    shell = subprocess.Popen(['sh', '-c', f'{PERF} record -q -a -e cpu-clock -F 99 --call-graph dwarf,8192 -o - 2>/dev/null | '
-                              f'{ringfold} fold - -o {out}'], start_new_session=True, env=ENV, stderr=subprocess.PIPE, text=True)
-    time.sleep(2)
-    os.killpg(shell.pid, signal.SIGINT)
-    words = shell.communicate(timeout=60)[1]
+    busy = subprocess.Popen([f'{victims}/victim-deepc', '60'])  # an idle machine has no stack to fold
+    for seconds in 2, 5, 15: # a crowded machine may not have begun to record
+        shell = subprocess.Popen(['sh', '-c', f'{PERF} record -q -a -e cpu-clock -F 99 --call-graph dwarf,8192 -o - 2>/dev/null | '
+                                  f'{ringfold} fold - -o {out}'], start_new_session=True, env=ENV, stderr=subprocess.PIPE, text=True)
+        time.sleep(seconds)
+        os.killpg(shell.pid, signal.SIGINT)
+        words = shell.communicate(timeout=120)[1]
+        if os.path.exists(out) and os.path.getsize(out):
+            break
     busy.kill()
     busy.wait()
     check(os.path.exists(out) and os.path.getsize(out) > 0, 'what was recorded is folded', words)
@@ -106,10 +109,11 @@ def test_replaced():
     """perf reads build-ids when it ends: of the file that took the program's place. No name may come from that."""
     program = f'{tmp}/program'
     shutil.copy(f'{victims}/victim-alpha', program)
-    child = subprocess.Popen([program, '3'], stdout=subprocess.DEVNULL)
-    recorder = subprocess.Popen([PERF, 'record', '-q', *EVENT, '--call-graph', 'dwarf,8192', '-o', f'{tmp}/replaced.data', '-p', str(child.pid), '--', 'sleep', '1.5'],
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV)
-    time.sleep(0.7)
+    child = subprocess.Popen([program, '60'], stdout=subprocess.DEVNULL)
+    # What it runs is started when it records.
+    recorder = subprocess.Popen([PERF, 'record', '-q', *EVENT, '--call-graph', 'dwarf,8192', '-o', f'{tmp}/replaced.data', '-p', str(child.pid), '--',
+                                 'sh', '-c', f'touch {tmp}/records; sleep 1.5'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV)
+    wait_for(lambda: os.path.exists(f'{tmp}/records') or recorder.poll() is not None)
     shutil.copy(f'{victims}/victim-beta', program + '.new')
     os.rename(program + '.new', program)
     recorder.wait()
@@ -123,9 +127,9 @@ def test_replaced():
 
 def jit(name):
     """A recording of a program that has ended by a signal and left its map behind: (path of both, pid)."""
-    child = subprocess.Popen([f'{victims}/victim-jit', '30'], stdout=subprocess.DEVNULL)
-    time.sleep(0.3)
-    path = record('--call-graph', 'dwarf,8192', '-p', str(child.pid), '--', 'sleep', '0.5', name=name)
+    child = subprocess.Popen([f'{victims}/victim-jit', '300'], stdout=subprocess.DEVNULL)
+    wait_for(lambda: cpu_s(child.pid) > 0.05) # its map is written before it works
+    path = record('--call-graph', 'dwarf,8192', '-p', str(child.pid), '--', 'sleep', '2', name=name)
     return path, f'/tmp/perf-{child.pid}.map', child
 
 
@@ -168,7 +172,7 @@ def test_frame_pointers():
 
 def test_own_recording():
     """A fold of what ringfold recorded comes to the stacks and classes that the recording came to."""
-    for extra, command in ((['--stack-bytes', '32768'], ['victim-recurse_fp', '1', '100']),  # spliced
+    for extra, command in ((['--stack-bytes', '32768'], ['victim-recurse_fp', '3', '100']),  # spliced
                            ([], ['victim-crypto', '1', 'sha2']),                             # broken
                            (['-K'], ['victim-deepc', '1']),                                  # nothing of user space
                            (['--stack-bytes', '4096'], ['victim-deepc', '1'])):              # truncated

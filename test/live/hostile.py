@@ -263,9 +263,9 @@ def start_debug(stage):
 
 
 def wait_for_map(p, path):
-    for _ in range(500):
+    for _ in range(3000):
         with open(f"/proc/{p.pid}/maps") as f:
-            if path is None or path in f.read():
+            if path is None or path in f.read() or p.poll() is not None:
                 break
         time.sleep(0.01)
     time.sleep(0.02)
@@ -306,13 +306,13 @@ def blocked_stack(stage, seconds):
     os.mkdir(place)
     p = stage.start("blocked", place)
     stage.mounts.append(place)
-    time.sleep(0.3)
+    wait_for_map(p, f"{place}/file")
     if p.poll() is not None:
         print("skip: no FUSE here")
         return 0
     stats, _, extra, _, names = record(stage, seconds, "blocked")
     bad = check(stats["refused"].get("blocked") == 1, f"a stack's page that never comes: {stats['refused']}")
-    bad += check(extra < 2, f"it took {extra:.2f} s beyond the recording")
+    bad += check(extra < 20, f"it took {extra:.2f} s beyond the recording") # for ever, if it were waited for
     return bad + check("touch_above_hole" in names.get(str(p.pid), ()), "its function is named")
 
 
@@ -343,9 +343,9 @@ def main():
         stats, text, extra, kib, names = record(stage, args.seconds, "all")
         bad += check(CANARY not in text, "no byte of a host's file, and no name of another's")
         spent = f"CPU {stats['cpu_s']:.2f} s, names {stats['symbolize_ns'] / 1e9:.2f} s"
-        # What it computes takes longer where others compute, too.
-        crowd = max(1, os.getloadavg()[0] / os.cpu_count())
-        bad += check(extra < base_extra + 2 + 2 * crowd * stats["cpu_s"],
+        # One that is waited for costs 2 s and is counted. What it computes takes longer where others compute, too.
+        bad += check("slow" not in stats["refused"], f"nothing was waited for: {stats['refused']}")
+        bad += check(extra < base_extra + 15 + 10 * stats["cpu_s"],
                      f"{extra:.2f} s beyond the recording, {base_extra:.2f} s without them; {spent}")
         bad += check(kib < base_kib + 65536, f"peak {kib} KiB, {base_kib} KiB without them")
         for shape in ("honest",):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from checks import check, report_and_exit, skip
+from checks import check, comm, is_asleep, report_and_exit, skip, wait_for
 
 RINGFOLD = os.path.abspath(sys.argv[1])
 PARANOID = "/proc/sys/kernel/perf_event_paranoid"
@@ -115,9 +115,7 @@ def total(stacks):
 class Target:
     def __init__(self, cpu=None, name="target"):
         self.p = subprocess.Popen([f"./{name}"], preexec_fn=lambda: cpu is not None and os.sched_setaffinity(0, {cpu}))
-        while len(os.listdir(f"/proc/{self.p.pid}/task")) < 2:
-            time.sleep(0.01)
-        time.sleep(0.1)
+        wait_for(lambda: "second" in [comm(self.p.pid, tid) for tid in os.listdir(f"/proc/{self.p.pid}/task")])
 
     @property
     def pid(self):
@@ -148,8 +146,7 @@ def test_targets():
         check("-a", {"target", "second", "other"} <= comms(stacks), True)
         check("-a: all samples", total(stacks), stats()["samples"] - stats()["idle"])
     # It ends with its targets.
-    p = subprocess.Popen(["./target", "1"])
-    time.sleep(0.2)
+    p = subprocess.Popen(["./target", "3"])
     start = time.monotonic()
     folded("-p", str(p.pid))
     check("-p ends with its target", time.monotonic() - start < 20, True)
@@ -170,20 +167,32 @@ def test_cpus():
         check("-C LIST", {"target", "other"} <= comms(both), True)
 
 
+def rate(*args, hz):
+    """
+    (stacks, statistics, whether as many samples were taken as asked for): a machine whose host has other work takes fewer at
+    times, but not each time.
+    """
+    for _ in range(5):
+        stacks = folded("-a", "-e", "cpu-clock", "-d", "1", *args)
+        s = stats()
+        want, got = hz * s["wall_s"], s["samples"] + s["lost"]
+        right = want * 0.8 < got < want * 1.02
+        if right:
+            break
+        print(f"{got} samples of {want:.0f}", flush=True)
+    return stacks, s, right
+
+
 def test_rates():
     """An idle CPU counts as well, so the rate is what is asked for; a second of 200 Hz is a second of every CPU."""
     covers("freq", "count", "event", "include-idle")
     cpu = str(CPUS[0])
-    stacks = folded("-a", "-C", cpu, "-e", "cpu-clock", "-F", "200", "-d", "1", "--include-idle")
-    s = stats()
-    want = 200 * s["wall_s"]
-    check(f"-F 200: {s['samples']} of {want:.0f}", want * 0.8 < s["samples"] + s["lost"] < want * 1.02, True)
+    stacks, s, right = rate("-C", cpu, "-F", "200", "--include-idle", hz=200)
+    check("-F 200: as many samples", right, True)
     check("-F: told", (s["freq"], s["event"]), (200, "cpu-clock"))
     check("--include-idle", total(stacks), s["samples"])
-    stacks = folded("-a", "-C", cpu, "-e", "cpu-clock", "-c", "10000000", "-d", "1")
-    s = stats()
-    want = 100 * s["wall_s"]
-    check(f"-c: {s['samples']} of {want:.0f}", want * 0.8 < s["samples"] + s["lost"] < want * 1.02, True)
+    stacks, s, right = rate("-C", cpu, "-c", "10000000", hz=100)
+    check("-c: as many samples", right, True)
     check("without --include-idle", total(stacks), s["samples"] - s["idle"])
     with Target() as t:
         folded("-p", t.pid, "-e", "cpu-clock:u", "-d", "0.5", "-F", "999")
@@ -233,6 +242,7 @@ def test_outputs():
 def test_nothing_ran():
     """No sample at all: every format is written all the same, and the status tells."""
     with subprocess.Popen(["sleep", "100"]) as idle:
+        wait_for(lambda: is_asleep(idle.pid))
         names = ["n.folded", "n.html", "n.svg", "n.pb.gz", "n.speedscope.json", "n.data.txt", "n.data", "n.trace.zip"]
         status, _, said = record("-p", str(idle.pid), "-d", "0.5", *(x for name in names for x in ("-o", name)))
         check("nothing ran", (status, [name in said and os.path.exists(name) for name in names]), (3, [True] * len(names)))
@@ -292,13 +302,11 @@ def test_frames():
 
 
 def wait_for_mapping(pid, start):
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up:
+    def is_there():
         with open(f"/proc/{pid}/maps") as f:
-            if any(line.startswith(start) for line in f):
-                return
-        time.sleep(0.01)
-    check(f"mapping {start} of process {pid}", False, True)
+            return any(line.startswith(start) for line in f)
+
+    check(f"mapping {start} of process {pid}", wait_for(is_there), True)
 
 
 def test_maps():
@@ -347,6 +355,11 @@ def priority(pid):
 
 def test_two_interrupts():
     """The second Ctrl-C skips naming, wherever it comes; what is written is whole."""
+    with Target(): # an idle machine has nothing to name
+        interrupt_twice()
+
+
+def interrupt_twice():
     skipped = False
     for i, moment in enumerate(["at once", *["when naming begins"] * 14]):
         if skipped and i > 2: # names may be found before the second one is there
@@ -385,7 +398,8 @@ def test_plain_user():
     for path, mode in (copy, 0o755), (".", 0o777), ("target", 0o755):
         os.chmod(path, mode)
     t = subprocess.Popen(["./target"], preexec_fn=be_nobody)
-    time.sleep(0.3)
+    wait_for(lambda: len(os.listdir(f"/proc/{t.pid}/task")) == 2 and any(comm(t.pid, tid) == "second" for tid in
+                                                                      os.listdir(f"/proc/{t.pid}/task")))
 
     def as_nobody(*args):
         p = subprocess.run([copy, "record", *args], preexec_fn=be_nobody, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

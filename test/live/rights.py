@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from checks import check_that as check, report_and_exit, skip
+from checks import check_that as check, cpu_s, report_and_exit, skip, wait_for
 
 RINGFOLD, VICTIM, HOSTILE = (os.path.abspath(a) for a in sys.argv[1:4])
 LISTED = ["perfmon", "sys_ptrace", "syslog", "checkpoint_restore", "dac_read_search", "ipc_lock"]
@@ -37,8 +37,7 @@ def record(top, caps, *args):
     p = subprocess.Popen(["prlimit", "--memlock=65536:65536", *as_user(caps), os.path.join(top, "ringfold"), "record",
                           *(args or ["-a", "-F", "499"]), "-d", "2", "--pids", "-o", "r.folded", "--stats", "r.json"], cwd=out,
                          stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-    time.sleep(1.2)
-    status = recorder_status(p.pid)
+    status = jailed_status(p)
     said = p.communicate(timeout=120)[1]
     stats, stacks = {}, {}
     if p.returncode == 0:
@@ -67,6 +66,17 @@ def recorder_status(pid):
     return found
 
 
+def jailed_status(p):
+    """That of the recording when the recorder and its parser are in their jails, or what it came to until its end."""
+    ret = {}
+    while p.poll() is None and not (len(ret) == 2 and all(value[2] == "2" for value in ret.values())):
+        time.sleep(0.02)
+        now = recorder_status(p.pid)
+        if "ringfold" in now:
+            ret = now
+    return ret
+
+
 def start_victims(top):
     """Of root: in a private directory, deleted since, and one with code that only its map names."""
     private = os.path.join(top, "private")
@@ -77,8 +87,12 @@ def start_victims(top):
         shutil.copy(VICTIM, path)
         os.chmod(path, 0o700)
         running[name] = subprocess.Popen([path, "600"], stdin=subprocess.DEVNULL)
-    time.sleep(0.3)
+    for p in running.values():
+        wait_for(lambda: cpu_s(p.pid) > 0.05)
     os.unlink(os.path.join(private, "deleted"))
+    # What users of a machine do in the kernel.
+    running["reads"] = subprocess.Popen(["dd", "if=/dev/zero", "of=/dev/null", "bs=1M"], stdin=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
     running["jit"] = subprocess.Popen([HOSTILE, "jit"], stdin=subprocess.DEVNULL)
     maps = f"/tmp/perf-{running['jit'].pid}.map"
     with open(os.open(maps, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from checks import check_that as check, report_and_exit, skip
+from checks import check_that as check, cpu_s, report_and_exit, skip, wait_for
 
 RINGFOLD, HOSTILE = (os.path.abspath(a) for a in sys.argv[1:3])
 # Half of it, so that no program holds it but the one that is recorded, which has it in 256 words on its stack.
@@ -67,19 +67,19 @@ class Recording:
         return self.p.returncode
 
 
-def gone(pids, seconds=5):
+def gone(pids):
     """Those of the processes that are still there after a while."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and any(pid in ours() for pid in pids):
-        time.sleep(0.05)
+    wait_for(lambda: not any(pid in ours() for pid in pids))
     return {pid: name for pid, name in ours().items() if pid in pids}
 
 
 def processes(top, victim):
     """What they are called."""
     r = Recording(tempfile.mkdtemp(dir=top), "-p", str(victim.pid))
+    wait_for(lambda: len(set(ours(r.p.pid).values())) >= 5, 30)
+    names = sorted(set(ours(r.p.pid).values()))
     r.end()
-    return sorted(set(r.pids.values()))
+    return names
 
 
 def one_killed(top, name, victim):
@@ -87,13 +87,9 @@ def one_killed(top, name, victim):
     directory = tempfile.mkdtemp(dir=top)
     before = shared()
     r = Recording(directory, "-p", str(victim.pid), "-F", "499")
-    pid = None
-    for _ in range(100): # some start when they are first needed
-        r.pids = ours(r.p.pid)
-        pid = next((pid for pid, n in r.pids.items() if n == name), None)
-        if pid is not None:
-            break
-        time.sleep(0.05)
+    wait_for(lambda: name in ours(r.p.pid).values(), 30) # some start when they are first needed
+    r.pids = ours(r.p.pid)
+    pid = next((pid for pid, n in r.pids.items() if n == name), None)
     what = f"kill -9 of {name}"
     if pid is None:
         r.end()
@@ -169,7 +165,7 @@ def start_victim():
     import resource
     p = subprocess.Popen([HOSTILE, "canary", CANARY.hex()], stdin=subprocess.DEVNULL,
                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (-1, -1)))
-    time.sleep(0.2)
+    wait_for(lambda: cpu_s(p.pid) > 0.05) # it is there, and spins
     return p
 
 
