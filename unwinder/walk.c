@@ -1049,8 +1049,13 @@ static void find_known(struct walk *w)
 	}
 	need(w, known->frames[0].sp);
 	w->outer = known->num;
-	for (size_t i = 0; i < known->num && known->frames[i].ra_at - w->base > FETCH_FIRST; i++)
-		__builtin_prefetch(w->stack + (known->frames[i].ra_at - w->base));
+	for (size_t i = 0; i < known->num; i++) {
+		uint64_t at = known->frames[i].ra_at - w->base;
+
+		if (at <= FETCH_FIRST || at >= w->stack_bytes) /* the stack has come back from there, or it lies nowhere */
+			break;
+		__builtin_prefetch(w->stack + at);
+	}
 }
 
 void unwind_by_cfi(struct unwinder *u, const struct unwind_input *in, uint32_t *frames,

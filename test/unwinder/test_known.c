@@ -246,6 +246,9 @@ static void test_words(void)
 	/* Only what is in the copy. */
 	CHECK(known_outer(s, t.copy, s->frames[0].sp - t.regs[7] - 1, t.regs[7], ~0ull) == 0);
 	CHECK(known_outer(s, t.copy + 8, counted - 8, s->frames[20].ra_at + 8, ~0ull) <= 20);
+	/* Nor what was read nowhere. */
+	((struct known_frame *)s->frames)[0].ra_at = 0;
+	compare(&t, false);
 	teardown(&t);
 }
 
