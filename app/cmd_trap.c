@@ -358,6 +358,12 @@ static int capture(struct trap *t, uint64_t end_ns, struct err *err)
 	return r;
 }
 
+static void spring(struct trap *t, uint64_t now_ns, const char *why)
+{
+	t->trigger_ns = now_ns;
+	log_info("trap", "%s: a capture of the %g s before and the %g s after", why, t->args->before, t->args->rec.duration);
+}
+
 static void look_whether_due(struct trap *t, uint64_t now_ns)
 {
 	char text[512];
@@ -365,9 +371,7 @@ static void look_whether_due(struct trap *t, uint64_t now_ns)
 	if (t->trigger_ns || now_ns < t->ready_ns ||
 	    !trap_due(t->args->rules.data, t->states, t->args->rules.len, t->args->any, now_ns))
 		return;
-	t->trigger_ns = now_ns;
-	log_info("trap", "%s: a capture of the %g s before and the %g s after", what_held(t, text, sizeof(text), now_ns),
-		 t->args->before, t->args->rec.duration);
+	spring(t, now_ns, what_held(t, text, sizeof(text), now_ns));
 }
 
 static void take_record(void *data, const struct record *rec)
@@ -467,7 +471,8 @@ static int wait_and_capture(struct trap *t, struct err *err)
 		}
 		if (e->write_now) { /* SIGUSR1: as if what it waits for had happened */
 			e->write_now = false;
-			t->trigger_ns = t->trigger_ns ? t->trigger_ns : now;
+			if (!t->trigger_ns)
+				spring(t, now, "SIGUSR1");
 		}
 		if (t->trigger_ns && now >= t->trigger_ns + after)
 			try_capture(t, now);
