@@ -162,7 +162,12 @@ def test_kills():
     check(killer.kills >= args.kills, f"only {killer.kills} kills")
     check(stats["lost"] == 0 and stats["refused"] == {}, f"kills: lost {stats['lost']}, refused {stats['refused']}")
     check(stats["broken"] == {}, f"kills: broken {stats['broken']}")
+    # A stack of which not a byte was there yet, as the page fault for it was sampled: its place stands behind that mark.
+    unseen = [line for line in lines if ";[broken];" in line]
+    check(sum(int(line.rpartition(" ")[2]) for line in unseen) <= stats["kernel_only"], f"kills: {unseen}")
     for line in lines:
+        if line in unseen:
+            continue
         # The caller of main is a static function, without a name where libc6-dbg is not installed.
         stack = line.rpartition(" ")[0].replace(";__libc_start_main;[libc.so.6];main;", ";main;")
         check(";main;level_1;" in stack or ";main" not in stack, f"kills: {line}")
