@@ -81,6 +81,7 @@ void unwinder_free(struct unwinder *u)
 	exts_deinit(&u->exts);
 	vec_deinit(&u->givers);
 	free(u->rows);
+	free(u->code);
 	known_deinit(&u->known);
 	free(u->trace);
 	free(u);
@@ -190,7 +191,7 @@ bool unwinder_is_entered_from(struct unwinder *u, const struct mapping *m, uint6
 	if (!elf || !u->arch->ends_in_call)
 		return false;
 	bias = mapping_bias(m);
-	if (!elf_file_read_vaddr(elf, ra - bias - sizeof(before), before, sizeof(before)) ||
+	if (!unwinder_code(u, m->file, ra - bias - sizeof(before), before, sizeof(before)) ||
 	    !u->arch->ends_in_call(before))
 		return false;
 	*root = elf_file_is_root(elf, ra - 1 - bias);

@@ -317,6 +317,11 @@ const struct rule *rows_find(const struct rows *rows, uint32_t file, uint64_t va
 void rows_add(struct rows **rows, uint32_t file, uint64_t vaddr, uint64_t end,
 	      const struct rule *rule);
 
+/* code.c: `len` bytes of a file's code, remembered, as elf_file_read_vaddr reads them. free() frees what is remembered. */
+enum { CODE_MAX = 16 };
+struct code;
+bool unwinder_code(struct unwinder *u, const struct file *file, uint64_t vaddr, void *buf, size_t len);
+
 /*
  * rules_ask.c: rules of a file that is parsed elsewhere, at vaddrs[0] as rule_from_cfi says; the rows of the others are
  * only remembered. RULE_FP also when there is no answer.
@@ -335,6 +340,7 @@ struct unwinder {
 	struct frames frames;
 	struct rule_exts exts;
 	struct rows *rows;
+	struct code *code;
 	struct known_stacks known;
 	struct trace *trace; /* max_frames; owned */
 	/* Of the last walk, behind `last_inner` frames of the trace: so many of the stack's outermost. */

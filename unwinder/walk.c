@@ -447,7 +447,7 @@ uint64_t walk_named_by(struct walk *w, uint64_t end, uint8_t opcode)
 	int32_t distance;
 
 	if (!m || !m->file || m->file->kind != FILE_ELF || w->arch != &arch_x86_64 ||
-	    !elf_file_read_vaddr(m->file->elf, end - mapping_bias(m) - sizeof(code), code, sizeof(code)) ||
+	    !unwinder_code(w->u, m->file, end - mapping_bias(m) - sizeof(code), code, sizeof(code)) ||
 	    code[0] != opcode)
 		return 0;
 	memcpy(&distance, code + 1, sizeof(distance));
@@ -469,7 +469,7 @@ static bool step_by_code(struct walk *w, const struct mapping *m)
 	bool root;
 
 	if (w->arch != &arch_x86_64 || !m->file || m->file->kind != FILE_ELF ||
-	    !elf_file_read_vaddr(m->file->elf, w->regs.pc - mapping_bias(m) - 1, code, sizeof(code)))
+	    !unwinder_code(w->u, m->file, w->regs.pc - mapping_bias(m) - 1, code, sizeof(code)))
 		return false;
 	if (code[0] == push && !memcmp(code + 1, set_frame, sizeof(set_frame)))
 		at += 8;

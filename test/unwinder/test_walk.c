@@ -626,6 +626,9 @@ static void test_told_by_code(void)
 	t.sample.stack[0] = at(NO_CFI, 0x40);
 	sample_pc(&t.sample, x86, at(NO_CFI, 0x140));
 	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x140, caller_place(NO_CFI, 0x40), caller_place(ROOT, 0x20));
+	/* It is read once. */
+	t.program.image[NO_CFI + 0x140] = 0x90;
+	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x140, caller_place(NO_CFI, 0x40), caller_place(ROOT, 0x20));
 	/* No call led there: a register that is saved later on. */
 	t.sample.stack[0] = at(NO_CFI, 0x60);
 	EXPECT(&t, UNWIND_COMPLETE, REASON_NONE, NO_CFI + 0x140, caller_place(ROOT, 0x20));
