@@ -464,6 +464,14 @@ static void learned(void *data, pid_t pid, pid_t tid)
 		saving_learned(r->saving, pid, tid, r->record->time_ns);
 }
 
+static void learned_build_id(void *data, const char *path, const uint8_t *id, size_t len)
+{
+	struct recording *r = data;
+
+	if (r->saving)
+		saving_build_id(r->saving, path, id, len);
+}
+
 static void choose_session(struct recording *r, const struct collector_opts *collect, bool keep_samples)
 {
 	const struct record_args *a = r->args;
@@ -477,6 +485,7 @@ static void choose_session(struct recording *r, const struct collector_opts *col
 	session->memory = r->memory;
 	session->worker = r->parser;
 	session->learned = learned;
+	session->build_id = learned_build_id;
 	session->data = r;
 	session->regs_mask = collect->user_regs;
 	session->keep_build_ids = outputs_want_saving(&a->out);

@@ -85,6 +85,41 @@ static uint64_t read_mem_kib(struct saving *s)
 	return find_value(&text, "MemTotal", &value, &len) ? strtoull(value, NULL, 10) : 0;
 }
 
+/* ELF notes: three words (length of name and of description, type), then both, padded to words. */
+static bool find_build_id(const struct strbuf *notes, const uint8_t **ret, size_t *ret_len)
+{
+	struct reader r = reader_init(notes->data, notes->len);
+
+	while (reader_left(&r) >= 12) {
+		uint32_t name_len = reader_u32(&r), len = reader_u32(&r), type = reader_u32(&r);
+		const char *name = reader_bytes(&r, ((size_t)name_len + 3) & ~(size_t)3);
+		const uint8_t *bytes = reader_bytes(&r, ((size_t)len + 3) & ~(size_t)3);
+
+		if (!name || !bytes)
+			return false;
+		if (type != NT_GNU_BUILD_ID || name_len != 4 || memcmp(name, "GNU", 4))
+			continue;
+		*ret = bytes;
+		*ret_len = len;
+		return true;
+	}
+	return false;
+}
+
+/* The kernel's build-id, by either way of writing one. */
+static void tell_kernel(struct saving *s, struct perfdata_writer *w,
+			bool (*tell)(struct perfdata_writer *w, bool kernel, const uint8_t *id, size_t len, const char *path))
+{
+	_cleanup_(strbuf_deinit) struct strbuf notes = { 0 };
+	const uint8_t *id;
+	size_t len;
+
+	if (door_read_text(s->opts.door, DOOR_KERNEL_NOTES, &notes, NULL) < 0 || notes.failed)
+		return;
+	if (find_build_id(&notes, &id, &len))
+		tell(w, true, id, len, "[kernel.kallsyms]");
+}
+
 /* --- life --- */
 
 /* The recording goes on, but -q does not silence this. */
@@ -199,6 +234,8 @@ int saving_open(const struct saving_opts *opts, struct saving **ret, struct err 
 	r = tell_what_is_there(s, err);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < s->files.len; i++)
+		tell_kernel(s, s->files.data[i].writer, perfdata_write_build_id_now);
 	flush(s, true);
 	*ret = steal_ptr(s);
 	return 0;
@@ -270,6 +307,14 @@ void saving_learned(struct saving *s, pid_t pid, pid_t tid, uint64_t time_ns)
 		log_debug("record", "process %d: %s", pid, err.msg);
 }
 
+void saving_build_id(struct saving *s, const char *path, const uint8_t *id, size_t len)
+{
+	for (size_t i = 0; i < s->files.len; i++) {
+		if (!perfdata_write_build_id_now(s->files.data[i].writer, false, id, len, path))
+			log_debug("record", "out of memory: %s has no build-id if this recording is killed", path);
+	}
+}
+
 bool saving_flush(struct saving *s)
 {
 	return flush(s, false);
@@ -282,39 +327,6 @@ static void add_build_id(void *data, const char *path, const uint8_t *id, size_t
 	perfdata_write_build_id(data, false, id, len, path);
 }
 
-/* ELF notes: three words (length of name and of description, type), then both, padded to words. */
-static bool find_build_id(const struct strbuf *notes, const uint8_t **ret, size_t *ret_len)
-{
-	struct reader r = reader_init(notes->data, notes->len);
-
-	while (reader_left(&r) >= 12) {
-		uint32_t name_len = reader_u32(&r), len = reader_u32(&r), type = reader_u32(&r);
-		const char *name = reader_bytes(&r, ((size_t)name_len + 3) & ~(size_t)3);
-		const uint8_t *bytes = reader_bytes(&r, ((size_t)len + 3) & ~(size_t)3);
-
-		if (!name || !bytes)
-			return false;
-		if (type != NT_GNU_BUILD_ID || name_len != 4 || memcmp(name, "GNU", 4))
-			continue;
-		*ret = bytes;
-		*ret_len = len;
-		return true;
-	}
-	return false;
-}
-
-static void add_kernel(struct saving *s, struct perfdata_writer *w)
-{
-	_cleanup_(strbuf_deinit) struct strbuf notes = { 0 };
-	const uint8_t *id;
-	size_t len;
-
-	if (door_read_text(s->opts.door, DOOR_KERNEL_NOTES, &notes, NULL) < 0 || notes.failed)
-		return;
-	if (find_build_id(&notes, &id, &len))
-		perfdata_write_build_id(w, true, id, len, "[kernel.kallsyms]");
-}
-
 static void end_file(struct saving *s, struct saved *file, struct session *session,
 		     const struct collector_counts *counts)
 {
@@ -323,7 +335,7 @@ static void end_file(struct saving *s, struct saved *file, struct session *sessi
 
 	if (counts->lost_exact)
 		perfdata_write_lost(file->writer, counts->lost, EVENT_SAMPLES);
-	add_kernel(s, file->writer);
+	tell_kernel(s, file->writer, perfdata_write_build_id);
 	if (!session_each_build_id(session, add_build_id, file->writer))
 		log_warn(NULL, "%s: out of memory: it has no build-ids", file->path);
 	if (!session_saved_runtimes(session, &runtimes) ||

@@ -39,6 +39,9 @@ void saving_record(struct saving *s, const struct record *rec);
  */
 void saving_learned(struct saving *s, pid_t pid, pid_t tid, uint64_t time_ns);
 
+/* Of a file that is sampled: told now, as a killed recording has no table of them, and in that table again. */
+void saving_build_id(struct saving *s, const char *path, const uint8_t *id, size_t len);
+
 /*
  * After each drain. An output that fails is named on stderr at once, keeps what it has and gets no more; false when none
  * is left.

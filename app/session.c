@@ -295,7 +295,8 @@ static int open_parts(struct session *s, struct err *err)
 {
 	struct files_opts files = { .door = s->opts.door, .strings = s->strings,
 				    .offline = s->opts.offline, .worker = s->opts.worker,
-				    .aside = session_file_aside, .evict = file_evicted, .data = s };
+				    .aside = session_file_aside, .known = session_file_known,
+				    .evict = file_evicted, .data = s };
 	struct addrspaces_opts spaces = { .door = s->opts.offline ? NULL : s->opts.door,
 					  .strings = s->strings,
 					  .first_id = s->opts.first_space,

@@ -60,6 +60,8 @@ struct session_opts {
 	 * the records down misses it too. May be NULL.
 	 */
 	void (*learned)(void *data, pid_t pid, pid_t tid);
+	/* Live: of a file that is sampled, once, before the first sample is through. May be NULL. */
+	void (*build_id)(void *data, const char *path, const uint8_t *id, size_t len);
 	void *data;
 };
 

@@ -36,6 +36,15 @@ void session_keep_build_id(struct session *s, const struct file *file)
 		s->failed = true;
 }
 
+void session_file_known(void *data, struct file *file)
+{
+	struct session *s = data;
+	struct file_id id;
+
+	if (s->opts.build_id && file_id_of(file, &id))
+		s->opts.build_id(s->opts.data, id.path, id.id, id.len);
+}
+
 static bool first_sight(struct file_set *seen, uint32_t id)
 {
 	bool added;

@@ -257,6 +257,7 @@ uint64_t session_memory_blocked(const struct session *s); /* processes whose mem
 
 /* session_build_ids.c: the file is about to leave the table */
 
+void session_file_known(void *data, struct file *file); /* files_opts.known */
 void session_keep_build_id(struct session *s, const struct file *file);
 
 /* session_runtimes.c */

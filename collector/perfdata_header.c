@@ -349,7 +349,7 @@ static int read_file_header(struct perfdata *p, uint64_t file_bytes, struct err 
 		return r;
 
 	if (p->info.unfinished)
-		return 0;
+		return perfdata_search_build_ids(p, err);
 	return read_features(p, &h, file_bytes, err);
 }
 
@@ -434,36 +434,4 @@ int perfdata_read_header(struct perfdata *p, struct err *err)
 	p->in.pos = PIPE_HEADER_BYTES;
 	return size == PIPE_HEADER_BYTES ? begin_pipe(p, size, err)
 					 : read_file_header(p, (uint64_t)st.st_size, err);
-}
-
-/*
- * struct perf_record_header_build_id: header, pid, 20 bytes of id, its size (misc bit 15, else 20), 3 bytes, path.
- * A table is one after another.
- */
-void perfdata_emit_build_ids(const uint8_t *bytes, size_t size, const struct perfdata_sink *sink)
-{
-	static const uint16_t SIZE_IS_TOLD = 1u << 15; /* PERF_RECORD_MISC_BUILD_ID_SIZE */
-	struct reader all = reader_init(bytes, size);
-
-	while (reader_left(&all) >= sizeof(struct perf_event_header)) {
-		struct perf_event_header header;
-		struct perfdata_build_id ret;
-		const uint8_t *record = all.pos;
-		struct reader r;
-
-		memcpy(&header, record, sizeof(header));
-		if (header.size < sizeof(header) || !reader_bytes(&all, header.size))
-			return;
-		r = reader_init(record + sizeof(header), header.size - sizeof(header));
-		ret.misc = header.misc;
-		ret.pid = (pid_t)reader_u32(&r);
-		ret.id = reader_bytes(&r, 20);
-		ret.id_len = reader_u8(&r);
-		reader_bytes(&r, 3);
-		ret.path = reader_str(&r);
-		if (!(header.misc & SIZE_IS_TOLD))
-			ret.id_len = 20;
-		if (ret.path && ret.id && ret.id_len && ret.id_len <= 20 && sink->build_id)
-			sink->build_id(sink->data, &ret);
-	}
 }

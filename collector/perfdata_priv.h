@@ -171,6 +171,22 @@ int queue_finish(struct queue *q);
 const struct entry *queue_peek(const struct queue *q);
 void queue_pop(struct queue *q, struct block_pool *pool);
 
+/* ---- perf's own records: tools/lib/perf/include/perf/event.h, enum perf_user_event_type ---- */
+
+enum {
+	USER_HEADER_ATTR = 64,
+	USER_TRACING_DATA = 66,
+	USER_BUILD_ID = 67,
+	USER_FINISHED_ROUND = 68,
+	USER_AUXTRACE = 71,
+	USER_EVENT_UPDATE = 78,
+	USER_FEATURE = 80,
+	USER_COMPRESSED = 81,
+	USER_COMPRESSED2 = 83,
+	USER_LAST_KNOWN =
+		90, /* of those skipped some are newer than this file: BPF_METADATA, SCHEDSTAT_* */
+};
+
 /* ---- all of it ---- */
 
 /* The copy of the sample that is being handed out. */
@@ -197,7 +213,7 @@ struct perfdata {
 	struct zstd_stream *zstd;
 	struct queue queue;
 	uint8_t *runtimes;  /* info.runtimes; owned */
-	uint8_t *build_ids; /* the header's table */
+	uint8_t *build_ids; /* the header's table, or that of perfdata_search_build_ids */
 	size_t build_ids_size;
 	const struct perfdata_sink *sink; /* while it runs */
 	uint8_t *whole;                   /* a sample put together again */
@@ -218,6 +234,11 @@ int perfdata_feature(struct perfdata *p, uint64_t feature, const uint8_t *bytes,
 		     struct err *err);
 /* Hands build-id records of a buffer to the sink. */
 void perfdata_emit_build_ids(const uint8_t *bytes, size_t size, const struct perfdata_sink *sink);
+/*
+ * Of an unfinished file, which has no table of them: those that our own writer put among the records, as mappings are
+ * told of before. Looks at the header of each record.
+ */
+int perfdata_search_build_ids(struct perfdata *p, struct err *err);
 
 /* A record of any type into the queue, or done with. */
 int perfdata_take(struct perfdata *p, const struct raw *raw, struct err *err);

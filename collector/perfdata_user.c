@@ -11,20 +11,6 @@
 #include "base/intern.h"
 #include "base/reader.h"
 
-enum {
-	USER_HEADER_ATTR = 64,
-	USER_TRACING_DATA = 66,
-	USER_BUILD_ID = 67,
-	USER_FINISHED_ROUND = 68,
-	USER_AUXTRACE = 71,
-	USER_EVENT_UPDATE = 78,
-	USER_FEATURE = 80,
-	USER_COMPRESSED = 81,
-	USER_COMPRESSED2 = 83,
-	USER_LAST_KNOWN =
-		90, /* of those skipped some are newer than this file: BPF_METADATA, SCHEDSTAT_* */
-};
-
 enum { EVENT_UPDATE_NAME = 2 }; /* enum perf_event_update type: UNIT, SCALE, NAME, CPUS from 0 */
 
 /* header, struct perf_event_attr of its own size, ids */
@@ -149,7 +135,9 @@ int perfdata_take_user(struct perfdata *p, const struct raw *raw, struct err *er
 	case USER_EVENT_UPDATE:
 		return take_event_update(p, &r, err);
 	case USER_BUILD_ID:
-		perfdata_emit_build_ids(raw->bytes, raw->size, p->sink);
+		/* Those that were told first are all of them. */
+		if (!p->build_ids)
+			perfdata_emit_build_ids(raw->bytes, raw->size, p->sink);
 		return 0;
 	case USER_FEATURE:
 		feature = reader_u64(&r);

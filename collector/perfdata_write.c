@@ -425,8 +425,7 @@ int perfdata_write_flush(struct perfdata_writer *w, bool now, struct err *err)
 }
 
 /* struct perf_record_header_build_id: header, pid, id in 20 bytes, its size, 3 bytes, name. perf 7 wants it aligned to 8. */
-bool perfdata_write_build_id(struct perfdata_writer *w, bool kernel, const uint8_t *id, size_t id_len,
-			     const char *path)
+static void put_build_id(struct strbuf *b, bool kernel, const uint8_t *id, size_t id_len, const char *path)
 {
 	static const uint8_t zeros[WRITE_NAME_ALIGN] = { 0 };
 	size_t before = sizeof(struct perf_event_header) + 28, name_len = strlen(path);
@@ -442,16 +441,38 @@ bool perfdata_write_build_id(struct perfdata_writer *w, bool kernel, const uint8
 	int32_t pid = -1;
 
 	if (!id_len || id_len > 20 || size > WRITE_RECORD_MAX)
-		return true;
-	strbuf_add(&w->build_ids, &header, sizeof(header));
-	strbuf_add(&w->build_ids, &pid, sizeof(pid));
-	strbuf_add(&w->build_ids, id, id_len);
-	strbuf_add(&w->build_ids, zeros, 20 - id_len);
-	strbuf_add(&w->build_ids, &size_byte, 1);
-	strbuf_add(&w->build_ids, zeros, 3);
-	strbuf_add(&w->build_ids, path, name_len);
-	strbuf_add(&w->build_ids, zeros, padding);
+		return;
+	strbuf_add(b, &header, sizeof(header));
+	strbuf_add(b, &pid, sizeof(pid));
+	strbuf_add(b, id, id_len);
+	strbuf_add(b, zeros, 20 - id_len);
+	strbuf_add(b, &size_byte, 1);
+	strbuf_add(b, zeros, 3);
+	strbuf_add(b, path, name_len);
+	strbuf_add(b, zeros, padding);
+}
+
+bool perfdata_write_build_id(struct perfdata_writer *w, bool kernel, const uint8_t *id, size_t id_len,
+			     const char *path)
+{
+	put_build_id(&w->build_ids, kernel, id, id_len, path);
 	return !w->build_ids.failed;
+}
+
+bool perfdata_write_build_id_now(struct perfdata_writer *w, bool kernel, const uint8_t *id, size_t id_len,
+				 const char *path)
+{
+	_cleanup_(strbuf_deinit) struct strbuf record = { 0 };
+
+	put_build_id(&record, kernel, id, id_len, path);
+	if (record.failed)
+		return false;
+	if (w->opts.stream || w->failure.code || !record.len || (record.len > WRITE_BUFFER - w->len && !write_buffer(w)))
+		return true;
+	memcpy(w->buf + w->len, record.data, record.len);
+	w->len += record.len;
+	w->round_bytes += record.len;
+	return true;
 }
 
 bool perfdata_write_runtimes(struct perfdata_writer *w, const void *bytes, size_t size)

@@ -66,6 +66,13 @@ int perfdata_write_flush(struct perfdata_writer *w, bool now, struct err *err);
 /* Samples that the kernel counted as lost, when more exactly known than from LOST records; before the end. */
 void perfdata_write_lost(struct perfdata_writer *w, uint64_t lost, size_t event);
 
+/*
+ * A build-id among the records, for readers of a file that was not finished: perf takes it from then on, and perfdata.h
+ * looks for it before anything else. Not in a stream, where it would come behind the mappings. False when out of memory.
+ */
+bool perfdata_write_build_id_now(struct perfdata_writer *w, bool kernel, const uint8_t *id, size_t id_len,
+				 const char *path);
+
 /* For the table of build-ids; before the end. False when out of memory. */
 bool perfdata_write_build_id(struct perfdata_writer *w, bool kernel, const uint8_t *id, size_t id_len,
 			     const char *path);

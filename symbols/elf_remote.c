@@ -397,6 +397,8 @@ void elf_remote_head(struct elf_file *f)
 	f->remote->head_tried = true;
 	if (elf_remote_ask(f, &question) < 0)
 		forget_head(f);
+	else if (f->remote->opts.known)
+		f->remote->opts.known(f->remote->opts.data);
 }
 
 /* ---- names ---- */

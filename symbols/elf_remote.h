@@ -27,6 +27,7 @@ struct symbol;
 struct elf_remote_opts {
 	struct worker *worker; /* borrowed */
 	void (*aside)(void *data); /* it is set aside, told once; may be NULL */
+	void (*known)(void *data); /* its head is here, told once; may be NULL */
 	void *data;
 };
 

@@ -287,10 +287,20 @@ static void entry_aside(void *data)
 		files->opts.aside(files->opts.data, &e->file);
 }
 
+static void entry_known(void *data)
+{
+	struct entry *e = data;
+	struct files *files = e->files;
+
+	if (files->opts.known)
+		files->opts.known(files->opts.data, &e->file);
+}
+
 static struct elf_remote_opts remote_opts(struct entry *e)
 {
 	return (struct elf_remote_opts){ .worker = e->files->opts.worker,
 					 .aside = entry_aside,
+					 .known = entry_known,
 					 .data = e };
 }
 

@@ -46,6 +46,8 @@ struct files_opts {
 	struct worker *worker;  /* borrowed: ELF files are parsed there (elf_remote.h); NULL: here */
 	/* With worker: the file ended it, or kept it busy, twice in a row, and is set aside. May be NULL. */
 	void (*aside)(void *data, struct file *file);
+	/* With worker: the first question about the file, mostly as it was sampled, was answered. May be NULL. */
+	void (*known)(void *data, struct file *file);
 	bool own_kernel;        /* with offline: it was made on the very kernel that runs here */
 	struct intern *strings; /* borrowed: paths live there */
 	size_t max_idle;        /* files kept that no process maps; 0 = 1024 */

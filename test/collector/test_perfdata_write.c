@@ -118,7 +118,7 @@ struct seen {
 	char text[MAX_SEEN][64];
 	uint64_t chain[MAX_SEEN][8], regs[MAX_SEEN][8];
 	uint8_t stack[MAX_SEEN][4096];
-	size_t event[MAX_SEEN], num, num_ids;
+	size_t event[MAX_SEEN], num, num_ids, num_before_ids;
 	struct perfdata_counts counts;
 	bool unfinished;
 	uint64_t *keep; /* of the first sample, where it has a chain of its own */
@@ -153,6 +153,7 @@ static void see_id(void *data, const struct perfdata_build_id *id)
 	struct seen *s = data;
 
 	s->num_ids++;
+	s->num_before_ids = s->num;
 	CHECK(id->id_len == 20 && id->id[0] == 0xab && id->id[19] == 0xcd);
 	CHECK_STR(id->path, "/bin/12345678");
 }
@@ -202,6 +203,8 @@ static void check_sample(const struct seen *s, size_t i, uint64_t time_ns, size_
 	CHECK(rec->sample.stack_size <= filled + 8);
 }
 
+static const uint8_t build_id[20] = { [0] = 0xab, [19] = 0xcd };
+
 static const size_t filled[] = { 0, 1, 8, 1000, 1003, 4088, 4095, 4096 };
 enum { NUM_FILLED = sizeof(filled) / sizeof(filled[0]) };
 
@@ -209,14 +212,14 @@ static void write_all(struct perfdata_writer *w)
 {
 	const struct record lost_side = { .type = RECORD_LOST, .raw_type = PERF_RECORD_LOST, .time_ns = 300,
 					  .lost = { .count = 5, .side = true } };
-	uint8_t id[20] = { [0] = 0xab, [19] = 0xcd };
 
 	write_sides(w);
+	CHECK(perfdata_write_build_id_now(w, false, build_id, sizeof(build_id), "/bin/12345678"));
 	for (size_t i = 0; i < NUM_FILLED; i++)
 		write_sample(w, 200 + i, filled[i]);
 	perfdata_write_record(w, &lost_side, 1);
 	perfdata_write_lost(w, 21, 0);
-	CHECK(perfdata_write_build_id(w, false, id, sizeof(id), "/bin/12345678"));
+	CHECK(perfdata_write_build_id(w, false, build_id, sizeof(build_id), "/bin/12345678"));
 	CHECK(perfdata_write_end(w, NULL) == 0);
 	perfdata_writer_free(w);
 }
@@ -294,6 +297,35 @@ static void test_killed(void)
 	CHECK(write(fd, "\t\0\0\0\1\0", 6) == 6); /* the first bytes of a sample */
 	s = read_back(fd);
 	CHECK(s->unfinished && s->num == 5);
+	free(s);
+	perfdata_writer_free(w);
+	close(fd);
+}
+
+/* What a killed recording told among its records is known before the first of them; behind the table it is not told again. */
+static void test_killed_ids(void)
+{
+	int fd = empty_file();
+	struct perfdata_writer *w = begin(fd, false);
+	uint64_t before;
+	struct seen *s;
+
+	write_sides(w);
+	for (size_t i = 0; i < 20; i++)
+		write_sample(w, 200 + i, 4096);
+	CHECK(perfdata_write_flush(w, true, NULL) == 0);
+	before = perfdata_written(w);
+	CHECK(perfdata_write_build_id_now(w, false, build_id, sizeof(build_id), "/bin/12345678"));
+	write_sample(w, 300, 8);
+	CHECK(perfdata_write_flush(w, true, NULL) == 0);
+	s = read_back(fd);
+	CHECK(s->unfinished && s->num == 26 && s->num_ids == 1 && s->num_before_ids == 0);
+	CHECK(s->counts.malformed == 0 && s->counts.unknown == 0 && s->counts.disorder == 0);
+	free(s);
+	/* Cut in the middle of the record: it is none. */
+	CHECK(ftruncate(fd, (off_t)before + 40) == 0);
+	s = read_back(fd);
+	CHECK(s->unfinished && s->num == 25 && s->num_ids == 0);
 	free(s);
 	perfdata_writer_free(w);
 	close(fd);
@@ -508,6 +540,7 @@ int main(void)
 	test_file();
 	test_stream();
 	test_killed();
+	test_killed_ids();
 	test_flush();
 	test_full();
 	test_too_long();

@@ -3,14 +3,14 @@
 
 usage: crash.py RINGFOLD VICTIMS_DIR [--kills N] [--seed N]
 
-Kills `ringfold record -o FILE` with SIGKILL at N random moments. Each file must: contradict itself nowhere; hold
-every sample up to one second before the kill; say that it is not finished (no feature bits); give what its header counts to
-`perf script`, and that with all whole records behind it, which were written when the header was not yet, to `ringfold fold`,
-which must say that it is not finished. Then a disk of 3 MiB (a tmpfs, or a limit on the size of
-files where that may not be mounted): the failure is said and the exit status is 1, what was flushed reads back, the
-other output is whole.
+Kills `ringfold record -o FILE` with SIGKILL at N random moments. Each file must: contradict itself nowhere; hold every
+sample up to one second before the kill; say that it is not finished (no feature bits); give what its header counts to
+`perf script`, and that with all whole records behind it, which were written when the header was not yet, to `ringfold
+fold`, which must say that it is not finished. The build-ids are in it: a program that changed since gives no names.
+Then a disk of 3 MiB (a tmpfs, or a limit on the size of files where that may not be mounted): the failure is said and
+the exit status is 1, what was flushed reads back, the other output is whole.
 """
-import argparse, os, random, re, resource, shutil, signal, subprocess, sys, tempfile, time
+import argparse, os, random, re, resource, shutil, signal, struct, subprocess, sys, tempfile, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from perfdata import PerfData
@@ -92,6 +92,47 @@ def kill_at_random(opened):
     return missing
 
 
+def other_build_id(program):
+    """The same program with another build-id: as a new build of it would have."""
+    with open(program, 'rb') as f:
+        raw = f.read()
+    note = struct.pack('<III', 4, 20, 3) + b'GNU\0' # elf(5): NT_GNU_BUILD_ID
+    at = raw.index(note) + len(note)
+    os.unlink(program) # it runs
+    with open(program, 'wb') as f:
+        f.write(raw[:at] + bytes(b ^ 0xff for b in raw[at:at + 20]) + raw[at + 20:])
+    os.chmod(program, 0o755)
+
+
+def build_ids_of_killed():
+    """A program that changed since is not used to name what was recorded of the one before, though there is no table of build-ids."""
+    program, saved = f'{tmp}/deepc', f'{tmp}/ids.data'
+    shutil.copy(victim, program)
+    runs = subprocess.Popen([program, '100000'], stdout=subprocess.DEVNULL)
+    record = start('-p', str(runs.pid), '-o', saved)
+    give_up = time.monotonic() + 60
+    try:
+        while time.monotonic() < give_up and record.poll() is None:
+            time.sleep(0.1)
+            if os.path.exists(saved) and os.path.getsize(saved) > 104 and PerfData(saved).samples > 20:
+                break
+    finally:
+        record.kill()
+        record.communicate()
+        runs.kill()
+        runs.wait()
+    data = PerfData(saved)
+    check(not data.finished and data.samples > 20, f'{data.samples} samples, features {data.features}')
+    check(program in data.build_ids, f'build-ids: {data.build_ids}')
+
+    def names():
+        return subprocess.run([args.ringfold, 'fold', '-q', saved], stdout=subprocess.PIPE, text=True).stdout
+
+    check(has_fold and 'deep::' in names(), 'the program has no names')
+    other_build_id(program)
+    check(has_fold and 'deep::' not in names() and '[deepc]' in names(), 'names are taken of another program')
+
+
 has_fold = subprocess.run([args.ringfold, 'fold', '--help'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 victim = os.path.join(args.victims, 'victim-deepc')
 busy = [subprocess.Popen([victim, '100000'], stdout=subprocess.DEVNULL) for _ in range(os.cpu_count() or 1)]
@@ -113,6 +154,8 @@ try:
             missing = kill_at_random(True)
         check(missing <= 1.2, f'the last {missing:.2f} s are not there')
     check(os.path.exists(path + '.old'), 'the file before is kept as .old')
+    print('build-ids of a killed recording')
+    build_ids_of_killed()
 
     disk = f'{tmp}/disk'
     os.mkdir(disk)

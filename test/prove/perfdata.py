@@ -1,7 +1,7 @@
 """A perf.data as its bytes say, read by nobody's code but this: what the proofs hold every reader against."""
 import struct
 
-LOST, EXIT, SAMPLE, LOST_SAMPLES, FINISHED_ROUND = 2, 4, 9, 13, 68
+LOST, EXIT, SAMPLE, LOST_SAMPLES, BUILD_ID, FINISHED_ROUND = 2, 4, 9, 13, 67, 68
 FEATURES = {2: 'build_id', 3: 'hostname', 4: 'osrelease', 5: 'version', 6: 'arch', 7: 'nrcpus', 8: 'cpudesc',
             10: 'total_mem', 11: 'cmdline', 12: 'event_desc', 21: 'sample_time', 23: 'clockid', 29: 'clock_data'}
 
@@ -27,6 +27,7 @@ class PerfData:
         self.lost, self.lost_samples = 0, 0 # the sums of these records
         self.by_type = {}
         self.ends = {} # pid/tid: when it ended, ns; a number may have had several tasks
+        self.build_ids = {} # of records, not those of the header: path: hex
         at, end = self.data_at, self.data_at + self.data_size
         while at < end:
             kind, misc, size = struct.unpack_from('<IHH', raw, at)
@@ -41,6 +42,9 @@ class PerfData:
                 self.ends.setdefault((pid, tid), []).append(time_ns)
             elif kind == LOST_SAMPLES:
                 self.lost_samples += struct.unpack_from('<Q', raw, at + 8)[0]
+            elif kind == BUILD_ID:
+                name = raw[at + 36:at + size].split(b'\0')[0].decode(errors='replace')
+                self.build_ids[name] = raw[at + 12:at + 12 + raw[at + 32]].hex()
             elif kind == SAMPLE:
                 self.samples += 1
                 # IDENTIFIER, IP, TID, TIME: as ringfold asks for them
