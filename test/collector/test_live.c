@@ -678,16 +678,19 @@ static void test_wait(void)
 	};
 	struct collector *c = open_one(&opts);
 	int wake = eventfd(1, EFD_CLOEXEC);
-	uint64_t start_ns = clock_monotonic_ns();
+	uint64_t start_ns, took_ns = UINT64_MAX;
 
 	CHECK(collector_info(c)->stack_bytes == 0);
 	CHECK(collector_wait(c, wake, NULL) == 2);
 	CHECK(collector_wait(c, -1, NULL) == 1); /* the timer: 100 ms */
 	CHECK(collector_set_period(c, 1000000, NULL) == 0);
-	start_ns = clock_monotonic_ns();
-	for (int i = 0; i < 20; i++)
-		CHECK(collector_wait(c, -1, NULL) == 1);
-	CHECK(clock_monotonic_ns() - start_ns < 1000000000);
+	for (int tries = 0; took_ns >= 1000000000 && tries < 10; tries++) { /* it may have to wait for a CPU */
+		start_ns = clock_monotonic_ns();
+		for (int i = 0; i < 20; i++)
+			CHECK(collector_wait(c, -1, NULL) == 1);
+		took_ns = clock_monotonic_ns() - start_ns;
+	}
+	CHECK(took_ns < 1000000000);
 	CHECK(collector_set_period(c, 0, NULL) == -EINVAL);
 	close(wake);
 	collector_close(c);

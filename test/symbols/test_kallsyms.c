@@ -159,12 +159,12 @@ static void test_large(void)
 		pos += sprintf(pos, "%016llx t some_kernel_function_%d%s\n",
 			       0xffffffff81000000ull + (unsigned int)i * 64u, i,
 			       i >= LINES / 2 ? "\t[module_x]" : "");
-	start_ns = clock_monotonic_ns();
+	start_ns = clock_cpu_ns();
 	k = ask(text, (size_t)(pos - text), &addr, 1, 64 << 10);
-	ns = clock_monotonic_ns() - start_ns;
+	ns = clock_cpu_ns() - start_ns;
 	fprintf(stderr, "200,000 symbols in %.1f ms\n", (double)ns / 1e6);
 	CHECK_STR(name_at(k, 0, addr), "some_kernel_function_123456+0x5 module_x");
-	CHECK(ns < 2000u * 1000000u); /* 20 ms are usual; sanitizers are slow */
+	CHECK(ns < 4000u * 1000000u); /* 20 ms are usual; sanitizers are slow */
 	kallsyms_free(k);
 	free(text);
 }

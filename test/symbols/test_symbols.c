@@ -126,7 +126,7 @@ static bool finds_in_debug(struct world *w, pid_t pid, const char *path)
 	bool mapped = false, found = false;
 
 	/* Its exec is done when its maps show it. */
-	for (int i = 0; i < 200 && !mapped; i++) {
+	for (int i = 0; i < 3000 && !mapped; i++) {
 		struct addrspaces_opts opts = { .files = w->files,
 						.door = w->door,
 						.strings = w->strings };

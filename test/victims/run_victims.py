@@ -23,7 +23,7 @@ import time
 NOT_PERMITTED = 4  # exit status of ringfold
 MAX_S = 16         # a victim that got too little of a crowded machine runs again, twice as long, up to this
 WANTED = 250       # samples, where the entry does not say: one odd one among them is still below 0.5 %
-SLACK_S = 30       # a run that takes so much longer than its victim has hung
+SLACK_S = 120      # a run that takes so much longer than its victim has hung
 # Control bytes, C1, and the marks that turn the direction of text: none may reach a profile.
 FORBIDDEN = re.compile('[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]')
 LINE = re.compile(r'^[^;]+(?:;[^;]+)* [0-9]+$')
