@@ -100,6 +100,8 @@ static void space_gone(void *data, struct addrspace *space)
 	struct session *s = data;
 	struct live *live = space->user;
 
+	if (space->left && s->opts.num_pids && !s->opts.tids)
+		pid_set_remove(&s->wanted, space->pid);
 	if (s->opts.containers && space->pid > 0) {
 		struct place_ended ended = { .pid = space->pid, .ppid = space->ppid };
 
@@ -208,6 +210,8 @@ static void take_mmap(struct session *s, const struct record *rec)
 
 static void take_fork(struct session *s, const struct record *rec)
 {
+	/* First: one that ended with that number is forgotten by it, and whether it was wanted. */
+	follow_record(s->spaces, rec);
 	if (s->opts.num_pids && !s->opts.tids && rec->pid != rec->task.ppid &&
 	    pid_set_find(&s->wanted, rec->task.ppid)) {
 		struct pid_slot *slot = pid_set_add(&s->wanted, rec->pid, NULL);
@@ -217,7 +221,6 @@ static void take_fork(struct session *s, const struct record *rec)
 		else
 			s->failed = true;
 	}
-	follow_record(s->spaces, rec);
 }
 
 static void take_exit(struct session *s, const struct record *rec)
@@ -225,7 +228,7 @@ static void take_exit(struct session *s, const struct record *rec)
 	follow_record(s->spaces, rec);
 	if (s->opts.num_pids && s->opts.tids)
 		pid_set_remove(&s->wanted, rec->tid);
-	else if (s->opts.num_pids && !addrspaces_peek(s->spaces, rec->pid))
+	else if (s->opts.num_pids && !addrspaces_peek(s->spaces, rec->pid)) /* else with its address space */
 		pid_set_remove(&s->wanted, rec->pid);
 }
 

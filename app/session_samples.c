@@ -313,6 +313,7 @@ static void take_sample(struct session *s, const struct record *rec, size_t even
 	uint32_t comm, node;
 	size_t num = 0;
 
+	addrspaces_advance(s->spaces, rec->time_ns);
 	space = addrspaces_get(s->spaces, rec->pid);
 	if (space && !session_is_wanted(s, space, rec))
 		return;

@@ -21,9 +21,11 @@ enum {
 	MAX_RELATIVES = 10,
 	MAX_GHOSTS = 64,
 	MAX_ENDED = 64,
+	MAX_LEAVING = 1024, /* no machine ends more within grace_ns */
 	MAX_COMM_BYTES = 64, /* names of kernel workers are longer than TASK_COMM_LEN */
 };
 
+static const uint64_t grace_ns = 10000000; /* between the EXIT of a process and the end of what is known of it */
 static const size_t max_maps_text = 32u << 20;
 static const uint64_t kernel_half = UINT64_C(1) << 63;
 
@@ -73,8 +75,17 @@ struct ended {
 	bool was_process; /* its process ended with it */
 };
 
+/* A process that ended, if the space of that pid is still that one. */
+struct leaving {
+	pid_t pid;
+	uint32_t id;
+	uint64_t until_ns;
+};
+
 struct addrspaces {
 	struct addrspaces_opts opts;
+	VEC(struct leaving) leaving; /* in the order of their ends; those before first_leaving are gone */
+	size_t first_leaving;
 	struct spaces spaces;
 	struct tasks tasks;
 	pid_t ghosts[MAX_GHOSTS]; /* a ring; 0 = free */
@@ -378,6 +389,56 @@ static void space_end(struct addrspaces *a, struct space *s)
 	free(s);
 }
 
+static void end_first_leaving(struct addrspaces *a)
+{
+	const struct leaving leaving = a->leaving.data[a->first_leaving++];
+	struct space *s = space_peek(a, leaving.pid);
+
+	if (s && s->pub.id == leaving.id)
+		space_end(a, s);
+}
+
+void addrspaces_advance(struct addrspaces *a, uint64_t time_ns)
+{
+	while (a->first_leaving < a->leaving.len && a->leaving.data[a->first_leaving].until_ns <= time_ns)
+		end_first_leaving(a);
+	if (a->first_leaving == a->leaving.len) {
+		a->leaving.len = a->first_leaving = 0;
+	} else if (a->first_leaving > a->leaving.len / 2) {
+		vec_remove(&a->leaving, 0, a->first_leaving);
+		a->first_leaving = 0;
+	}
+}
+
+/* Its last task has ended. */
+static void space_leave(struct addrspaces *a, struct space *s, uint64_t time_ns)
+{
+	const struct leaving leaving = { s->pub.pid, s->pub.id, time_ns + grace_ns };
+
+	if (s->ghost || !time_ns || leaving.until_ns < time_ns || !vec_push(&a->leaving, leaving)) {
+		s->pub.left = true;
+		space_end(a, s);
+		return;
+	}
+	if (a->leaving.len - a->first_leaving > MAX_LEAVING)
+		end_first_leaving(a);
+	for (size_t i = 0; i < s->tids.len; i++)
+		tasks_remove(&a->tasks, s->tids.data[i]);
+	s->tids.len = 0;
+	s->pub.dead = s->pub.left = true;
+}
+
+/* A record tells of that process: one that ended is not meant. */
+static void now_is(struct addrspaces *a, pid_t pid, uint64_t time_ns)
+{
+	struct space *s;
+
+	addrspaces_advance(a, time_ns);
+	s = space_peek(a, pid);
+	if (s && s->pub.left)
+		space_end(a, s);
+}
+
 static struct space *space_add(struct addrspaces *a, pid_t pid)
 {
 	struct space *s = calloc(1, sizeof(*s));
@@ -660,6 +721,7 @@ void addrspaces_free(struct addrspaces *a)
 	}
 	spaces_deinit(&a->spaces);
 	tasks_deinit(&a->tasks);
+	vec_deinit(&a->leaving);
 	free(a);
 }
 
@@ -689,6 +751,7 @@ void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t
 	if (m->pid <= 0 || !m->len || __builtin_add_overflow(m->start, m->len, &dm.end) ||
 	    dm.end > kernel_half)
 		return;
+	now_is(a, m->pid, time_ns);
 	s = space_get(a, m->pid);
 	if (!s || time_ns < s->read_ns)
 		return;
@@ -748,6 +811,8 @@ void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid
 
 	if (pid <= 0 || tid <= 0)
 		return;
+	now_is(a, pid, time_ns);
+	now_is(a, ppid, time_ns);
 	if (pid != ppid) {
 		fork_process(a, pid, ppid, tid, ptid, time_ns);
 		return;
@@ -771,6 +836,7 @@ void addrspaces_found(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, ui
 		addrspaces_fork(a, pid, pid, tid, pid, time_ns);
 		return;
 	}
+	now_is(a, pid, time_ns);
 	s = space_peek(a, pid);
 	if (s && time_ns < s->read_ns)
 		return;
@@ -810,10 +876,12 @@ static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, struct comm
 void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm,
 			     size_t len, bool exec, uint64_t time_ns)
 {
-	struct space *s = space_peek(a, pid);
 	struct comm name = comm_of(a, comm, len);
+	struct space *s;
 	struct task *task;
 
+	now_is(a, pid, time_ns);
+	s = space_peek(a, pid);
 	if (pid <= 0 || tid <= 0 || (s && time_ns < s->read_ns))
 		return;
 	if (exec) {
@@ -830,13 +898,16 @@ void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const c
 
 void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns)
 {
-	struct space *s = space_peek(a, pid);
-	struct task *task = tasks_find(&a->tasks, tid);
-	bool known = task && task->pid == pid;
+	struct space *s;
+	struct task *task;
 	struct comm comm;
-	bool last;
+	bool known, last;
 
-	if (!s) {
+	addrspaces_advance(a, time_ns);
+	s = space_peek(a, pid);
+	task = tasks_find(&a->tasks, tid);
+	known = task && task->pid == pid;
+	if (!s || s->pub.left) {
 		task_remove(a, tid);
 		return;
 	}
@@ -853,7 +924,7 @@ void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 	if (last && tid != pid)
 		remember_ended(a, pid, process_comm(a, pid), true);
 	if (last)
-		space_end(a, s);
+		space_leave(a, s, time_ns);
 	else if (known)
 		task_remove(a, tid);
 	if (!last && s->through == tid)

@@ -30,7 +30,8 @@ struct addrspace {
 	uint64_t exec_ns;      /* CLOCK_MONOTONIC of the exec that began it; 0 = none was seen */
 	bool compat;           /* a 32-bit program */
 	bool denied;           /* the kernel let nobody read its maps */
-	bool dead;             /* its EXIT was handled; freed after the sink's space_gone */
+	bool dead;             /* its EXIT was handled, or another program follows; space_gone is due */
+	bool left;             /* its EXIT was handled: kept for samples that come behind it, see addrspaces_exit */
 	void *user;            /* the session's; starts NULL (not copied by fork) */
 	void *names;           /* the perf map source's; starts NULL */
 	uint64_t names_next_ns; /* when names of its code change next, see symbols_jit_advance; 0 = it must be asked */
@@ -40,7 +41,7 @@ struct addrspaces_opts {
 	struct files *files;    /* borrowed */
 	struct door *door;      /* borrowed; NULL: records alone are believed, /proc is not read (a saved file) */
 	struct intern *strings; /* borrowed: comms live there as ids */
-	/* Called once before a generation ends (exit, exec, pid reuse, shutdown). May be NULL. */
+	/* Called once before a generation ends (10 ms behind its exit; exec, pid reuse, shutdown). May be NULL. */
 	void (*space_gone)(void *data, struct addrspace *space);
 	/*
 	 * A process that no record had told of was read from /proc; or, with a `tid`, the name of a thread. Not told of
@@ -95,7 +96,13 @@ void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid
 void addrspaces_found(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, uint64_t time_ns);
 void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm, size_t len,
 			     bool exec, uint64_t time_ns);
+/*
+ * A process ends with its last task. Since Linux 6.16 that is told before its memory goes (kernel/exit.c, do_exit), and
+ * samples come behind it with stacks to be walked: so what lay in it is kept for another 10 ms, unless a record tells of
+ * another process of the same number. Records let go what is older than that; samples do by addrspaces_advance.
+ */
 void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns);
+void addrspaces_advance(struct addrspaces *a, uint64_t time_ns);
 
 /* The mapping that holds addr, or NULL. */
 const struct mapping *addrspace_find(const struct addrspace *space, uint64_t addr);

@@ -10,7 +10,8 @@
 #include "symbols/addrspace.h"
 #include "symbols/file.h"
 
-enum { PROCS = 4, THREADS = 4, PAGES = 64, FILES = 4, OP_BYTES = 6, PAGE = 4096, JIT = FILES };
+enum { PROCS = 4, THREADS = 4, PAGES = 64, FILES = 4, OP_BYTES = 6, PAGE = 4096, JIT = FILES,
+       GRACE_NS = 10000000, TICK_NS = 1000000 };
 
 struct page {
 	bool mapped;
@@ -20,6 +21,7 @@ struct page {
 
 struct proc {
 	bool alive;
+	uint64_t left_ns; /* it ended then, and is kept for GRACE_NS; 0 = it lives */
 	bool tasks[THREADS]; /* the first is the leader */
 	uint32_t id;
 	struct page pages[PAGES];
@@ -75,6 +77,28 @@ static void end(struct model *m, struct proc *proc)
 	memset(proc, 0, sizeof(*proc));
 }
 
+/* Its last task ended. */
+static void leave(struct model *m, struct proc *proc)
+{
+	if (proc->alive && !proc->left_ns)
+		proc->left_ns = m->time_ns;
+}
+
+/* What ended is not meant by a record that tells of its number. */
+static void now_is(struct model *m, struct proc *proc)
+{
+	if (proc->left_ns)
+		end(m, proc);
+}
+
+static void advance(struct model *m)
+{
+	for (unsigned int i = 0; i < PROCS; i++) {
+		if (m->procs[i].left_ns && m->procs[i].left_ns + GRACE_NS <= m->time_ns)
+			end(m, &m->procs[i]);
+	}
+}
+
 static void do_mmap(struct model *m, const uint8_t *op, bool executable)
 {
 	unsigned int first = op[2] % PAGES, num = op[3] % 16 + 1, owner = op[4] % (FILES + 1);
@@ -87,8 +111,10 @@ static void do_mmap(struct model *m, const uint8_t *op, bool executable)
 		.executable = executable,
 		.path = path,
 	};
-	struct proc *proc = touch(m, op[1] % PROCS);
+	struct proc *proc;
 
+	now_is(m, &m->procs[op[1] % PROCS]);
+	proc = touch(m, op[1] % PROCS);
 	if (first + num > PAGES)
 		num = PAGES - first;
 	record.len = (uint64_t)num * PAGE;
@@ -111,6 +137,8 @@ static void do_fork(struct model *m, const uint8_t *op)
 {
 	unsigned int parent = op[1] % PROCS, child = op[2] % PROCS, thread = op[3] % THREADS;
 
+	now_is(m, &m->procs[child]);
+	now_is(m, &m->procs[parent]);
 	if (parent == child) {
 		addrspaces_fork(m->spaces, pid_of(parent), pid_of(parent),
 				pid_of(parent) + (pid_t)thread, pid_of(parent), m->time_ns);
@@ -135,6 +163,7 @@ static void do_comm(struct model *m, const uint8_t *op, bool exec)
 
 	addrspaces_comm_changed(m->spaces, pid_of(index), pid_of(index) + (pid_t)thread, "name", 4,
 				exec, m->time_ns);
+	now_is(m, proc);
 	if (exec)
 		end(m, proc);
 	touch(m, index)->tasks[thread] = true;
@@ -150,7 +179,7 @@ static void do_exit(struct model *m, const uint8_t *op)
 	for (unsigned int i = 0; i < THREADS; i++)
 		num += proc->tasks[i];
 	if (!num)
-		end(m, proc);
+		leave(m, proc);
 }
 
 static void check_pages(const struct proc *proc, const struct addrspace *space)
@@ -187,7 +216,7 @@ static void check(struct model *m)
 		if (!space)
 			continue;
 		alive++;
-		must(!space->dead && (!m->procs[i].id || m->procs[i].id == space->id));
+		must(space->dead == (m->procs[i].left_ns != 0) && (!m->procs[i].id || m->procs[i].id == space->id));
 		m->procs[i].id = space->id;
 		mappings_for_each(map, &space->maps) {
 			must(map->start < map->end && map->start >= end_before);
@@ -212,6 +241,10 @@ static void check(struct model *m)
 
 static void step(struct model *m, const uint8_t *op)
 {
+	advance(m);
+	/* Records do the same; some of the time there are none. */
+	if (op[0] & 0x80)
+		addrspaces_advance(m->spaces, m->time_ns);
 	switch (op[0] % 8) {
 	case 0:
 	case 1:
@@ -249,7 +282,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	opts.files = m.files;
 	must(addrspaces_new(&opts, &m.spaces, NULL) == 0);
-	for (size_t at = 0; at + OP_BYTES <= size && at < 4096; at += OP_BYTES, m.time_ns++) {
+	for (size_t at = 0; at + OP_BYTES <= size && at < 4096; at += OP_BYTES, m.time_ns += TICK_NS) {
 		step(&m, data + at);
 		check(&m);
 	}

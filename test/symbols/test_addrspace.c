@@ -125,6 +125,12 @@ static const char *comm_of(struct world *w, pid_t pid, pid_t tid)
 	return intern_get(w->strings, addrspaces_comm(w->spaces, pid, tid));
 }
 
+/* All that ended is gone. */
+static void later(struct world *w)
+{
+	addrspaces_advance(w->spaces, UINT64_MAX);
+}
+
 static void set_comm(struct world *w, pid_t pid, pid_t tid, const char *comm, bool exec,
 		     uint64_t time_ns)
 {
@@ -267,6 +273,7 @@ static void test_fork(void)
 	CHECK_STR(comm_of(w, 30, 31), "found");
 	addrspaces_exit(w->spaces, 30, 31, 4);
 	addrspaces_exit(w->spaces, 30, 30, 4);
+	later(w);
 
 	/* A thread: the same space, its creator's comm. */
 	addrspaces_fork(w->spaces, 7, 7, 9, 8, 4);
@@ -304,6 +311,7 @@ static void test_exec(void)
 	CHECK_STR(maps_of(w, 7), "1000-2000 ls+0");
 	/* The other thread ended with the exec: one EXIT ends the process. */
 	addrspaces_exit(w->spaces, 7, 7, 4);
+	later(w);
 	CHECK(w->num_gone == 2);
 	CHECK(!addrspaces_peek(w->spaces, 7));
 	world_free(w);
@@ -323,12 +331,81 @@ static void test_exit(void)
 	CHECK(addrspaces_peek(w->spaces, 7) && w->num_gone == 0);
 	CHECK_STR(comm_of(w, 7, 9), "last");
 	addrspaces_exit(w->spaces, 7, 9, 5);
+	CHECK(addrspaces_peek(w->spaces, 7)->left && w->num_gone == 0);
+	later(w);
 	CHECK(!addrspaces_peek(w->spaces, 7) && w->num_gone == 1);
 	/* A sample that comes late still has its thread's name. */
 	CHECK_STR(comm_of(w, 7, 9), "last");
 	addrspaces_exit(w->spaces, 7, 9, 6);
 	addrspaces_exit(w->spaces, 4711, 4711, 6);
 	CHECK(w->num_gone == 1);
+	world_free(w);
+}
+
+/* Since Linux 6.16 a process still has its memory when its EXIT is told. */
+static void test_behind_exit(void)
+{
+	const uint64_t ms = 1000000, at = 1000 * ms;
+	struct world *w = world_new(false);
+	uint32_t id;
+
+	for (pid_t pid = 7; pid < 14; pid++) {
+		addrspaces_fork(w->spaces, pid, 1, pid, 1, at);
+		set_comm(w, pid, pid, "program", true, at);
+		map_at(w, pid, 0x1000, 0x2000, 0, "/bin/p", at);
+		if (pid == 8) /* ends with its last thread */
+			addrspaces_fork(w->spaces, 8, 8, 80, 8, at);
+		addrspaces_exit(w->spaces, pid, pid, at + ms);
+	}
+	addrspaces_exit(w->spaces, 8, 80, at + 2 * ms);
+	w->num_gone = 0;
+
+	/* What lay there and what it was called is known for 10 ms. */
+	addrspaces_advance(w->spaces, at + 11 * ms - 1);
+	id = addrspaces_peek(w->spaces, 7)->id;
+	CHECK(addrspaces_get(w->spaces, 7)->id == id && addrspaces_get(w->spaces, 7)->dead);
+	CHECK_STR(maps_of(w, 7), "1000-2000 p+0");
+	CHECK_STR(comm_of(w, 7, 7), "program");
+	CHECK(w->num_gone == 0);
+
+	/* Whatever tells of another process of that number ends that at once; as a parent too. */
+	addrspaces_fork(w->spaces, 9, 1, 9, 1, at + 5 * ms);
+	CHECK_STR(maps_of(w, 9), "");
+	set_comm(w, 10, 10, "other", true, at + 5 * ms);
+	CHECK_STR(maps_of(w, 10), "");
+	CHECK_STR(comm_of(w, 10, 10), "other");
+	set_comm(w, 11, 11, "other", false, at + 5 * ms);
+	CHECK_STR(maps_of(w, 11), "");
+	map_at(w, 12, 0x7000, 0x8000, 0, "/bin/q", at + 5 * ms);
+	CHECK_STR(maps_of(w, 12), "7000-8000 q+0");
+	addrspaces_fork(w->spaces, 20, 13, 20, 13, at + 5 * ms);
+	CHECK_STR(maps_of(w, 20), "");
+	CHECK(!addrspaces_peek(w->spaces, 9)->left && !addrspaces_peek(w->spaces, 12)->dead);
+	w->num_gone = 0;
+
+	/* The others when their time has come, each once. The new ones stay. */
+	addrspaces_advance(w->spaces, at + 11 * ms);
+	CHECK(w->num_gone == 1 && w->gone[0] == id);
+	CHECK_STR(maps_of(w, 7), "none");
+	CHECK_STR(maps_of(w, 8), "1000-2000 p+0");
+	addrspaces_exit(w->spaces, 4711, 4711, at + 12 * ms); /* a record does it as well */
+	CHECK_STR(maps_of(w, 8), "none");
+	later(w);
+	CHECK(w->num_gone == 2);
+	for (pid_t pid = 9; pid < 13; pid++)
+		CHECK(addrspaces_peek(w->spaces, pid));
+
+	/* However many end at one time. */
+	w->num_gone = 0;
+	for (pid_t pid = 1000; pid < 6000; pid++) {
+		addrspaces_fork(w->spaces, pid, 12, pid, 12, at + 20 * ms);
+		addrspaces_exit(w->spaces, pid, pid, at + 20 * ms);
+	}
+	CHECK(w->num_gone > 3000 && w->num_gone < 5000);
+	CHECK_STR(maps_of(w, 5999), "7000-8000 q+0");
+	/* What has no time ends when it is told. */
+	addrspaces_exit(w->spaces, 12, 12, 0);
+	CHECK_STR(maps_of(w, 12), "none");
 	world_free(w);
 }
 
@@ -398,6 +475,7 @@ static void test_churn(void)
 		addrspaces_get(w->spaces, pid); /* a late sample */
 		CHECK(addrspaces_peek(w->spaces, pid)->dead);
 	}
+	later(w);
 	CHECK(addrspaces_count(w->spaces) <= before + 64);
 	CHECK(files_count(w->files) < 100);
 	CHECK(intern_count(w->strings) < 200);
@@ -516,6 +594,7 @@ static void test_threads(void)
 	addrspaces_exit(w->spaces, getpid(), getpid(), clock_monotonic_ns());
 	CHECK(addrspaces_peek(w->spaces, getpid()));
 	addrspaces_exit(w->spaces, getpid(), (pid_t)(intptr_t)tid, clock_monotonic_ns());
+	later(w);
 	CHECK(!addrspaces_peek(w->spaces, getpid()));
 	pthread_barrier_destroy(&barrier);
 	world_free(w);
@@ -664,6 +743,7 @@ static void test_leaderless(void)
 	/* Only the thread's EXIT is to come. */
 	w->num_gone = 0;
 	addrspaces_exit(w->spaces, pid, tid, clock_monotonic_ns());
+	later(w);
 	CHECK(w->num_gone == 1);
 	for (int i = 0; i < 4; i++) {
 		if (i != 1)
@@ -786,6 +866,7 @@ int main(void)
 	test_fork();
 	test_exec();
 	test_exit();
+	test_behind_exit();
 	test_renames();
 	test_pid_reuse();
 	test_churn();
