@@ -35,7 +35,7 @@ def go_away(seconds):
 def spin(name, seconds):
     code = (f"import os, time\nopen('/proc/self/comm', 'w').write({name!r})\nos.sched_setaffinity(0, {{{CPU}}})\n"
             # On a crowded machine the CPU is looked for late, and others want it too.
-            f"end = time.time() + {seconds}\nwhile time.time() < end or time.process_time() < 1.5: pass")
+            f"end = time.time() + {seconds}\nwhile time.time() < end or time.process_time() < 0.5: pass")
     return [sys.executable, "-S", "-c", code]
 
 

@@ -58,7 +58,7 @@ class Server:
 
     def run(self, *args):
         p = self.start(*args)
-        out, err = p.communicate(timeout=120)
+        out, err = p.communicate(timeout=240)
         return p.returncode, out, err
 
     def end(self):
@@ -68,7 +68,7 @@ class Server:
 
 def left(root="/"):
     """Directories and processes of ours, once what ends had a moment to."""
-    for _ in range(50):
+    for _ in range(300):
         files = [os.path.join(d, f) for d in ("dev/shm", "run", "tmp", "var/tmp", "root")
                  if os.path.isdir(os.path.join(root, d)) for f in os.listdir(os.path.join(root, d)) if f.startswith(".rf.")]
         running = subprocess.run(["pgrep", "-f", "^/proc/self/fd/7 record"], capture_output=True, text=True).stdout.split()
@@ -82,11 +82,19 @@ def total(text):
     return sum(int(line.rpartition(" ")[2]) for line in text.splitlines())
 
 
+def run_quietly(*command):
+    """What it says is worth reading where it fails."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print(done.stdout, flush=True)
+        done.check_returncode()
+
+
 def build():
     """The binary as the script builds it; under 10 MB, and it needs nothing."""
     if not os.path.exists(os.path.join(BUILD, "build.ninja")):
-        subprocess.run(["meson", "setup", "--buildtype=release", "-Dstatic=true", BUILD, SOURCE], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["ninja", "-C", BUILD, "app/ringfold"], check=True, stdout=subprocess.DEVNULL)
+        run_quietly("meson", "setup", "--buildtype=release", "-Dstatic=true", BUILD, SOURCE)
+    run_quietly("ninja", "-C", BUILD, "app/ringfold")
     check("under 10 MB", os.path.getsize(STATIC) < 10 << 20, True)
     check("static", "statically linked" in subprocess.run(["file", STATIC], capture_output=True, text=True).stdout, True)
 
@@ -123,7 +131,7 @@ def test_interrupt(server, root):
     p = server.start("-a")
     wait_begun(p)
     os.killpg(p.pid, signal.SIGINT) # as a terminal does: all of the foreground gets it
-    out, err = p.communicate(timeout=60)
+    out, err = p.communicate(timeout=240)
     check("Ctrl-C", (p.returncode, total(out) > 10), (0, True))
     check("Ctrl-C: left", left(root), ([], []))
 
@@ -132,7 +140,7 @@ def test_broken_link(server, root):
     p = server.start("-a")
     wait_begun(p)
     os.killpg(p.pid, signal.SIGKILL)
-    p.communicate(timeout=60)
+    p.communicate(timeout=240)
     check("broken link: left", left(root), ([], []))
 
 
