@@ -40,6 +40,7 @@ PATIENCE = 240  # seconds for anything that takes one on an idle machine
 WARM = 0.5      # seconds of CPU after which a runtime has compiled most of what it will
 ENOUGH = 0.06   # seconds of CPU of each program in a recording, which takes LONGEST seconds at most
 LONGEST = 20
+FEWEST = 3      # samples of a program; with fewer all is recorded again, for longer
 failures, skips = [], []
 totals = collections.defaultdict(collections.Counter)  # by program
 
@@ -368,6 +369,25 @@ def at_once(recordings, during):
     return profiles
 
 
+def saw_all(profile, containers, names, label):
+    return all(sum(n for s, n in profile.stacks.items() if s[0] == label(c) and s[1] in names[c.name][p.name]) >= FEWEST
+               for c in containers for p in c.programs)
+
+
+def record_all(recordings, during, wanted, names, label=lambda c: c.label):
+    """
+    Profiles of recordings(), which starts them at the same time; `wanted`: of which containers each must have samples of all
+    programs. On a crowded machine one may get no CPU for seconds.
+    """
+    while True:
+        profiles = at_once(recordings(), during)
+        if args.seconds >= LONGEST or all(profile is None or saw_all(profile, containers, names, label)
+                                          for profile, containers in zip(profiles, wanted)):
+            return profiles
+        args.seconds = min(2 * args.seconds, LONGEST)
+        print(f'too few samples: again for {args.seconds} s', flush=True)
+
+
 def percent(part, whole):
     return 100 * part / whole if whole else 0.0
 
@@ -391,7 +411,7 @@ def check_program(what, label, program, stacks, silent=False):
     if not silent:
         totals[program.name].update(users=users, whole=whole, named=named, jit=jit, jit_named=jit_named)
     problems = []
-    if total < 3:
+    if total < FEWEST:
         problems.append('too few samples')
     if users - whole > max(users / 20, 3): # a hundred samples tell no percent
         problems.append('too few whole')
@@ -453,7 +473,7 @@ class Names(dict):
 def from_host(base, containers, names):
     labels = [c.label for c in containers]
     during = lambda: during_record(containers, names)
-    profile, = at_once([Recording('all', base, ['-a'])], during)
+    profile, = record_all(lambda: [Recording('all', base, ['-a'])], during, [containers], names)
     print('from the host, -a', flush=True)
     if profile:
         for c in containers:
@@ -465,17 +485,19 @@ def from_host(base, containers, names):
         lost = profile.samples('[unknown]')
         if lost > 2 + profile.samples('[host]') / 500:
             fail(f'-a: {lost} samples are of no known container: {sorted({s[1] for s in profile.stacks if s[0] == "[unknown]"})}')
-    profiles = at_once([Recording(f'container-{c.name}', base, ['--container', c.want]) for c in containers], during)
+    profiles = record_all(lambda: [Recording(f'container-{c.name}', base, ['--container', c.want]) for c in containers], during,
+                          [[c] for c in containers], names)
     for c, profile in zip(containers, profiles):
         print(f'from the host, --container {c.want}', flush=True)
         if profile:
             check('--container', profile, c, names)
             check_only('--container', profile, [c.label])
     by_cgroup, two = [c for c in containers if c.cgroup], containers[:2]
-    recordings = [Recording(f'cgroup-{c.name}', base, ['-G', c.cgroup]) for c in by_cgroup]
+    targets = [(f'cgroup-{c.name}', ['-G', c.cgroup], [c]) for c in by_cgroup]
     if len(two) == 2:
-        recordings.append(Recording('two', base, ['--container', two[0].want, '--container', two[1].want]))
-    profiles = at_once(recordings, during)
+        targets.append(('two', ['--container', two[0].want, '--container', two[1].want], two))
+    profiles = record_all(lambda: [Recording(what, base, target) for what, target, _ in targets], during,
+                          [of for _, _, of in targets], names)
     for c, profile in zip(by_cgroup, profiles):
         print(f'from the host, -G {c.cgroup}', flush=True)
         if profile:
@@ -615,12 +637,13 @@ def inside(base, runtime, side_id, loader, libraries, containers, names, pod):
         return f'shop/{POD}' if c is pod else c.want
 
     during = lambda: during_record(containers, names)
-    profile, = at_once([start('inside-all', ['-a'])], during)
+    profile, = record_all(lambda: [start('inside-all', ['-a'])], during, [containers], names, label)
     print('from a container with the host\'s pids, -a', flush=True)
     if profile:
         for c in containers:
             check('inside -a', profile, c, names, label(c))
-    profiles = at_once([start(f'inside-{c.name}', ['--container', want(c)]) for c in containers], during)
+    profiles = record_all(lambda: [start(f'inside-{c.name}', ['--container', want(c)]) for c in containers], during,
+                          [[c] for c in containers], names, label)
     for c, profile in zip(containers, profiles):
         print(f'from a container with the host\'s pids, --container {want(c)}', flush=True)
         if profile:
