@@ -223,7 +223,7 @@ bool stacks_add(struct stacks *s, const uint32_t *leaf_first, size_t num, uint64
 static uint32_t make_path(struct stacks *s, const uint32_t *leaf_first, size_t num)
 {
 	const uint32_t *frame = leaf_first + num;
-	size_t shared = 0;
+	size_t shared = 0, before = s->nodes.len;
 	uint32_t node = 0;
 
 	while (shared < num && shared < s->path.len &&
@@ -232,11 +232,21 @@ static uint32_t make_path(struct stacks *s, const uint32_t *leaf_first, size_t n
 	s->path.len = shared;
 	if (!vec_reserve(&s->path, num))
 		return 0;
-	for (size_t i = shared; i < num; i++) {
-		node = child_of(s, node, frame[-1 - (ptrdiff_t)i]);
+	while (s->path.len < num && s->nodes.len == before) {
+		node = child_of(s, node, frame[-1 - (ptrdiff_t)s->path.len]);
 		if (!node)
 			return 0;
 		s->path.data[s->path.len++] = node;
+	}
+	/* Below a node that was just made there is none yet. */
+	while (s->path.len < num) {
+		uint32_t kid = (uint32_t)s->nodes.len;
+
+		if (kid == MAX_NODES || !blocks_reserve(&s->nodes))
+			return 0;
+		add_node(s, node, frame[-1 - (ptrdiff_t)s->path.len]);
+		blocks_at(&s->nodes, node)->kid = kid;
+		s->path.data[s->path.len++] = node = kid;
 	}
 	return node;
 }

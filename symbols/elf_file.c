@@ -336,20 +336,18 @@ enum fit { FIT_NONE, FIT_PAGE, FIT_BYTES, FIT_EXEC_PAGE, FIT_EXEC_BYTES };
 static enum fit load_fit(const struct elf_load *load, uint64_t offset)
 {
 	uint64_t start = load->offset & ~(uint64_t)(PAGE_BYTES - 1);
-	uint64_t end = load->offset + load->filesz;
 	uint64_t page_end;
-	bool bytes = offset >= load->offset && offset < end;
 
+	if (offset >= load->offset && offset - load->offset < load->filesz)
+		return load->executable ? FIT_EXEC_BYTES : FIT_BYTES;
 	if (!load->filesz)
 		return FIT_NONE;
-	if (__builtin_add_overflow(end, PAGE_BYTES - 1, &page_end))
+	if (__builtin_add_overflow(load->offset + load->filesz, PAGE_BYTES - 1, &page_end))
 		page_end = UINT64_MAX;
 	page_end &= ~(uint64_t)(PAGE_BYTES - 1);
 	if (offset < start || offset >= page_end)
 		return FIT_NONE;
-	if (load->executable)
-		return bytes ? FIT_EXEC_BYTES : FIT_EXEC_PAGE;
-	return bytes ? FIT_BYTES : FIT_PAGE;
+	return load->executable ? FIT_EXEC_PAGE : FIT_PAGE;
 }
 
 bool elf_file_vaddr(const struct elf_file *f, uint64_t offset, uint64_t *ret)
@@ -358,7 +356,7 @@ bool elf_file_vaddr(const struct elf_file *f, uint64_t offset, uint64_t *ret)
 	enum fit best_fit = FIT_NONE;
 
 	need_head(f);
-	for (size_t i = 0; i < f->loads.len; i++) {
+	for (size_t i = 0; i < f->loads.len && best_fit < FIT_EXEC_BYTES; i++) {
 		enum fit fit = load_fit(&f->loads.data[i], offset);
 
 		if (fit > best_fit) {

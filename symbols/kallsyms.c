@@ -74,20 +74,27 @@ static int hex_digit(unsigned char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+const char *kallsyms_address(const char *line, const char *end, uint64_t *ret)
+{
+	const char *pos = line;
+	int digit;
+
+	*ret = 0;
+	while (pos < end && (digit = hex_digit((unsigned char)*pos)) >= 0) {
+		*ret = *ret << 4 | (unsigned int)digit;
+		if (++pos - line > 16)
+			return NULL;
+	}
+	return pos > line ? pos : NULL;
+}
+
 /* "ADDR TYPE NAME" and for modules "\t[MODULE]": kernel/kallsyms.c s_show. */
 static bool parse_line(const char *pos, const char *end, struct line *ret)
 {
 	const char *tab;
-	int digits = 0, digit;
 
-	ret->addr = 0;
-	while (pos < end && (digit = hex_digit((unsigned char)*pos)) >= 0) {
-		ret->addr = ret->addr << 4 | (unsigned int)digit;
-		pos++;
-		if (++digits > 16)
-			return false;
-	}
-	if (!digits || end - pos < 4 || pos[0] != ' ' || pos[2] != ' ')
+	pos = kallsyms_address(pos, end, &ret->addr);
+	if (!pos || end - pos < 4 || pos[0] != ' ' || pos[2] != ' ')
 		return false;
 	ret->type = pos[1];
 	ret->name = pos + 3;

@@ -16,6 +16,9 @@ struct kallsyms_entry {
 	const char *module; /* NULL = the kernel itself */
 };
 
+/* The hexadecimal address that a line begins with; what follows it, or NULL where there is none. */
+const char *kallsyms_address(const char *line, const char *end, uint64_t *ret);
+
 /* Ascending addresses, borrowed until kallsyms_free. NULL when out of memory. */
 struct kallsyms *kallsyms_new(const uint64_t *addrs, size_t num);
 void kallsyms_free(struct kallsyms *k); /* NULL is fine */

@@ -538,11 +538,10 @@ struct strides {
 /* What a line begins with: its address, and whether it is a constant, which no code is called. */
 static bool look_at(const char *line, uint64_t *ret_addr, bool *ret_absolute)
 {
-	char *end;
+	const char *end = kallsyms_address(line, line + LINE_BYTES, ret_addr); /* or up to the NUL behind all */
 
-	*ret_addr = strtoull(line, &end, 16);
-	*ret_absolute = *end == ' ' && (end[1] == 'a' || end[1] == 'A');
-	return end != line && *end == ' ';
+	*ret_absolute = end && *end == ' ' && (end[1] == 'a' || end[1] == 'A');
+	return end && *end == ' ';
 }
 
 /* The first line that begins behind `offset`, or at 0. False: none in the next bytes, or it is malformed. */

@@ -234,14 +234,25 @@ static void note_start(struct offer *o, struct slot *slot, bool sized)
 void symtab_offer(struct symtab *t, const struct symtab_function *f,
 		  const struct symtab_namer *namer)
 {
-	struct offer o = { .t = t, .function = f, .namer = namer };
 	size_t low = symtab_first_at(t, f->vaddr);
 	struct slot *slot;
+	struct offer o;
 	bool sized;
 
 	if (low == t->num || t->oom)
 		return;
 	slot = &t->slots[low];
+	/* Most functions hold no question, and others start behind them before the next. */
+	if (f->size && slot->any && f->vaddr < slot->nearest) {
+		uint64_t end = sized_end(f);
+
+		if (end > f->vaddr && end <= t->vaddrs[low]) {
+			if (end > slot->covered)
+				slot->covered = end;
+			return;
+		}
+	}
+	o = (struct offer){ .t = t, .function = f, .namer = namer };
 	o.candidate = (struct candidate){ .start = f->vaddr,
 					  .end = f->size ? sized_end(f) : f->limit,
 					  .name = NO_NAME,
