@@ -175,6 +175,8 @@ def main():
     if not shutil.which("busybox") or b"statically" not in subprocess.run(["file", shutil.which("busybox")],
                                                                           capture_output=True).stdout:
         skip("no static busybox")
+    # A shell cannot catch what it was started without, as from a script's background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     build()
     os.makedirs("/run/sshd", exist_ok=True)
     # sshd wants a root that nobody else may write above.
