@@ -1,11 +1,11 @@
 #include "app/build_ids.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/intern.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 enum { MAX_BYTES = 20 };
 

@@ -4,12 +4,6 @@
  */
 #include "app/command.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "app/input_kind.h"
 #include "app/outputs.h"
 #include "app/replay.h"
@@ -25,6 +19,12 @@
 #include "output/profile.h"
 #include "target/given.h"
 #include "target/zip_in.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { MAX_INPUT = 1 << 30, BLOCK = 1 << 16 };
 

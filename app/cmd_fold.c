@@ -1,15 +1,6 @@
 /* ringfold fold, and report: what `perf record` or ringfold recorded, as a profile. */
 #include "app/command.h"
 
-#include <errno.h>
-#include <malloc.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "app/input_kind.h"
 #include "app/outputs.h"
 #include "app/progress.h"
@@ -24,6 +15,15 @@
 #include "output/format.h"
 #include "output/profile.h"
 #include "target/zip_in.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { MAX_REPORT = 64 << 20, MAX_LINE = 4096 };
 

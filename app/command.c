@@ -1,13 +1,13 @@
 #include "app/command.h"
 
+#include "base/err.h"
+#include "base/log.h"
+#include "base/opts.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "base/err.h"
-#include "base/log.h"
-#include "base/opts.h"
 
 int command_usage(const char *name, const struct err *err)
 {

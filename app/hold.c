@@ -1,9 +1,9 @@
 #include "app/hold.h"
 
+#include "collector/record.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "collector/record.h"
 
 struct held {
 	struct held *next;

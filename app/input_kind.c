@@ -1,13 +1,13 @@
 #include "app/input_kind.h"
 
-#include <errno.h>
-#include <stdbool.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "target/given.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
 
 static bool begins(const void *head, size_t len, const char *magic, size_t magic_len)
 {

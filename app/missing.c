@@ -1,9 +1,5 @@
 #include "app/missing.h"
 
-#include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/escape.h"
@@ -15,6 +11,10 @@
 #include "output/profile.h"
 #include "output/stacks.h"
 #include "symbols/file.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { MAX_NAMED = 3, MAX_PATH_BYTES = 60, MAX_NOTE_BYTES = 380 };
 

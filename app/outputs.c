@@ -1,5 +1,11 @@
 #include "app/outputs.h"
 
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/outfile.h"
+#include "output/format.h"
+
 #include <errno.h>
 #include <libgen.h>
 #include <stdio.h>
@@ -8,12 +14,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/err.h"
-#include "base/log.h"
-#include "base/outfile.h"
-#include "output/format.h"
 
 static const char *const method_names[] = { "cfi", "libunwind", "fp" };
 

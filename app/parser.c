@@ -1,7 +1,7 @@
 #include "app/parser.h"
 
+#include "base/descriptors.h"
 #include "base/err.h"
-#include "base/limits.h"
 #include "base/worker.h"
 #include "perfmap/published.h"
 #include "runtimes/r2r_serve.h"
@@ -19,7 +19,7 @@ void parser_run(int sock)
 	struct elf_serve *files;
 	struct r2r_serve *r2r;
 
-	limits_raise_files(); /* it is sent a descriptor of every file that is sampled */
+	descriptors_raise(); /* it is sent a descriptor of every file that is sampled */
 	/* Before the first byte of anything is read. Without a jail there is no parser, and so no symbols. */
 	if (jail_enter_parser(NULL) < 0)
 		return;

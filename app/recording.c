@@ -6,8 +6,8 @@
 #include "app/saving.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/err.h"
-#include "base/limits.h"
 #include "base/log.h"
 #include "base/opts.h"
 #include "base/vec.h"
@@ -520,7 +520,7 @@ static int check_descriptors(struct err *err)
 {
 	const unsigned int others = 32, comfortable = 256;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned int have = limits_files(), need = others + 2 * (cpus > 0 ? (unsigned int)cpus : 1);
+	unsigned int have = descriptors_allowed(), need = others + 2 * (cpus > 0 ? (unsigned int)cpus : 1);
 
 	if (have && have < need)
 		return err_set(err, EMFILE, "recording takes %u descriptors and one for each file that is sampled, and there are "
@@ -552,7 +552,7 @@ int recording_open(struct recording *r, const struct recording_opts *opts, struc
 	}
 	if (ret < 0)
 		return ret;
-	limits_raise_files(); /* not for the command */
+	descriptors_raise(); /* not for the command */
 	ret = check_descriptors(err);
 	if (ret < 0)
 		return ret;

@@ -1,21 +1,12 @@
 #include "app/replay_priv.h"
 
-#include <errno.h>
-#include <linux/perf_event.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <sys/utsname.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/err.h"
 #include "base/escape.h"
 #include "base/fd.h"
 #include "base/intern.h"
-#include "base/limits.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "collector/perfdata.h"
@@ -25,6 +16,15 @@
 #include "target/offline.h"
 #include "target/proc_text.h"
 #include "unwinder/arch.h"
+
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 enum {
 	REST_SAMPLES = 4096,    /* after so many, call-frame information is let go of that none of them needed */
@@ -158,7 +158,7 @@ int replay_open(const struct replay_opts *opts, struct replay **ret, struct err 
 	r->to_ns = UINT64_MAX;
 	r->start_ns = clock_monotonic_ns();
 	/* Every file of the recording stays open while it is read. */
-	limits_raise_files();
+	descriptors_raise();
 	e = door_new(&r->door, err);
 	if (!e)
 		e = open_inputs(r, err);

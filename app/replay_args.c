@@ -1,13 +1,13 @@
 /* The options that say which samples of a recording count, and where its files are. */
 #include "app/replay.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "app/outputs.h"
 #include "base/err.h"
 #include "target/proc_text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Arguments of a command begin with struct outputs, then struct replay_args. */
 struct both {

@@ -1,17 +1,17 @@
 /* What a folded recording says of itself: its events, what was lost or damaged, where it was made. */
 #include "app/replay_priv.h"
 
-#include <inttypes.h>
-#include <linux/perf_event.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "base/escape.h"
 #include "base/intern.h"
 #include "base/strbuf.h"
 #include "output/profile.h"
+
+#include <inttypes.h>
+#include <linux/perf_event.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
 
 enum { MAX_NOTE_BYTES = 380 };
 

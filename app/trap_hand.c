@@ -1,5 +1,15 @@
 #include "app/trap_hand.h"
 
+#include "app/trap_measure.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "base/vec.h"
+#include "target/captures.h"
+#include "target/door.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -11,16 +21,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "app/trap_measure.h"
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/err.h"
-#include "base/log.h"
-#include "base/strbuf.h"
-#include "base/vec.h"
-#include "target/captures.h"
-#include "target/door.h"
 
 enum { MAX_MESSAGE = 60000, MAX_FILES = 32, COMMAND_SECONDS = 30 };
 

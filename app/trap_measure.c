@@ -1,12 +1,5 @@
 #include "app/trap_measure.h"
 
-#include <errno.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "app/trap_rule.h"
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -16,6 +9,13 @@
 #include "target/containers.h"
 #include "target/door.h"
 #include "target/proc_text.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 static const uint64_t look_again_ns = 1000000000; /* for processes of a name, and for a container that came back */
 

@@ -1,13 +1,13 @@
 #include "app/trap_rule.h"
 
+#include "base/err.h"
+#include "base/opts.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/err.h"
-#include "base/opts.h"
 
 static const uint64_t second_ns = 1000000000, event_holds_ns = 5 * UINT64_C(1000000000);
 static const double most_seconds = 3600;

@@ -1,10 +1,10 @@
 #include "base/escape.h"
 
+#include "base/strbuf.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-
-#include "base/strbuf.h"
 
 static bool is_tail(unsigned char c)
 {

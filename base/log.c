@@ -1,13 +1,13 @@
 #include "base/log.h"
 
+#include "base/clock.h"
+
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-#include "base/clock.h"
 
 enum { WARNINGS_PER_SECOND = 10, LINE_BYTES = 1024 };
 

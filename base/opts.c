@@ -1,14 +1,14 @@
 #include "base/opts.h"
 
+#include "base/cleanup.h"
+#include "base/err.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/cleanup.h"
-#include "base/err.h"
 
 /* getopt_long's value of row i when the long name was used; letters are below it. */
 enum { LONG_BASE = 256 };

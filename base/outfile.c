@@ -1,14 +1,14 @@
 #include "base/outfile.h"
 
+#include "base/cleanup.h"
+#include "base/err.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/limits.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#include "base/cleanup.h"
-#include "base/err.h"
 
 enum { MAX_NAMES = 16, BUFFER_BYTES = 64 << 10 };
 

@@ -1,5 +1,9 @@
 #include "base/worker.h"
 
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/worker_wire.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -7,10 +11,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/worker_wire.h"
 
 enum {
 	MAX_BLAME = 2,    /* workers that one request may end */

@@ -1,15 +1,15 @@
 #include "base/worker.h"
 
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/vec.h"
+#include "base/worker_wire.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/vec.h"
-#include "base/worker_wire.h"
 
 struct worker_call {
 	int sock; /* -1: records go to `take` */

@@ -1,13 +1,5 @@
 #include "collector/collector_priv.h"
 
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -15,6 +7,14 @@
 #include "base/strbuf.h"
 #include "target/door.h"
 #include "target/proc_text.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 static const uint32_t default_freq_hz = 99;
 /* An event that is counted by period may come at any rate: rings are sized for this one. */

@@ -1,10 +1,10 @@
 /* From rings to the sink: one time order, each record once. */
 #include "collector/collector_priv.h"
 
-#include <errno.h>
-
 #include "base/clock.h"
 #include "base/err.h"
+
+#include <errno.h>
 
 static pid_t owner_of(const struct collector *c, pid_t tid)
 {

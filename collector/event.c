@@ -1,15 +1,15 @@
 #include "collector/event_priv.h"
 
+#include "base/err.h"
+#include "collector/collector.h"
+#include "target/door.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/err.h"
-#include "collector/collector.h"
-#include "target/door.h"
 
 #define HW(id) PERF_TYPE_HARDWARE, PERF_COUNT_HW_##id
 #define SW(id) PERF_TYPE_SOFTWARE, PERF_COUNT_SW_##id

@@ -1,5 +1,10 @@
 #include "collector/explain_priv.h"
 
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/strbuf.h"
+#include "target/door.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,11 +12,6 @@
 #include <sys/capability.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/err.h"
-#include "base/strbuf.h"
-#include "target/door.h"
 
 static bool has_cap(cap_t caps, cap_value_t cap)
 {

@@ -1,11 +1,11 @@
 #include "collector/order_priv.h"
 
+#include "collector/record_priv.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "collector/record_priv.h"
 
 int order_reserve(struct order *o, size_t num_rings)
 {

@@ -1,15 +1,15 @@
 #include "collector/perfdata_priv.h"
 
+#include "base/cleanup.h"
+#include "base/intern.h"
+#include "collector/perfdata_chain.h"
+#include "collector/record_priv.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/intern.h"
-#include "collector/perfdata_chain.h"
-#include "collector/record_priv.h"
 
 void perfdata_close(struct perfdata *p)
 {

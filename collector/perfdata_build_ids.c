@@ -1,13 +1,13 @@
 /* Build-ids of a recording: one after another in a table of the header, or among the records. */
 #include "collector/perfdata_priv.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "base/reader.h"
 #include "base/strbuf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum {
 	SEARCH_BYTES = 4096, /* at a time: many small records, or the header of a large one */

@@ -1,16 +1,16 @@
 #include "collector/perfdata_priv.h"
 
+#include "base/hash.h"
+#include "base/intern.h"
+#include "base/reader.h"
+#include "collector/record_priv.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/hash.h"
-#include "base/intern.h"
-#include "base/reader.h"
-#include "collector/record_priv.h"
 
 /* Against files made to fill memory and time; 512 CPUs with a thousand events each have half a million ids. */
 enum { EVENTS_MAX = 1 << 14, IDS_MAX = 4 << 20, COUNTED_MAX = 4 << 20 };

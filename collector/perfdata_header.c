@@ -6,17 +6,17 @@
 #include "collector/perfdata_priv.h"
 #include "collector/perfdata_write.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/intern.h"
 #include "base/reader.h"
 #include "base/strbuf.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 enum {
 	PIPE_HEADER_BYTES = PERFDATA_HEAD_BYTES,

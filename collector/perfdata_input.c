@@ -1,5 +1,8 @@
 #include "collector/perfdata_priv.h"
 
+#include "base/fd.h"
+#include "collector/record_priv.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -7,9 +10,6 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#include "base/fd.h"
-#include "collector/record_priv.h"
 
 /*
  * How a file is read. Of a 32 KiB dump a walk mostly needs the first few thousand bytes, so one read takes the end of one

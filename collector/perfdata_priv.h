@@ -7,12 +7,12 @@
 #include "collector/perfdata.h"
 #include "collector/perfdata_chain.h"
 
-#include <linux/perf_event.h>
-
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/vec.h"
+
+#include <linux/perf_event.h>
 
 struct intern;
 struct zstd_stream; /* NULL until the first compressed record */

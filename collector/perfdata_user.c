@@ -4,12 +4,12 @@
  */
 #include "collector/perfdata_priv.h"
 
+#include "base/intern.h"
+#include "base/reader.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-
-#include "base/intern.h"
-#include "base/reader.h"
 
 enum { EVENT_UPDATE_NAME = 2 }; /* enum perf_event_update type: UNIT, SCALE, NAME, CPUS from 0 */
 

@@ -1,15 +1,15 @@
 #include "collector/perfdata_write_priv.h"
 
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/writer.h"
+#include "collector/perfdata_chain.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/writer.h"
-#include "collector/perfdata_chain.h"
 
 static const uint64_t FLUSH_NS = 1000000000;
 static const uint16_t MISC_SIZE_IS_TOLD = 1u << 15; /* PERF_RECORD_MISC_BUILD_ID_SIZE */

@@ -2,14 +2,14 @@
 #include "collector/perfdata_file_priv.h"
 #include "collector/perfdata_write_priv.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/clock.h"
 
 /* Behind the last that add_feature knows. */
 enum { NUM_FEATURES = FEATURE_CLOCK_DATA + 1 };

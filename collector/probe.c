@@ -1,13 +1,13 @@
 #include "collector/probe.h"
 
-#include <errno.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include "base/err.h"
 #include "collector/collector.h"
 #include "collector/event_priv.h"
 #include "collector/explain_priv.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 /* As a recording would ask; what it can do without (ask_less in collector.c) is left out at once. */
 static void probe_attr(const struct event_choice *choice, const struct probe_case *what,

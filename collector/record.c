@@ -1,11 +1,11 @@
 #include "collector/record_priv.h"
 
+#include "base/reader.h"
+
 #include <errno.h>
 #include <linux/perf_event.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#include "base/reader.h"
 
 /* Since Linux 6.8, include/uapi/linux/perf_event.h; older headers lack it. */
 static const uint64_t BRANCH_COUNTERS = 1u << 19;

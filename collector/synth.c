@@ -1,18 +1,18 @@
 #include "collector/synth.h"
 
-#include <errno.h>
-#include <linux/perf_event.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/reader.h"
 #include "base/strbuf.h"
 #include "target/door.h"
 #include "target/proc_text.h"
+
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 enum {
 	PIECE_BYTES = 65536,

@@ -1,17 +1,17 @@
 /* Whom the events are attached to. */
 #include "collector/collector_priv.h"
 
-#include <errno.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/resource.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "target/door.h"
 #include "target/proc_text.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
 
 /* A process that starts threads without end must not keep us attaching: what comes later is inherited. */
 static const unsigned int max_passes = 32;

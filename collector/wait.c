@@ -1,6 +1,9 @@
 /* Sleeping until there is something to do. */
 #include "collector/collector_priv.h"
 
+#include "base/clock.h"
+#include "base/err.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -9,9 +12,6 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/err.h"
 
 /* What became ready: the kind in the upper half, an index in the lower. */
 enum tag { TAG_TIMER, TAG_WAKE, TAG_STREAM, TAG_TARGET };

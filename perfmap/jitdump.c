@@ -1,10 +1,10 @@
 #include "perfmap/jitdump.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/reader.h"
 #include "perfmap/published.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 bool jitdump_is_path(const char *path, size_t len, pid_t *ret)
 {

@@ -1,10 +1,5 @@
 #include "perfmap/names_priv.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/intern.h"
@@ -12,6 +7,11 @@
 #include "perfmap/published.h"
 #include "symbols/addrspace.h"
 #include "symbols/file.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 static const uint64_t max_text_bytes = 256u << 20; /* of one process in all: the door's cap on one file */
 static const uint64_t max_dump_bytes = 4ull << 30; /* mostly code, which is passed over */

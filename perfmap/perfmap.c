@@ -1,13 +1,13 @@
 #include "perfmap/perfmap.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "base/strbuf.h"
 #include "base/vec.h"
 #include "perfmap/published.h"
 #include "symbols/symbols.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 enum {
 	/* Added entries are few at a time while a runtime compiles: so many are searched as they

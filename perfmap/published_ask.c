@@ -1,11 +1,11 @@
 /* The recorder's side. An answer is kept until it is whole: a parser that dies has changed nothing. */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/strbuf.h"
 #include "base/vec.h"
 #include "perfmap/published.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum {
 	CPU_MS = 2000, /* of 256 KiB */

@@ -1,8 +1,8 @@
 /* The parser's side: bytes in, ranges out, nothing kept. */
+#include "perfmap/published.h"
+
 #include <errno.h>
 #include <string.h>
-
-#include "perfmap/published.h"
 
 enum { MAX_NAME = 16 << 10 };
 

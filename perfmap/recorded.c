@@ -4,14 +4,14 @@
  */
 #include "perfmap/perfmap.h"
 
-#include <stdlib.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "perfmap/names_priv.h"
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
 #include "target/offline.h"
+
+#include <stdlib.h>
 
 struct source {
 	struct offline *offline;

@@ -1,12 +1,6 @@
 /* The live source: maps and jitdumps of running processes, read as they grow. */
 #include "perfmap/perfmap.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -15,6 +9,12 @@
 #include "symbols/addrspace.h"
 #include "symbols/symbols.h"
 #include "target/door.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Read of one process before records go on: a runtime writes a few thousand lines a second when it is busy. */
 static const uint64_t bytes_per_poll = 1 << 20;

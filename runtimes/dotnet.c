@@ -1,9 +1,5 @@
 #include "runtimes/dotnet.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/err.h"
 #include "base/intern.h"
 #include "base/strbuf.h"
@@ -11,6 +7,10 @@
 #include "runtimes/dotnet_priv.h"
 #include "runtimes/nettrace.h"
 #include "symbols/addrspace.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum {
 	MAX_CHANGES = 1 << 20,      /* that wait, of one process */

@@ -1,9 +1,9 @@
 #include "runtimes/dotnet_ipc.h"
 
-#include <string.h>
-
 #include "base/reader.h"
 #include "base/writer.h"
+
+#include <string.h>
 
 static const char magic[14] = "DOTNET_IPC_V1";
 

@@ -6,10 +6,6 @@
  * exceptions), each with its own prologue (dotnet/runtime src/coreclr/vm/codeman.h, _hpCodeHdr and _hpRealCodeHdr). It
  * is used where it is consistent; where not, a method is one function.
  */
-#include <elf.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/clock.h"
 #include "base/intern.h"
 #include "runtimes/dotnet_priv.h"
@@ -17,6 +13,10 @@
 #include "runtimes/x64_code.h"
 #include "runtimes/x64_prologue.h"
 #include "symbols/addrspace.h"
+
+#include <elf.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum {
 	MAX_CODE = 256 << 10, /* bytes of one method */

@@ -1,8 +1,8 @@
 #include "runtimes/dotnet_name.h"
 
-#include <string.h>
-
 #include "base/strbuf.h"
+
+#include <string.h>
 
 const char dotnet_stub_name[] = "[.NET stub]";
 

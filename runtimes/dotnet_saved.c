@@ -11,16 +11,16 @@
  *
  * Generations of one pid follow each other in the order in which they ran.
  */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/err.h"
 #include "base/intern.h"
 #include "base/reader.h"
 #include "base/strbuf.h"
 #include "runtimes/dotnet_priv.h"
 #include "runtimes/nettrace.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const char magic[8] = { 'R', 'F', 'D', 'O', 'T', 'N', 'E', 'T' };
 

@@ -1,13 +1,13 @@
 #include "runtimes/nettrace.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/reader.h"
 #include "base/strbuf.h"
 #include "base/vec.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 enum {
 	/* NetTraceFormat "Tags" of a FastSerialization stream. */

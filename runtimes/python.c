@@ -1,11 +1,11 @@
 #include "runtimes/python.h"
 
-#include <string.h>
-
 #include "symbols/addrspace.h"
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
 #include "symbols/symbols.h"
+
+#include <string.h>
 
 enum { WORD = 8, FRAME_BYTES = 16 };
 

@@ -1,11 +1,6 @@
 /* The recorder's side of r2r_serve.h. */
 #include "runtimes/r2r_serve.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/intern.h"
 #include "base/strbuf.h"
@@ -14,6 +9,11 @@
 #include "symbols/symbols.h"
 #include "target/door.h"
 #include "unwinder/giver.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 enum {
 	RULES_CPU_MS = 1000, /* a sample waits for it */

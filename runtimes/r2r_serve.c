@@ -1,17 +1,17 @@
 /* The parser's side. */
 #include "runtimes/r2r_serve.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/intern.h"
 #include "runtimes/r2r_files_priv.h"
 #include "symbols/symbols.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 enum {
 	MAX_FILES = 64, /* open at a time */

@@ -1,8 +1,8 @@
 #include "runtimes/x64_prologue.h"
 
-#include <string.h>
-
 #include "base/reader.h"
+
+#include <string.h>
 
 enum { RBP = 5, MAX_FRAME = 64 << 20 };
 

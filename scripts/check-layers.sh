@@ -1,7 +1,8 @@
 #!/bin/sh
 # usage: scripts/check-layers.sh [SOURCE-DIRECTORY]
-# Holds two promises of the source tree: folders include only what stands below them, and only target/ opens
-# files. Exits 1 and names each place that breaks one.
+# Holds the promises of the source tree: folders include only what stands below them, only target/ opens files, and what is
+# ours is included before what is the system's, a file's own header first, so that each header is seen to stand alone.
+# Exits 1 and names each place that breaks one.
 set -u
 cd "${1:-$(dirname "$0")/..}" || exit 2
 bad=0
@@ -53,6 +54,14 @@ while read -r dir allowed; do
 		fi
 	done
 
+	# A compiler run in $dir/ finds ours.
+	for header in $(cat $files | sed -n 's,^#include <\([^/>]*\)>.*,\1,p' | sort -u); do
+		if [ -e "$dir/$header" ]; then
+			echo "$dir/$header hides <$header>, which is included in $dir/" >&2
+			bad=1
+		fi
+	done
+
 	# The door: whatever a path leads to is opened in target/ (for reading) or base/outfile.c (for writing).
 	[ "$dir" != target ] || continue
 	opens=$(code $files | grep -v '^base/outfile\.c:' |
@@ -72,6 +81,18 @@ collector target base
 output base
 app collector unwinder symbols perfmap runtimes target output base
 TABLE
+
+# Up to the first line of another kind: what is conditional stands behind it.
+order=$(find . -path ./.git -prune -o -name '*.[ch]' -print | sed 's,^\./,,' | grep -E '^(app|base|collector|output|perfmap|runtimes|symbols|target|test|unwinder)/' | sort |
+	xargs awk 'FNR == 1 { system_seen = 0; begun = 0; over = 0 }
+	over || /^$/ { next }
+	/^#include </ { begun = system_seen = 1; next }
+	/^#include "/ { begun = 1; if (system_seen) { print FILENAME ":" FNR ": " $0; over = 1 }; next }
+	begun { over = 1 }')
+if [ -n "$order" ]; then
+	printf '%s\n' 'ours are included before the system'"'"'s:' "$order" >&2
+	bad=1
+fi
 
 if [ "$folders" -lt 2 ]; then
 	echo "found $folders folders with sources in $PWD: nothing was checked" >&2

@@ -1,9 +1,5 @@
 #include "symbols/addrspace.h"
 
-#include <errno.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -16,6 +12,10 @@
 #include "symbols/file.h"
 #include "target/door.h"
 #include "target/proc_text.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
 enum {
 	MAX_RELATIVES = 10,

@@ -1,11 +1,5 @@
 #include "symbols/elf_remote.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/intern.h"
@@ -17,6 +11,12 @@
 #include "symbols/inline.h"
 #include "symbols/symbols.h"
 #include "target/door.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 enum {
 	IDENT_BYTES = 20, /* e_ident, e_type, e_machine */

@@ -1,12 +1,5 @@
 #include "symbols/elf_serve.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/auxv.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/htab.h"
@@ -21,6 +14,13 @@
 #include "symbols/symbols.h"
 #include "symbols/symtab.h"
 #include "target/door.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 enum {
 	MAX_VDSO = 64 << 10,

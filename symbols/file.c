@@ -1,16 +1,16 @@
 #include "symbols/file_priv.h"
 
-#include <fcntl.h>
-#include <string.h>
-#include <sys/auxv.h>
-#include <sys/resource.h>
-
 #include "base/err.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "symbols/elf_file.h"
 #include "symbols/elf_remote.h"
 #include "target/proc_text.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
 
 static const char deleted_suffix[] = " (deleted)"; /* fs/d_path.c prepend_unreachable, d_path */
 

@@ -1,13 +1,13 @@
 /* Debug files, and others that a file names: where they may lie, and that they are the file's own. */
 #include "symbols/file_priv.h"
 
-#include <string.h>
-
 #include "base/strbuf.h"
 #include "symbols/elf_file.h"
 #include "symbols/elf_remote.h"
 #include "target/build_id.h"
 #include "target/offline.h"
+
+#include <string.h>
 
 /* True when it fits. Takes fd. */
 static bool join_debug(struct entry *e, int fd, uint64_t size)

@@ -1,11 +1,11 @@
 /* Files of a recording: which of those that are here now are the ones that were mapped then. */
 #include "symbols/file_priv.h"
 
-#include <fcntl.h>
-#include <string.h>
-
 #include "symbols/elf_file.h"
 #include "target/offline.h"
+
+#include <fcntl.h>
+#include <string.h>
 
 /* perf before 5.11 told build-ids of any length as 20 bytes, the rest zeros. */
 static bool same_build_id(const uint8_t *told, size_t told_len, const uint8_t *id, size_t len)

@@ -1,8 +1,5 @@
 #include "symbols/inlined.h"
 
-#include <errno.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "base/strbuf.h"
 #include "symbols/elf_file.h"
@@ -10,6 +7,9 @@
 #include "symbols/file.h"
 #include "symbols/inline.h"
 #include "target/build_id.h"
+
+#include <errno.h>
+#include <string.h>
 
 enum { MAX_INLINED = 64 }; /* calls at one place; compilers stop far earlier */
 

@@ -1,10 +1,10 @@
 #include "symbols/kallsyms.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/intern.h"
 #include "base/strbuf.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 enum {
 	NO_MODULE = UINT32_MAX,

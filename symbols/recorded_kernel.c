@@ -1,14 +1,5 @@
 #include "symbols/recorded_kernel.h"
 
-#include <elf.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/utsname.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/intern.h"
@@ -22,6 +13,15 @@
 #include "symbols/symtab.h"
 #include "target/door.h"
 #include "target/given.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
 
 enum {
 	PIECE_BYTES = 64 << 10,

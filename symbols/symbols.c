@@ -1,9 +1,5 @@
 #include "symbols/symbols.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/intern.h"
@@ -17,6 +13,10 @@
 #include "symbols/recorded_kernel.h"
 #include "symbols/symtab.h"
 #include "target/door.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { PIECE_BYTES = 64 << 10 };
 

@@ -1,14 +1,5 @@
 #include "target/broker.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/outfile.h"
@@ -18,6 +9,15 @@
 #include "target/broker_priv.h"
 #include "target/broker_wait.h"
 #include "target/door_priv.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum {
 	MAX_REPEATS = 3,    /* of one request, when those who opened died of it */

@@ -1,5 +1,7 @@
 #include "target/broker_events.h"
 
+#include "base/err.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -7,8 +9,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include "base/err.h"
 
 struct broker_events {
 	uint32_t num, num_cgroups;

@@ -1,14 +1,5 @@
 #include "target/broker_serve.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/capability.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/outfile.h"
@@ -19,6 +10,15 @@
 #include "target/diagnostics.h"
 #include "target/door_priv.h"
 #include "target/stamp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum { MAX_FILES = 64 }; /* being written at a time */
 

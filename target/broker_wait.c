@@ -1,5 +1,12 @@
 #include "target/broker_wait.h"
 
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "target/broker_events.h"
+#include "target/broker_priv.h"
+#include "target/broker_serve.h"
+#include "target/proc_text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -14,13 +21,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "target/broker_events.h"
-#include "target/broker_priv.h"
-#include "target/broker_serve.h"
-#include "target/proc_text.h"
 
 enum {
 	MANY_REPLACED = 100, /* of those that open: another then comes after a while only */

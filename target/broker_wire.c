@@ -1,13 +1,13 @@
 /* Packets and descriptors over a socket (unix(7), cmsg(3)). */
 #include "target/broker_priv.h"
 
+#include "base/cleanup.h"
+#include "base/passed_fd.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/passed_fd.h"
 
 int broker_send(int sock, const void *bytes, size_t size, int fd)
 {

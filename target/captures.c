@@ -1,15 +1,15 @@
 #include "target/captures.h"
 
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/vec.h"
+#include "target/stamp.h"
+
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/err.h"
-#include "base/vec.h"
-#include "target/stamp.h"
 
 struct capture_file {
 	char *path;

@@ -1,11 +1,5 @@
 #include "target/containers.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/escape.h"
@@ -17,6 +11,12 @@
 #include "target/container.h"
 #include "target/door.h"
 #include "target/proc_text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 enum {
 	MAX_PLACES = 16384, /* who may write cgroups can make up containers without end */

@@ -1,13 +1,13 @@
 #include "target/debuginfod.h"
 
+#include "base/cleanup.h"
+#include "base/clock.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
 
 /* The library's interface, <elfutils/debuginfod.h>; its soname has been the same since its first release. */
 struct debuginfod_client;

@@ -1,5 +1,14 @@
 #include "target/diagnostics.h"
 
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/strbuf.h"
+#include "target/broker_priv.h"
+#include "target/door.h"
+#include "target/door_priv.h"
+#include "target/proc_text.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,15 +25,6 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/err.h"
-#include "base/strbuf.h"
-#include "target/broker_priv.h"
-#include "target/door.h"
-#include "target/door_priv.h"
-#include "target/proc_text.h"
 
 enum {
 	MAX_ENVIRON = 2 << 20, /* bytes: the kernel's limit for arguments and environment is a quarter of 8 MiB */

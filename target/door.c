@@ -1,5 +1,12 @@
 #include "target/door.h"
 
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/strbuf.h"
+#include "target/broker_priv.h"
+#include "target/door_priv.h"
+
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -14,13 +21,6 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/err.h"
-#include "base/fd.h"
-#include "base/strbuf.h"
-#include "target/broker_priv.h"
-#include "target/door_priv.h"
 
 static const char *const refusal_names[DOOR_NUM_REFUSALS] = {
 	[DOOR_OK] = "ok",           [DOOR_GONE] = "gone",

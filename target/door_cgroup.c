@@ -1,6 +1,13 @@
 /* Cgroups and what tells of containers; door.h has the rules. */
 #include "target/door.h"
 
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/strbuf.h"
+#include "target/broker_priv.h"
+#include "target/door_priv.h"
+#include "target/proc_text.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,13 +20,6 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/err.h"
-#include "base/strbuf.h"
-#include "target/broker_priv.h"
-#include "target/door_priv.h"
-#include "target/proc_text.h"
 
 enum { MAX_LOGS = 65536, MAX_MOUNTINFO = 16 << 20 };
 

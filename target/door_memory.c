@@ -1,17 +1,17 @@
 /* The way to a target's memory. Nothing of it is read here: memory.c has a helper for that. */
 #include "target/door.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/strbuf.h"
 #include "target/broker_priv.h"
 #include "target/door_priv.h"
 #include "target/proc_text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
 
 int door_start_time(int process, uint64_t *ret_ns)
 {

@@ -1,6 +1,14 @@
 /* Opening what a target can name; door.h tells the rules, here is what each of them is good for. */
 #include "target/door.h"
 
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/strbuf.h"
+#include "target/broker_priv.h"
+#include "target/door_priv.h"
+#include "target/proc_text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,14 +22,6 @@
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/err.h"
-#include "base/strbuf.h"
-#include "target/broker_priv.h"
-#include "target/door_priv.h"
-#include "target/proc_text.h"
 
 #define NSEC_PER_SEC 1000000000
 

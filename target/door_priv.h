@@ -1,11 +1,11 @@
 /* What door.c and door_open.c share. */
 #pragma once
 
+#include "target/door.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
-
-#include "target/door.h"
 
 struct err;
 struct strbuf;

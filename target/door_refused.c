@@ -1,15 +1,15 @@
 /* What the door has refused, and what it does not try again. On the side of who asks. */
 #include "target/door.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/types.h>
-
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/htab.h"
 #include "target/door_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
 
 enum {
 	MAX_SEEN = 16384, /* what comes after that is counted each time */

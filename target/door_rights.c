@@ -1,10 +1,10 @@
 /* What the door cannot do for want of privileges, in words. */
 #include "target/door.h"
 
+#include "target/door_priv.h"
+
 #include <string.h>
 #include <sys/capability.h>
-
-#include "target/door_priv.h"
 
 static const struct {
 	cap_value_t cap;

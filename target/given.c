@@ -1,5 +1,10 @@
 #include "target/given.h"
 
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/vec.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,11 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/err.h"
-#include "base/fd.h"
-#include "base/vec.h"
 
 /* As many as there are CPUs. */
 enum { MAX_PARTS = 8192 };

@@ -1,5 +1,7 @@
 #include "target/jail.h"
 
+#include "base/err.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
@@ -12,8 +14,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-
-#include "base/err.h"
 
 /*
  * All that a recording and its naming need once everything is open. What is not here fails with EPERM rather than

@@ -1,15 +1,5 @@
 #include "target/memory.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -20,6 +10,16 @@
 #include "target/memory_priv.h"
 #include "target/broker_priv.h"
 #include "target/proc_text.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum {
 	MAX_BLOCKED = 64,  /* processes; after so many nobody's memory is read any more */

@@ -1,4 +1,9 @@
 /* The helper that reads memory, and the guard that forks and ends helpers. Neither has a capability. */
+#include "base/cleanup.h"
+#include "target/broker_priv.h"
+#include "target/jail.h"
+#include "target/memory_priv.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <seccomp.h>
@@ -16,11 +21,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "target/broker_priv.h"
-#include "target/jail.h"
-#include "target/memory_priv.h"
 
 /* ---- the helper ---- */
 

@@ -1,5 +1,14 @@
 #include "target/offline.h"
 
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/strbuf.h"
+#include "target/build_id.h"
+#include "target/debuginfod.h"
+#include "target/door_priv.h"
+#include "target/proc_text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,15 +19,6 @@
 #include <sys/vfs.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/err.h"
-#include "base/strbuf.h"
-#include "target/build_id.h"
-#include "target/debuginfod.h"
-#include "target/door_priv.h"
-#include "target/proc_text.h"
 
 /* Clocks of records and of files are a few seconds apart; see offline.h. */
 static const int64_t slack_ns = INT64_C(10) * 1000 * 1000 * 1000;

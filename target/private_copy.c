@@ -1,5 +1,10 @@
 #include "target/private_copy.h"
 
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "target/door.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,11 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/err.h"
-#include "base/fd.h"
-#include "target/door.h"
 
 enum { CHUNK_BYTES = 256 << 10 };
 

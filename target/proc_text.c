@@ -1,10 +1,10 @@
 #include "target/proc_text.h"
 
+#include "base/reader.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-
-#include "base/reader.h"
 
 /* A line that is being taken apart. */
 struct cursor {

@@ -1,11 +1,11 @@
 #include "target/zip_in.h"
 
+#include "base/err.h"
+#include "base/strbuf.h"
+
 #include <errno.h>
 #include <minizip/unzip.h>
 #include <string.h>
-
-#include "base/err.h"
-#include "base/strbuf.h"
 
 enum { MAX_ENTRIES = 10000 };
 

@@ -1,7 +1,4 @@
 /* Rules of files that are parsed elsewhere. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "symbols/elf_remote.h"
 #include "symbols/file.h"
@@ -9,6 +6,9 @@
 #include "unwinder/rules_serve.h"
 #include "unwinder/rules_wire.h"
 #include "unwinder/unwinder_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 enum {
 	/* A sample waits for it, and the rings fill up meanwhile. A section of 256 MiB is read in a fraction of that. */

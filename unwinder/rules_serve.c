@@ -1,12 +1,12 @@
 #include "unwinder/rules_serve.h"
 
-#include <errno.h>
-
 #include "symbols/elf_file.h"
 #include "symbols/elf_serve.h"
 #include "symbols/symbols.h"
 #include "unwinder/rules_wire.h"
 #include "unwinder/unwinder_priv.h"
+
+#include <errno.h>
 
 static int serve_rules(void *state, struct worker_call *call, struct reader *r, int *fd)
 {

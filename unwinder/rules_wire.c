@@ -1,9 +1,9 @@
 #include "unwinder/rules_wire.h"
 
+#include "unwinder/unwinder_priv.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "unwinder/unwinder_priv.h"
 
 /* ---- to bytes ---- */
 

@@ -1,12 +1,12 @@
 /* vec, blocks, htab, hash, intern. */
-#include <stdint.h>
-
 #include "base/blocks.h"
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/intern.h"
 #include "base/vec.h"
 #include "test/check.h"
+
+#include <stdint.h>
 
 struct slot {
 	uint64_t key;

@@ -1,4 +1,8 @@
 /* fd: what comes late, in pieces or not at all. */
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "test/check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -7,10 +11,6 @@
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/fd.h"
-#include "test/check.h"
 
 static int told_to; /* by the signal handler, which gets nothing else */
 

@@ -1,12 +1,12 @@
 /* What reaches stderr, seen through a pipe and through a terminal. */
+#include "base/log.h"
+#include "test/check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pty.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-#include "base/log.h"
-#include "test/check.h"
 
 static int saved_stderr;
 

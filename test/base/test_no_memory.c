@@ -2,10 +2,6 @@
  * Everything that allocates, with the first, second, third ... allocation failing: an error comes back,
  * nothing crashes and (says the leak checker) nothing is left behind. Linked with --wrap.
  */
-#include <errno.h>
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/blocks.h"
 #include "base/err.h"
 #include "base/hash.h"
@@ -16,6 +12,10 @@
 #include "base/strbuf.h"
 #include "base/vec.h"
 #include "test/check.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t num, size_t size);

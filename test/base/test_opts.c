@@ -1,10 +1,10 @@
-#include <errno.h>
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/err.h"
 #include "base/opts.h"
 #include "test/check.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 struct values {
 	uint64_t freq;

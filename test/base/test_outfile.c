@@ -1,4 +1,8 @@
 /* An output appears whole or not at all. */
+#include "base/err.h"
+#include "base/outfile.h"
+#include "test/check.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -7,10 +11,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/err.h"
-#include "base/outfile.h"
-#include "test/check.h"
 
 static const char *contents(const char *path)
 {

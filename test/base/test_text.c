@@ -1,13 +1,13 @@
 /* err, strbuf, escape, reader. */
-#include <errno.h>
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/err.h"
 #include "base/escape.h"
 #include "base/reader.h"
 #include "base/strbuf.h"
 #include "test/check.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 static void test_err(void)
 {

@@ -1,16 +1,16 @@
 /* Requests to a worker that answers, wants, dies, hangs, lies and is killed by others. */
 #include "base/worker.h"
 
+#include "base/clock.h"
+#include "base/worker_wire.h"
+#include "test/check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/worker_wire.h"
-#include "test/check.h"
 
 enum {
 	ECHO = WORKER_KIND(WORKER_BASE, 1),  /* u32: every word of the body, doubled */

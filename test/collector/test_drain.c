@@ -1,9 +1,9 @@
 /* What a drain hands out, and what it counts instead, from rings built by hand. */
 #include "collector/collector_priv.h"
 
-#include <stdalign.h>
-
 #include "test/check.h"
+
+#include <stdalign.h>
 
 enum { RING_BYTES = 8192 };
 

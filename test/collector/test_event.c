@@ -1,11 +1,11 @@
 #include "collector/event_priv.h"
 
-#include <errno.h>
-#include <time.h>
-
 #include "base/err.h"
 #include "collector/collector.h"
 #include "test/check.h"
+
+#include <errno.h>
+#include <time.h>
 
 static void test_names(void)
 {

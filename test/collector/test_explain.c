@@ -1,9 +1,9 @@
 #include "collector/explain_priv.h"
 
-#include <errno.h>
-
 #include "base/err.h"
 #include "test/check.h"
+
+#include <errno.h>
 
 /* A plain user on an ordinary machine. */
 static const struct explain_rights plain = {

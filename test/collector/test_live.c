@@ -1,6 +1,11 @@
 /* Real rings: every kind of target, the accounting, loss, and each refusal that can be provoked. */
 #include "collector/collector_priv.h"
 
+#include "base/clock.h"
+#include "base/err.h"
+#include "target/door.h"
+#include "test/check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -20,11 +25,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/err.h"
-#include "target/door.h"
-#include "test/check.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1

@@ -1,6 +1,10 @@
 /* The perf.data reader on files written by hand: what is right in them, and everything that can be wrong. */
 #include "collector/perfdata.h"
 
+#include "base/err.h"
+#include "perfdata_builder.h"
+#include "test/check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -8,10 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include "base/err.h"
-#include "perfdata_builder.h"
-#include "test/check.h"
 
 enum { MAX_SEEN = 4096 };
 

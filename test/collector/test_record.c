@@ -1,10 +1,10 @@
 #include "collector/record_priv.h"
 
+#include "test/check.h"
+
 #include <errno.h>
 #include <linux/perf_event.h>
 #include <sys/mman.h>
-
-#include "test/check.h"
 
 /* A record under construction, a word at a time. */
 struct build {

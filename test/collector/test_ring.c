@@ -1,11 +1,11 @@
 /* Rings on memory of our own: what the kernel would write is written by the test. */
 #include "collector/order_priv.h"
 
+#include "test/check.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdalign.h>
-
-#include "test/check.h"
 
 enum { RING_BYTES = 4096 };
 

@@ -2,13 +2,13 @@
  * Bytes become mmap, fork, comm, exec and exit records of four processes; after each, what the
  * address spaces say is held against a model that keeps one owner per page.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/intern.h"
 #include "symbols/addrspace.h"
 #include "symbols/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { PROCS = 4, THREADS = 4, PAGES = 64, FILES = 4, OP_BYTES = 6, PAGE = 4096, JIT = FILES,
        GRACE_NS = 10000000, TICK_NS = 1000000 };

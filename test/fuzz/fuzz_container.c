@@ -1,9 +1,9 @@
 /* Paths of cgroups and names of container logs. */
+#include "target/container.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "target/container.h"
 
 static void check_level(const char *path, const struct container_level *level, size_t before)
 {

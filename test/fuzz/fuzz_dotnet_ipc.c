@@ -1,7 +1,7 @@
 /* An answer of a runtime, whole and cut: what it tells never goes beyond the bytes that came. */
-#include <stdlib.h>
-
 #include "runtimes/dotnet_ipc.h"
+
+#include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

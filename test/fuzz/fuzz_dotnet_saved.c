@@ -1,11 +1,11 @@
 /* What a recording says that runtimes said: whatever it is, what is found in it lies where it was asked for. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/intern.h"
 #include "runtimes/dotnet.h"
 #include "symbols/addrspace.h"
 #include "unwinder/arch.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 static void look(struct dotnet *d, const struct symbol_source *source, uint64_t time_ns)
 {

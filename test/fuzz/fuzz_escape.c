@@ -1,11 +1,11 @@
 /* Whatever a target calls its functions, what is printed is one harmless piece of UTF-8. */
+#include "base/escape.h"
+#include "base/strbuf.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/escape.h"
-#include "base/strbuf.h"
 
 static void require(bool ok)
 {

@@ -2,12 +2,12 @@
  * DWARF as a target may write it. The file is its own .dwo, package and supplementary file, so that those
  * are read as well. Whatever it says: frames have names, and no more of them than were asked for.
  */
+#include "base/intern.h"
+#include "symbols/inline.h"
+
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include "base/intern.h"
-#include "symbols/inline.h"
 
 enum { MAX_FRAMES = 32 };
 

@@ -2,13 +2,13 @@
  * A jitdump in two pieces, read as a file is: it never goes back, never beyond what there is, and names stay in bounds. Nor
  * does a row of its unwinding information hold for another place than was asked for.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "perfmap/jitdump.h"
 #include "perfmap/perfmap.h"
 #include "symbols/elf_cfi.h"
 #include "symbols/symbols.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 static uint64_t feed(struct jitdump *j, struct perfmap *m, const uint8_t *data, uint64_t at, size_t size)
 {

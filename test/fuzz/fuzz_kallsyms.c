@@ -2,10 +2,10 @@
  * Kernel symbols: whatever the text says and however it is cut, a symbol found starts at or below the address
  * asked for, and the answers are the same.
  */
+#include "symbols/kallsyms.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "symbols/kallsyms.h"
 
 enum { MAX_QUESTIONS = 256 };
 

@@ -1,8 +1,8 @@
 /* A nettrace stream in two pieces and in one: the same events, each within what the header promises. */
+#include "runtimes/nettrace.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "runtimes/nettrace.h"
 
 struct told {
 	uint64_t num, sum;

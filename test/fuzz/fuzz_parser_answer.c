@@ -2,10 +2,6 @@
  * What a parser says that a hostile file took over: the recorder takes it or finds it malformed, and what it took keeps
  * within bounds. The first byte tells the kind of answer, the rest are its records.
  */
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/intern.h"
 #include "base/worker.h"
 #include "symbols/elf_file.h"
@@ -13,6 +9,10 @@
 #include "symbols/elf_remote_priv.h"
 #include "symbols/symbols.h"
 #include "unwinder/rules_wire.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { QUESTIONS = 16 };
 

@@ -2,14 +2,14 @@
  * What the parser is told and asked, whoever does it: requests of a u8 kind within its folder, a u16 length and a body. A
  * request with the highest bit of its kind set comes with a descriptor, of what follows it.
  */
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "base/worker.h"
 #include "symbols/elf_serve.h"
 #include "symbols/elf_wire.h"
 #include "unwinder/rules_serve.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { MAX_REQUESTS = 32 };
 

@@ -1,13 +1,13 @@
 /* A perf.data file, which is also read as a stream and as a part of a directory. */
 #include "collector/perfdata.h"
 
+#include "base/err.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include "base/err.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

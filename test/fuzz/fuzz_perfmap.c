@@ -1,9 +1,9 @@
 /* A perf map in two pieces: whatever it says, a name found lies at or below the address asked for.
  */
+#include "perfmap/perfmap.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "perfmap/perfmap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,8 +1,8 @@
 /* /proc/PID/cgroup, cgroup mounts and lists of CPUs. The first byte is the size of what CPUs are told in. */
+#include "target/proc_text.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "target/proc_text.h"
 
 static int check_line(void *data, const struct proc_cgroup *line)
 {

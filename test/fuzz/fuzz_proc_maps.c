@@ -1,8 +1,8 @@
 /* /proc/PID/maps. */
+#include "target/proc_text.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "target/proc_text.h"
 
 static int check_map(void *data, const struct proc_map *map)
 {

@@ -1,8 +1,8 @@
 /* /proc/PID/status, /proc/PID/stat and /proc/PID/uid_map: each parser sees every input. */
+#include "target/proc_text.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "target/proc_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -2,10 +2,10 @@
  * Perf maps and jitdumps by way of the parser. The first byte tells what the rest is: 't' a text and 'd' a jitdump, which
  * must give the same names as when they are taken here; 'a' an answer of a parser that was taken over.
  */
+#include "perfmap/published.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "perfmap/published.h"
 
 enum { PLACES = 4096 };
 

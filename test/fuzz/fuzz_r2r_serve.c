@@ -2,12 +2,12 @@
  * What the parser is told and asked of precompiled .NET code: u16 length of the requests, those as u8 kind, u16 length and
  * a body, and then the file that all of them come with.
  */
+#include "base/worker.h"
+#include "runtimes/r2r_serve.h"
+
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include "base/worker.h"
-#include "runtimes/r2r_serve.h"
 
 enum { MAX_REQUESTS = 16 };
 

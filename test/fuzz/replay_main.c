@@ -4,6 +4,11 @@
  * failure can be repeated; every input has its own exact allocation, so that the address sanitizer
  * sees the first byte read past it.
  */
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/vec.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -11,11 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/hash.h"
-#include "base/vec.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -12,6 +12,8 @@
  *
  * before that: --root DIR (chroot there), --pivot DIR (in a mount namespace whose root that is), --uid N
  */
+#include "test/silent_fuse.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -24,8 +26,6 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "test/silent_fuse.h"
 
 static void must(int ok, const char *what)
 {

@@ -1,14 +1,14 @@
 /* Records in, names with times out: what real runtimes write, in any pieces, and what nobody should. */
 #include "perfmap/jitdump.h"
 
-#include <stdint.h>
-
 #include "base/cleanup.h"
 #include "base/strbuf.h"
 #include "perfmap/perfmap.h"
 #include "symbols/elf_cfi.h"
 #include "symbols/symbols.h"
 #include "test/check.h"
+
+#include <stdint.h>
 
 static void u32(struct strbuf *b, uint32_t v)
 {

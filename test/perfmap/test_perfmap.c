@@ -1,11 +1,11 @@
 /* Text in, names out: the lines that real runtimes write, and the ones that nobody should. */
 #include "perfmap/perfmap.h"
 
-#include <inttypes.h>
-#include <stdint.h>
-
 #include "base/clock.h"
 #include "test/check.h"
+
+#include <inttypes.h>
+#include <stdint.h>
 
 static struct perfmap *parse(const char *text)
 {

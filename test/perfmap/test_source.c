@@ -1,14 +1,6 @@
 /* The map of this very process, as it is written, grows, is rewritten and vanishes. */
 #include "perfmap/perfmap.h"
 
-#include <fcntl.h>
-#include <signal.h>
-#include <stdint.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "base/intern.h"
 #include "perfmap/published.h"
@@ -16,6 +8,14 @@
 #include "symbols/symbols.h"
 #include "target/door.h"
 #include "test/check.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 struct world {
 	struct door *door;

@@ -5,13 +5,13 @@
  * usage: nettrace_list [-r] FILE
  * -r: times in microseconds from the stream's start, names as the runtime spells them, methods only
  */
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-
 #include "base/strbuf.h"
 #include "runtimes/dotnet_name.h"
 #include "runtimes/nettrace.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 struct listing {
 	struct nettrace *trace;

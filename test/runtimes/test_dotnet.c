@@ -1,10 +1,6 @@
 /* Methods that come and go: whose an address is at each time, and how to step out of what is there. */
 #include "runtimes/dotnet.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <string.h>
-
 #include "base/intern.h"
 #include "base/strbuf.h"
 #include "runtimes/nettrace.h"
@@ -12,6 +8,10 @@
 #include "test/check.h"
 #include "test/mappings_view.h"
 #include "unwinder/arch.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
 
 enum { PID = 42 };
 

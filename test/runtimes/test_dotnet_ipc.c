@@ -1,9 +1,9 @@
 /* Requests byte by byte as they were seen to work, and replies of all kinds. */
 #include "runtimes/dotnet_ipc.h"
 
-#include <stdio.h>
-
 #include "test/check.h"
+
+#include <stdio.h>
 
 static void expect_hex(const uint8_t *bytes, size_t size, const char *want)
 {

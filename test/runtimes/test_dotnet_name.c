@@ -1,10 +1,10 @@
 /* One spelling for a .NET method, from whoever names it. */
 #include "runtimes/dotnet_name.h"
 
-#include <string.h>
-
 #include "base/strbuf.h"
 #include "test/check.h"
+
+#include <string.h>
 
 static void expect_name(const char *type, const char *method, const char *want)
 {

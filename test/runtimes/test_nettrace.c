@@ -5,13 +5,13 @@
  */
 #include "runtimes/nettrace.h"
 
-#include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/cleanup.h"
 #include "base/strbuf.h"
 #include "test/check.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 static void tell(void *data, const struct nettrace_event *e)
 {

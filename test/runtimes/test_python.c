@@ -1,16 +1,16 @@
 /* Trampolines with and without frame pointers, where they stand, and what only looks like one. */
 #include "runtimes/python.h"
 
-#include <fcntl.h>
-#include <link.h>
-#include <sys/stat.h>
-
 #include "symbols/addrspace.h"
 #include "symbols/elf_file.h"
 #include "symbols/file.h"
 #include "symbols/symbols.h"
 #include "test/check.h"
 #include "test/mappings_view.h"
+
+#include <fcntl.h>
+#include <link.h>
+#include <sys/stat.h>
 
 enum { JIT = 0x700000, STACK = 0x10000, WORDS = 8 };
 

@@ -6,18 +6,18 @@
  * ADDRESSES is a vaddr in hex on each line. Prints the CPU time of opening the file and of asking for each
  * address once; with -p the frames too, as `addr2line -a -i -f -C` does, those without inlines left out.
  */
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/intern.h"
+#include "base/vec.h"
+#include "symbols/inline.h"
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/err.h"
-#include "base/intern.h"
-#include "base/vec.h"
-#include "symbols/inline.h"
 
 enum { MAX_FRAMES = 512 };
 

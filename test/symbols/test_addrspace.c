@@ -2,6 +2,15 @@
  */
 #include "symbols/addrspace.h"
 
+#include "base/clock.h"
+#include "base/intern.h"
+#include "base/strbuf.h"
+#include "symbols/elf_file.h"
+#include "symbols/file.h"
+#include "target/door.h"
+#include "target/proc_text.h"
+#include "test/check.h"
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -12,15 +21,6 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/intern.h"
-#include "base/strbuf.h"
-#include "symbols/elf_file.h"
-#include "symbols/file.h"
-#include "target/door.h"
-#include "target/proc_text.h"
-#include "test/check.h"
 
 struct world {
 	struct intern *strings;

@@ -1,17 +1,17 @@
 /* One object per file, whatever becomes of its name: real files, mapped into this very process. */
 #include "symbols/file.h"
 
+#include "base/intern.h"
+#include "symbols/elf_file.h"
+#include "target/door.h"
+#include "test/check.h"
+
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
-
-#include "base/intern.h"
-#include "symbols/elf_file.h"
-#include "target/door.h"
-#include "test/check.h"
 
 struct world {
 	struct intern *strings;

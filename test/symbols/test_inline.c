@@ -5,12 +5,6 @@
  * it reads. Where the innermost function has no linkage name (static, in C++) it puts the ELF symbol in its
  * place, so inline_victim.cpp has none; and it takes the file of another row at times, see row_says.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <sys/stat.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/intern.h"
@@ -18,6 +12,12 @@
 #include "symbols/elf_file.h"
 #include "symbols/inline.h"
 #include "test/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <sys/stat.h>
 
 enum { MAX_FRAMES = 64, MAX_ADDRESSES = 900, MAX_LINE = 4096, MIN_INLINED = 100 };
 

@@ -1,10 +1,10 @@
 /* /proc/kallsyms: small texts, exact answers. */
 #include "symbols/kallsyms.h"
 
-#include <inttypes.h>
-
 #include "base/clock.h"
 #include "test/check.h"
+
+#include <inttypes.h>
 
 static const char sample[] = "0000000000000000 A fixed_percpu_data\n"
 			     "ffffffff81000000 T _stext\n"

@@ -1,12 +1,6 @@
 /* Which names the addresses of a recorded kernel are given, and which not. */
 #include "symbols/recorded_kernel.h"
 
-#include <elf.h>
-#include <stdint.h>
-#include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
-
 #include "base/err.h"
 #include "base/intern.h"
 #include "base/strbuf.h"
@@ -15,6 +9,12 @@
 #include "symbols/symbols.h"
 #include "target/door.h"
 #include "test/check.h"
+
+#include <elf.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 static char dir[] = "/tmp/ringfold-kernel-XXXXXX";
 

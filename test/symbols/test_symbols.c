@@ -2,14 +2,6 @@
  * in JIT code. */
 #include "symbols/symbols.h"
 
-#include <dlfcn.h>
-#include <sched.h>
-#include <stdint.h>
-#include <sys/mount.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "base/intern.h"
 #include "base/strbuf.h"
 #include "symbols/addrspace.h"
@@ -17,6 +9,14 @@
 #include "symbols/file.h"
 #include "target/door.h"
 #include "test/check.h"
+
+#include <dlfcn.h>
+#include <sched.h>
+#include <stdint.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 struct world {
 	struct intern *strings;

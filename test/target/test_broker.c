@@ -1,6 +1,14 @@
 /* The broker against the plain door, and what happens when its process hangs or dies. */
 #include "target/broker.h"
 
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/outfile.h"
+#include "base/strbuf.h"
+#include "target/broker_hang.h"
+#include "target/door.h"
+#include "test/check.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,14 +21,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/err.h"
-#include "base/outfile.h"
-#include "base/strbuf.h"
-#include "target/broker_hang.h"
-#include "target/door.h"
-#include "test/check.h"
 
 struct ids {
 	pid_t id[100000];

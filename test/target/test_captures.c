@@ -1,13 +1,13 @@
 /* Which files are a trap's captures, and which of them a quota removes. */
 #include "target/captures.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "base/err.h"
 #include "target/stamp.h"
 #include "test/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 static char dir[] = "/tmp/ringfold-captures-XXXXXX";
 

@@ -1,9 +1,9 @@
 /* Cgroup paths as runtimes make them, and some as nobody should. */
-#include <errno.h>
-#include <stdio.h>
-
 #include "target/container.h"
 #include "test/check.h"
+
+#include <errno.h>
+#include <stdio.h>
 
 #define A      "3f2a9c1b2d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbccdde"
 #define B      "bbbb9c1b2d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbccdde"

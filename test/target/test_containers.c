@@ -1,4 +1,11 @@
 /* Containers as they run here: names from links, what a person may ask for, processes in namespaces and cgroups. */
+#include "base/err.h"
+#include "base/strbuf.h"
+#include "target/containers.h"
+#include "target/door.h"
+#include "target/door_priv.h"
+#include "test/check.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -6,13 +13,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/err.h"
-#include "base/strbuf.h"
-#include "target/containers.h"
-#include "target/door.h"
-#include "target/door_priv.h"
-#include "test/check.h"
 
 #define A "3f2a9c1b2d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbccdde"
 

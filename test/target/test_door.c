@@ -2,6 +2,16 @@
  * The door against the shapes that hurt other profilers. What needs root (another owner, a chroot,
  * a user namespace, a reused pid) is left out with a word on stderr for a plain user.
  */
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/strbuf.h"
+#include "target/door.h"
+#include "target/door_priv.h"
+#include "target/proc_text.h"
+#include "test/check.h"
+#include "test/silent_fuse.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -25,16 +35,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/err.h"
-#include "base/strbuf.h"
-#include "target/door.h"
-#include "target/door_priv.h"
-#include "target/proc_text.h"
-#include "test/check.h"
-#include "test/silent_fuse.h"
 
 static struct door *door;
 static uint64_t start_ns; /* CLOCK_REALTIME, a moment after this process began */

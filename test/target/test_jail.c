@@ -1,6 +1,9 @@
 /* What a jailed process can do no more, tried one by one, each in a process of its own. */
 #include "target/jail.h"
 
+#include "base/err.h"
+#include "test/check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -12,9 +15,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/err.h"
-#include "test/check.h"
 
 static int open_shadow(void)
 {

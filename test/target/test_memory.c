@@ -1,6 +1,15 @@
 /* Memory of other processes through the helper, with pages that never come and helpers that die. */
 #include "target/memory.h"
 
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "target/broker.h"
+#include "target/door.h"
+#include "target/jail.h"
+#include "test/check.h"
+#include "test/silent_fuse.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,15 +23,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/err.h"
-#include "target/broker.h"
-#include "target/door.h"
-#include "target/jail.h"
-#include "test/check.h"
-#include "test/silent_fuse.h"
 
 enum { REGION = 1 << 20 };
 

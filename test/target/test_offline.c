@@ -1,6 +1,12 @@
 /* Which files of this machine are taken for those of a recording, and which perf maps for those of its processes. */
 #include "target/offline.h"
 
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "target/given.h"
+#include "test/check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -9,12 +15,6 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/err.h"
-#include "target/given.h"
-#include "test/check.h"
 
 static const int64_t second = 1000000000;
 static char dir[] = "/tmp/ringfold-offline-XXXXXX";

@@ -1,8 +1,8 @@
-#include <errno.h>
-#include <string.h>
-
 #include "target/proc_text.h"
 #include "test/check.h"
+
+#include <errno.h>
+#include <string.h>
 
 struct maps {
 	struct proc_map map[8];

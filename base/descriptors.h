@@ -6,7 +6,7 @@
  * every file that is mapped anywhere on the machine stays open. What is started from here on inherits it. Failing
  * changes nothing.
  */
-void limits_raise_files(void);
+void descriptors_raise(void);
 
 /* How many descriptors this process may have, of itself; 0 = not known. */
-unsigned int limits_files(void);
+unsigned int descriptors_allowed(void);

@@ -1,9 +1,9 @@
-#include "base/limits.h"
+#include "base/descriptors.h"
 
 #include <stdint.h>
 #include <sys/resource.h>
 
-void limits_raise_files(void)
+void descriptors_raise(void)
 {
 	struct rlimit limit;
 
@@ -13,7 +13,7 @@ void limits_raise_files(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-unsigned int limits_files(void)
+unsigned int descriptors_allowed(void)
 {
 	struct rlimit limit;
 
