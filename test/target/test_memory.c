@@ -378,7 +378,8 @@ static void test_helper(struct memory *m, const uint8_t *region)
 		CHECK(helper && kill(helper, SIGKILL) == 0);
 		CHECK(read_one(m, getpid(), 60, region, &word, 8) == 8 && !memcmp(&word, region, 8));
 	}
-	CHECK(memory_counts(m).replaced == replaced + 5);
+	/* On a crowded machine one may also have been too slow. */
+	CHECK(memory_counts(m).replaced >= replaced + 5);
 	memory_forget(m, 60);
 }
 
