@@ -35,7 +35,10 @@ ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what perf lea
 
 def cpu(argv, out):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(argv, stdout=open(out, 'w'), stderr=subprocess.DEVNULL, check=True)
+    with open(out, 'w') as to:
+        done = subprocess.run(argv, stdout=to, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f'inline: {shlex.join(argv)} ended with {done.returncode} (a perf 7 may need ADDR2LINE): {done.stderr[-300:]}')
     while True:
         try:
             os.wait()
@@ -63,15 +66,19 @@ def read(path):
     return samples
 
 
-def places(sample, bits):
-    """[address, names innermost first, is one inlined] of each frame; recursion through one call is one, on both sides alike."""
-    ret = []
+def places(sample, bits, marked):
+    """
+    [address, names innermost first, is one inlined] of each frame. It ends with the function that is not inlined, where that is
+    marked; perf 7 marks others too, so there recursion through one call is one, on both sides alike.
+    """
+    ret, goes_on = [], False
     for ip, name, inlined in sample:
-        if ret and ret[-1][0] == ip & bits:
+        if goes_on and ret[-1][0] == ip & bits:
             ret[-1][1].append(name)
             ret[-1][2] |= inlined
         else:
             ret.append([ip & bits, [name], inlined])
+        goes_on = inlined or not marked
     return ret
 
 
@@ -132,7 +139,7 @@ def compare(ours, theirs, old):
     odd = []
     bits = 0xfff if old else -1  # perf 6.1 prints offsets in files: what is below the page is the same
     for a, b in zip(ours, theirs):
-        a, b = places(a, bits), places(b, bits)
+        a, b = places(a, bits, old), places(b, bits, old)
         match = difflib.SequenceMatcher(None, [p[0] for p in a], [p[0] for p in b], autojunk=False)
         for how, i1, i2, j1, j2 in match.get_opcodes():
             if how != 'equal':
