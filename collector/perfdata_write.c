@@ -361,6 +361,15 @@ static struct writer begin_record(struct perfdata_writer *w)
 	return d;
 }
 
+/* What was put behind the rest is a record. */
+static void took_record(struct perfdata_writer *w, size_t len)
+{
+	w->len += len;
+	w->round_bytes += len;
+	if (w->round_bytes >= WRITE_ROUND)
+		end_round(w);
+}
+
 static void finish_record(struct perfdata_writer *w, struct writer *d, uint32_t type, uint16_t misc)
 {
 	struct perf_event_header header = { .type = type, .misc = misc, .size = (uint16_t)d->len };
@@ -368,10 +377,7 @@ static void finish_record(struct perfdata_writer *w, struct writer *d, uint32_t 
 	if (d->failed || d->len > WRITE_RECORD_MAX)
 		return;
 	memcpy(d->start, &header, sizeof(header));
-	w->len += d->len;
-	w->round_bytes += d->len;
-	if (w->round_bytes >= WRITE_ROUND)
-		end_round(w);
+	took_record(w, d->len);
 }
 
 void perfdata_write_record(struct perfdata_writer *w, const struct record *rec, size_t event)
@@ -470,8 +476,7 @@ bool perfdata_write_build_id_now(struct perfdata_writer *w, bool kernel, const u
 	if (w->opts.stream || w->failure.code || !record.len || (record.len > WRITE_BUFFER - w->len && !write_buffer(w)))
 		return true;
 	memcpy(w->buf + w->len, record.data, record.len);
-	w->len += record.len;
-	w->round_bytes += record.len;
+	took_record(w, record.len);
 	return true;
 }
 

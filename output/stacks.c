@@ -178,13 +178,27 @@ static uint32_t child_by_hash(struct stacks *s, uint32_t parent, uint32_t frame)
 	return slot->node;
 }
 
+static bool reserve_node(struct stacks *s)
+{
+	return s->nodes.len < MAX_NODES && blocks_reserve(&s->nodes);
+}
+
+/* The youngest of a list that has room for it, as there is for the node. */
+static uint32_t add_listed(struct stacks *s, uint32_t parent, uint32_t frame)
+{
+	uint32_t kid = (uint32_t)s->nodes.len;
+
+	add_node(s, parent, frame);
+	blocks_at(&s->nodes, parent)->kid = kid;
+	return kid;
+}
+
 /* The child of `parent` for `frame`, made if need be; 0 when out of memory. */
 static uint32_t child_of(struct stacks *s, uint32_t parent, uint32_t frame)
 {
-	struct node *above = blocks_at(&s->nodes, parent);
-	uint32_t kid, next;
+	uint32_t next;
 
-	for (kid = above->kid; kid; kid = next) {
+	for (uint32_t kid = blocks_at(&s->nodes, parent)->kid; kid; kid = next) {
 		const struct node *listed = blocks_at(&s->nodes, kid);
 
 		if (listed->public.frame == frame)
@@ -192,15 +206,11 @@ static uint32_t child_of(struct stacks *s, uint32_t parent, uint32_t frame)
 		next = listed->next;
 	}
 	/* Room first, so that a slot in the table never lacks its node. */
-	if (s->nodes.len == MAX_NODES || !blocks_reserve(&s->nodes))
+	if (!reserve_node(s))
 		return 0;
-	above = blocks_at(&s->nodes, parent);
-	if (above->num_kids >= MAX_LISTED)
+	if (blocks_at(&s->nodes, parent)->num_kids >= MAX_LISTED)
 		return child_by_hash(s, parent, frame);
-	kid = (uint32_t)s->nodes.len;
-	add_node(s, parent, frame);
-	above->kid = kid;
-	return kid;
+	return add_listed(s, parent, frame);
 }
 
 static void count_node(struct stacks *s, uint32_t index, uint64_t count)
@@ -240,13 +250,10 @@ static uint32_t make_path(struct stacks *s, const uint32_t *leaf_first, size_t n
 	}
 	/* Below a node that was just made there is none yet. */
 	while (s->path.len < num) {
-		uint32_t kid = (uint32_t)s->nodes.len;
-
-		if (kid == MAX_NODES || !blocks_reserve(&s->nodes))
+		if (!reserve_node(s))
 			return 0;
-		add_node(s, node, frame[-1 - (ptrdiff_t)s->path.len]);
-		blocks_at(&s->nodes, node)->kid = kid;
-		s->path.data[s->path.len++] = node = kid;
+		node = add_listed(s, node, frame[-1 - (ptrdiff_t)s->path.len]);
+		s->path.data[s->path.len++] = node;
 	}
 	return node;
 }

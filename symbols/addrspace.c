@@ -372,13 +372,19 @@ uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid)
 
 /* --- Processes --- */
 
+static void space_forget_tasks(struct addrspaces *a, struct space *s)
+{
+	for (size_t i = 0; i < s->tids.len; i++)
+		tasks_remove(&a->tasks, s->tids.data[i]);
+	s->tids.len = 0;
+}
+
 static void space_end(struct addrspaces *a, struct space *s)
 {
 	s->pub.dead = true;
 	if (a->opts.space_gone)
 		a->opts.space_gone(a->opts.data, &s->pub);
-	for (size_t i = 0; i < s->tids.len; i++)
-		tasks_remove(&a->tasks, s->tids.data[i]);
+	space_forget_tasks(a, s);
 	spaces_remove(&a->spaces, s->pub.pid);
 	mappings_deinit(&s->pub.maps, a->opts.files);
 	for (size_t i = 0; s->ghost && i < MAX_GHOSTS; i++) {
@@ -422,9 +428,7 @@ static void space_leave(struct addrspaces *a, struct space *s, uint64_t time_ns)
 	}
 	if (a->leaving.len - a->first_leaving > MAX_LEAVING)
 		end_first_leaving(a);
-	for (size_t i = 0; i < s->tids.len; i++)
-		tasks_remove(&a->tasks, s->tids.data[i]);
-	s->tids.len = 0;
+	space_forget_tasks(a, s);
 	s->pub.dead = s->pub.left = true;
 }
 

@@ -213,12 +213,11 @@ static uint64_t sized_end(const struct symtab_function *f)
 	return f->limit > f->vaddr && f->limit < end ? f->limit : end;
 }
 
+/* Nothing nearer to the questions of the slot starts. */
 static void note_start(struct offer *o, struct slot *slot, bool sized)
 {
 	uint64_t start = o->candidate.start;
 
-	if (slot->any && start < slot->nearest)
-		return;
 	if (!slot->any || start > slot->nearest) {
 		slot->any = true;
 		slot->nearest = start;
@@ -234,39 +233,32 @@ static void note_start(struct offer *o, struct slot *slot, bool sized)
 void symtab_offer(struct symtab *t, const struct symtab_function *f,
 		  const struct symtab_namer *namer)
 {
+	const uint64_t end = f->size ? sized_end(f) : f->limit;
+	const bool sized = f->size && end > f->vaddr;
 	size_t low = symtab_first_at(t, f->vaddr);
+	bool holds, starts;
 	struct slot *slot;
 	struct offer o;
-	bool sized;
 
 	if (low == t->num || t->oom)
 		return;
 	slot = &t->slots[low];
-	/* Most functions hold no question, and others start behind them before the next. */
-	if (f->size && slot->any && f->vaddr < slot->nearest) {
-		uint64_t end = sized_end(f);
-
-		if (end > f->vaddr && end <= t->vaddrs[low]) {
-			if (end > slot->covered)
-				slot->covered = end;
-			return;
-		}
-	}
+	if (sized && end > slot->covered)
+		slot->covered = end;
+	holds = sized && end > t->vaddrs[low];
+	starts = !slot->any || f->vaddr >= slot->nearest;
+	if (!holds && !starts) /* most functions */
+		return;
 	o = (struct offer){ .t = t, .function = f, .namer = namer };
+	/* One that wraps has no end, but does end a label before it. */
 	o.candidate = (struct candidate){ .start = f->vaddr,
-					  .end = f->size ? sized_end(f) : f->limit,
+					  .end = f->size && !sized ? 0 : end,
 					  .name = NO_NAME,
 					  .bind = (uint8_t)f->bind };
-	sized = f->size && o.candidate.end > f->vaddr;
-	if (sized) {
-		if (o.candidate.end > slot->covered)
-			slot->covered = o.candidate.end;
-		if (o.candidate.end > t->vaddrs[low])
-			improve_range(&o, low, symtab_first_at(t, o.candidate.end));
-	} else if (f->size) {
-		o.candidate.end = 0; /* it wraps, but does end a label before it */
-	}
-	note_start(&o, slot, sized);
+	if (holds)
+		improve_range(&o, low, symtab_first_at(t, end));
+	if (starts)
+		note_start(&o, slot, sized);
 }
 
 /* A label that lies in a sized function ends with it. */

@@ -15,6 +15,8 @@ the run when TEST_NO_SKIP is set; but .NET, which Debian does not have, is just 
 """
 import argparse, collections, concurrent.futures, glob, json, os, re, shutil, signal, subprocess, sys, tempfile, time, uuid
 
+from checks import cpu_s
+
 args = argparse.ArgumentParser()
 args.add_argument('ringfold')
 args.add_argument('source')
@@ -262,14 +264,6 @@ class Bare(Container):
         super().close()
 
 
-def cpu_seconds(pid):
-    try:
-        fields = open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()
-    except OSError:
-        return 0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
-
-
 def wait_until_busy(containers):
     """
     All their programs are there, and those that compile have worked long enough for most of it. Returns how long must be
@@ -282,10 +276,10 @@ def wait_until_busy(containers):
         time.sleep(0.2)
         pids = {c.name: c.pids() for c in containers}
         waiting = [(c, p) for c, p in waiting if p.name not in pids[c.name] or
-                   cpu_seconds(pids[c.name][p.name]) < (WARM if p.jit else 0)]
+                   cpu_s(pids[c.name][p.name]) < (WARM if p.jit else 0)]
     if waiting:
         raise RuntimeError(', '.join(f'{p.name} in {c.name}' for c, p in waiting) + f' did not work {PATIENCE} s after its start')
-    share = min(cpu_seconds(c.pids()[p.name]) for c in containers for p in c.programs) / (time.time() - start)
+    share = min(cpu_s(c.pids()[p.name]) for c in containers for p in c.programs) / (time.time() - start)
     return min(max(args.seconds, round(ENOUGH / max(share, 0.001))), LONGEST)
 
 

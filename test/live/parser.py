@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 
-from checks import check_that as check, report_and_exit
+from checks import check_that as check, comm, report_and_exit
 
 args = argparse.ArgumentParser()
 args.add_argument("ringfold")
@@ -37,14 +37,6 @@ def below(pid):
     except OSError:
         pass
     return ret
-
-
-def comm(pid):
-    try:
-        with open(f"/proc/{pid}/comm") as f:
-            return f.read().strip()
-    except OSError:
-        return ""
 
 
 def parsers(pid):

@@ -6,8 +6,8 @@ usage: scripts/bench.sh fold [--rounds N] [--keep DIR] [--only gxx,system,growth
 Recordings: a g++ -O2 compile at 999 Hz with 32 KiB dumps, and a machine where thousands of programs are executed. Each
 tool reads each of them N times (5), the tools taking turns within a round. A recording is read twice just before each run:
 there are machines whose kernel (DAMON) lets go of file pages after seconds, and where memory costs more the first time.
-What a tool makes is a new file each time, also what perf prints; cat alone prints to /dev/null. CPU is user and system time of the tool and all it starts, and nothing that measures it;
-the peak is of a run of its own. samply finds no names, perf is told --no-inline.
+What a tool makes is a new file each time, also what perf prints; cat alone prints to /dev/null. CPU is user and system time of
+the tool and all it starts, and nothing that measures it; the peak is of a run of its own. samply finds no names, perf is told --no-inline.
 """
 import argparse, os, shutil, statistics, subprocess, sys, tempfile, time
 
