@@ -138,7 +138,7 @@ static void take_record(void *data, const struct record *rec)
 		session_record(r->session, rec);
 	if (saved && sample && !held)
 		save_sample(r, rec);
-	else if (saved)
+	else if (saved && (held || !session_overtook(r->session)))
 		saving_record(r->saving, rec);
 	r->record = NULL;
 }

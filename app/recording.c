@@ -456,12 +456,14 @@ void recording_restore_priority(const struct recording *r)
  * The perf.data misses what no record tells. Records of a process's start may still lie before it, so it is told there only
  * with a sample, which would have come after them, or where records were lost.
  */
-static void learned(void *data, pid_t pid, pid_t tid)
+static bool learned(void *data, pid_t pid, pid_t tid)
 {
 	struct recording *r = data;
 
-	if (r->saving && r->record && (r->record->type == RECORD_SAMPLE || r->lost_side))
-		saving_learned(r->saving, pid, tid, r->record->time_ns);
+	if (!r->saving || !r->record || (r->record->type != RECORD_SAMPLE && !r->lost_side))
+		return false;
+	saving_learned(r->saving, pid, tid, r->record->time_ns);
+	return true;
 }
 
 static void learned_build_id(void *data, const char *path, const uint8_t *id, size_t len)

@@ -278,6 +278,8 @@ void saving_record(struct saving *s, const struct record *rec)
 {
 	size_t event = event_of(rec);
 
+	if (rec->type == RECORD_LOST && !rec->lost.count)
+		return; /* the collector's guess */
 	for (size_t i = 0; i < s->files.len; i++)
 		perfdata_write_record(s->files.data[i].writer, rec, event);
 }
@@ -301,7 +303,7 @@ void saving_learned(struct saving *s, pid_t pid, pid_t tid, uint64_t time_ns)
 	struct late late = { s, time_ns };
 	const struct collector_sink sink = { .record = save_late, .data = &late };
 	struct err err = { 0 };
-	int r = tid ? synth_thread(s->opts.door, pid, tid, &sink, &err) : synth_process(s->opts.door, pid, &sink, &err);
+	int r = tid ? synth_thread(s->opts.door, pid, tid, &sink, &err) : synth_anew(s->opts.door, pid, &sink, &err);
 
 	if (r < 0)
 		log_debug("record", "process %d: %s", pid, err.msg);

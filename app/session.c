@@ -203,7 +203,7 @@ static void take_mmap(struct session *s, const struct record *rec)
 		m.build_id_of_path = m.build_id_len != 0;
 	}
 	if (rec->pid > 0)
-		addrspaces_mmap(s->spaces, &m, rec->time_ns);
+		s->overtook = !addrspaces_mmap(s->spaces, &m, rec->time_ns);
 	else if (rec->pid == -1 && s->opts.offline)
 		take_kernel_mmap(s, &m);
 }
@@ -211,7 +211,7 @@ static void take_mmap(struct session *s, const struct record *rec)
 static void take_fork(struct session *s, const struct record *rec)
 {
 	/* First: one that ended with that number is forgotten by it, and whether it was wanted. */
-	follow_record(s->spaces, rec);
+	s->overtook = !follow_record(s->spaces, rec);
 	if (s->opts.num_pids && !s->opts.tids && rec->pid != rec->task.ppid &&
 	    pid_set_find(&s->wanted, rec->task.ppid)) {
 		struct pid_slot *slot = pid_set_add(&s->wanted, rec->pid, NULL);
@@ -225,7 +225,7 @@ static void take_fork(struct session *s, const struct record *rec)
 
 static void take_exit(struct session *s, const struct record *rec)
 {
-	follow_record(s->spaces, rec);
+	s->overtook = !follow_record(s->spaces, rec);
 	if (s->opts.num_pids && s->opts.tids)
 		pid_set_remove(&s->wanted, rec->tid);
 	else if (s->opts.num_pids && !addrspaces_peek(s->spaces, rec->pid)) /* else with its address space */
@@ -242,8 +242,14 @@ struct session_copy session_last_copy(const struct session *s)
 	return s->last;
 }
 
+bool session_overtook(const struct session *s)
+{
+	return s->overtook;
+}
+
 void session_record_of(struct session *s, const struct record *rec, size_t event)
 {
+	s->overtook = false;
 	switch (rec->type) {
 	case RECORD_SAMPLE:
 		s->last = (struct session_copy){ 0 };
@@ -253,7 +259,8 @@ void session_record_of(struct session *s, const struct record *rec, size_t event
 		take_mmap(s, rec);
 		break;
 	case RECORD_COMM:
-		follow_record(s->spaces, rec);
+	case RECORD_LOST:
+		s->overtook = !follow_record(s->spaces, rec);
 		break;
 	case RECORD_FORK:
 		take_fork(s, rec);
@@ -261,7 +268,6 @@ void session_record_of(struct session *s, const struct record *rec, size_t event
 	case RECORD_EXIT:
 		take_exit(s, rec);
 		break;
-	case RECORD_LOST:
 	case RECORD_THROTTLE:
 	case RECORD_UNTHROTTLE:
 	case RECORD_SWITCH:
@@ -286,12 +292,11 @@ static int open_recorded(struct session *s, struct err *err)
 	return s->told ? recorded_kernel_new(&kernel, &s->kernel, err) : err_oom(err);
 }
 
-static void learned(void *data, pid_t pid, pid_t tid)
+static bool learned(void *data, pid_t pid, pid_t tid)
 {
 	struct session *s = data;
 
-	if (s->opts.learned)
-		s->opts.learned(s->opts.data, pid, tid);
+	return s->opts.learned && s->opts.learned(s->opts.data, pid, tid);
 }
 
 static int open_parts(struct session *s, struct err *err)

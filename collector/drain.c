@@ -78,31 +78,63 @@ static void count_lost(struct collector *c, const struct record *rec, bool side)
 		*sum = UINT64_MAX;
 }
 
+static void hand_out(struct collector *c, struct record *rec, bool side)
+{
+	if (rec->time_ns < c->last_ns)
+		c->counts.disorder++;
+	else
+		c->last_ns = rec->time_ns;
+	if (rec->type == RECORD_LOST) {
+		rec->lost.side = side;
+		count_lost(c, rec, side);
+	}
+	c->counts.throttled += rec->type == RECORD_THROTTLE;
+	c->counts.samples += rec->type == RECORD_SAMPLE;
+	c->sink->record(c->sink->data, rec);
+}
+
+/*
+ * The kernel tells of a loss with the next record that it writes there, which may be long after. So a ring that was found
+ * full is told of behind what it held.
+ */
+static void tell_gap(struct collector *c)
+{
+	const struct record rec = {
+		.type = RECORD_LOST,
+		.raw_type = PERF_RECORD_LOST,
+		.time_ns = c->last_ns,
+		.cpu = UINT32_MAX,
+		.pid = -1,
+		.tid = -1,
+		.lost = { .side = true },
+	};
+
+	c->sink->record(c->sink->data, &rec);
+}
+
+static bool ends_before_gap(struct ring *ring, size_t size)
+{
+	if (!ring->full_at || ring->tail + size < ring->full_at)
+		return false;
+	ring->full_at = 0;
+	return true;
+}
+
 static void deliver(void *data, size_t source, const void *bytes, size_t size)
 {
 	struct collector *c = data;
 	bool side = source < c->num_side_rings;
+	bool gap = side && ends_before_gap(c->rings.data[source], size);
 	struct record rec;
 
-	if (record_decode(&c->format, bytes, size, &rec) < 0) {
+	if (record_decode(&c->format, bytes, size, &rec) < 0)
 		c->counts.malformed++;
-		return;
-	}
-	if (c->ids.len && is_duplicate(c, &rec)) {
+	else if (c->ids.len && is_duplicate(c, &rec))
 		c->counts.duplicates += rec.type == RECORD_SAMPLE;
-		return;
-	}
-	if (rec.time_ns < c->last_ns)
-		c->counts.disorder++;
 	else
-		c->last_ns = rec.time_ns;
-	if (rec.type == RECORD_LOST) {
-		rec.lost.side = side;
-		count_lost(c, &rec, side);
-	}
-	c->counts.throttled += rec.type == RECORD_THROTTLE;
-	c->counts.samples += rec.type == RECORD_SAMPLE;
-	c->sink->record(c->sink->data, &rec);
+		hand_out(c, &rec, side);
+	if (gap)
+		tell_gap(c);
 }
 
 /* A CPU that is gone for good has none. */
@@ -134,8 +166,13 @@ static bool snapshot(struct collector *c)
 	bool ret = false;
 
 	for (size_t i = 0; i < c->rings.len; i++) {
-		ring_snapshot(c->rings.data[i]);
-		ret |= c->rings.data[i]->head != c->rings.data[i]->tail;
+		struct ring *ring = c->rings.data[i];
+
+		ring_snapshot(ring);
+		ret |= ring->head != ring->tail;
+		/* No record of the side-band is longer: one has a path of up to PATH_MAX. */
+		if (i < c->num_side_rings && ring_room(ring) < ring->size / 8)
+			ring->full_at = ring->head;
 	}
 	return ret;
 }

@@ -42,6 +42,13 @@ void ring_snapshot(struct ring *r)
 	r->head = __atomic_load_n(&r->page->data_head, __ATOMIC_ACQUIRE);
 }
 
+uint64_t ring_room(const struct ring *r)
+{
+	uint64_t used = r->head - r->released;
+
+	return used < r->size ? r->size - used : 0;
+}
+
 int ring_peek(const struct ring *r, struct perf_event_header *ret)
 {
 	uint64_t left = r->head - r->tail;

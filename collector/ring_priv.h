@@ -24,6 +24,7 @@ struct ring {
 	uint64_t head;     /* as of the last snapshot */
 	uint64_t tail;     /* the next record to read */
 	uint64_t released; /* what the kernel knows of tail */
+	uint64_t full_at;  /* the drain's: what lay behind this head may not have fitted; 0 = nowhere */
 	size_t map_bytes;  /* of a real mapping, 0 for a ring built by hand */
 };
 
@@ -35,6 +36,8 @@ void ring_unmap(struct ring *r); /* a zeroed ring is fine */
 
 /* Takes note of the head: what is behind it is not seen before the next snapshot. */
 void ring_snapshot(struct ring *r);
+/* Bytes that the kernel could still write after that head. */
+uint64_t ring_room(const struct ring *r);
 /* The header at the tail. 1, 0 when nothing is left, -EBADMSG when what stands there cannot be a record. */
 int ring_peek(const struct ring *r, struct perf_event_header *ret);
 /* The word at `offset` (a multiple of 8) of the record at the tail. */

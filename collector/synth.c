@@ -162,9 +162,9 @@ int synth_kernel(struct door *door, const struct collector_sink *sink, struct er
 struct process {
 	struct door *door;
 	const struct collector_sink *sink;
-	pid_t pid;
+	pid_t pid, ppid;
+	bool anew;
 	struct strbuf *text;
-	struct err *err;
 };
 
 /* The text of a file in /proc; NULL when there is none (any more). */
@@ -174,6 +174,22 @@ static const char *read_proc(struct process *p, const char *name, size_t cap)
 	if (door_read_proc(p->door, p->pid, name, cap, p->text, NULL, NULL) < 0)
 		return NULL;
 	return p->text->data;
+}
+
+/* perf_event__synthesize_fork of tools/perf/util: as if the first thread had begun all others. */
+static void emit_fork(struct process *p, pid_t tid)
+{
+	pid_t parent = tid == p->pid ? p->ppid : p->pid;
+	struct record rec = {
+		.type = RECORD_FORK,
+		.raw_type = PERF_RECORD_FORK,
+		.misc = PERF_RECORD_MISC_FORK_EXEC,
+		.pid = p->pid,
+		.tid = tid,
+		.task = { .ppid = parent, .ptid = parent, .found = true },
+	};
+
+	emit(p->sink, &rec);
 }
 
 static int emit_thread(void *data, pid_t tid)
@@ -190,6 +206,8 @@ static int emit_thread(void *data, pid_t tid)
 		return -ENOMEM;
 	if (!text)
 		return 0;
+	if (p->anew)
+		emit_fork(p, tid);
 	len = p->text->len;
 	/* A name may hold newlines; the kernel adds one. */
 	rec.comm.len = len && text[len - 1] == '\n' ? len - 1 : len;
@@ -225,16 +243,18 @@ static int emit_map(void *data, const struct proc_map *map)
 	return 0;
 }
 
-/* The process that `id`, which may be a thread's, belongs to; -1 when it has ended. */
-static pid_t process_of(struct process *p, pid_t id)
+/* The process that `id`, which may be a thread's, belongs to; false when it has ended. */
+static bool find_process(struct process *p, pid_t id)
 {
 	struct proc_status status;
 
 	p->pid = id;
 	if (!read_proc(p, "status", TASK_TEXT_MAX) || p->text->failed ||
 	    proc_status_parse(p->text->data, p->text->len, &status) < 0)
-		return -1;
-	return status.tgid;
+		return false;
+	p->pid = status.tgid;
+	p->ppid = status.ppid;
+	return true;
 }
 
 static int emit_process(void *data, pid_t pid)
@@ -253,15 +273,24 @@ static int emit_process(void *data, pid_t pid)
 	return p->text->failed ? -ENOMEM : 0;
 }
 
-int synth_process(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err)
+static int emit_one(struct door *door, pid_t pid, bool anew, const struct collector_sink *sink, struct err *err)
 {
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
-	struct process p = { .door = door, .sink = sink, .text = &text };
+	struct process p = { .door = door, .sink = sink, .text = &text, .anew = anew };
 
-	pid = process_of(&p, pid);
-	if (text.failed)
+	if (find_process(&p, pid) && emit_process(&p, p.pid) < 0)
 		return err_oom(err);
-	return pid > 0 && emit_process(&p, pid) < 0 ? err_oom(err) : 0;
+	return text.failed ? err_oom(err) : 0;
+}
+
+int synth_process(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err)
+{
+	return emit_one(door, pid, false, sink, err);
+}
+
+int synth_anew(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err)
+{
+	return emit_one(door, pid, true, sink, err);
 }
 
 int synth_thread(struct door *door, pid_t pid, pid_t tid, const struct collector_sink *sink, struct err *err)

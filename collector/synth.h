@@ -15,6 +15,11 @@ int synth_kernel(struct door *door, const struct collector_sink *sink, struct er
 
 /* All threads of one process (`pid` may be one of them), then its mappings; nothing when it has ended. 0 or -ENOMEM. */
 int synth_process(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err);
+/*
+ * The same of one that records have told of, but not all: each thread has a FORK before its name, marked as perf marks those
+ * that it makes up, so that readers forget what they knew. 0 or -ENOMEM.
+ */
+int synth_anew(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err);
 /* The name of one thread; nothing when it has ended. 0 or -ENOMEM. */
 int synth_thread(struct door *door, pid_t pid, pid_t tid, const struct collector_sink *sink, struct err *err);
 /* Every process. */

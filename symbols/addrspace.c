@@ -26,12 +26,16 @@ enum {
 };
 
 static const uint64_t grace_ns = 10000000; /* between the EXIT of a process and the end of what is known of it */
+static const int64_t look_at_once_ns = 200000000; /* for looking again at processes after a loss */
+static const int64_t look_share = 10;             /* and one part in so many of the time since */
 static const size_t max_maps_text = 32u << 20;
 static const uint64_t kernel_half = UINT64_C(1) << 63;
 
 struct space {
 	struct addrspace pub; /* first: the outside knows only this */
 	uint64_t read_ns; /* CLOCK_MONOTONIC just before /proc/PID/maps was read; 0 = it was not */
+	uint64_t sure_ns; /* records since then have told all that changed in it, unless some were lost */
+	bool put_down;    /* what was read is where records are: opts.learned said so */
 	VEC(pid_t) tids;  /* its known live tasks */
 	pid_t through;    /* whose /proc tells of it: its leader, or a thread when the leader has ended */
 	bool class_known; /* pub.compat was decided by a mapped ELF file */
@@ -95,6 +99,9 @@ struct addrspaces {
 	uint32_t next_id;
 	uint32_t comm_unknown, comm_idle;
 	bool scanning;
+	uint64_t lost_ns;  /* CLOCK_MONOTONIC: records may be missing that were written until then; 0 = none are */
+	int64_t allow_ns;  /* time left for looking again, as of allowed_ns; below 0 = overdrawn */
+	uint64_t allowed_ns;
 };
 
 static struct space *space_of(struct addrspace *space)
@@ -459,6 +466,12 @@ static struct space *space_add(struct addrspaces *a, pid_t pid)
 	return s;
 }
 
+static void tell_learned(struct addrspaces *a, struct space *s)
+{
+	if (a->opts.door && a->opts.learned && !a->scanning)
+		s->put_down = a->opts.learned(a->opts.data, s->pub.pid, 0);
+}
+
 /* For a process that is gone already, so that its late samples have a place. A new one pushes an
  * old one out. */
 static void make_ghost(struct addrspaces *a, struct space *s)
@@ -576,30 +589,42 @@ static bool find_living(struct addrspaces *a, struct space *s, struct proc_statu
 	return search.found;
 }
 
-/* Fills a new space from /proc; false when the process is gone. */
-static bool read_process(struct addrspaces *a, struct space *s)
+static void take_status(struct space *s, const struct proc_status *status)
+{
+	s->pub.uid = status->uid;
+	s->uid_ns = clock_monotonic_ns();
+	s->pub.ppid = status->ppid;
+}
+
+static void read_tasks(struct addrspaces *a, struct space *s, const struct proc_status *status)
 {
 	struct reading reading = { a, s };
-	const struct ended *ended = find_ended(a, s->pub.pid);
-	struct proc_status status;
 	struct task *leader;
 
-	if (!find_living(a, s, &status))
-		return false;
-	s->pub.uid = status.uid;
-	s->uid_ns = clock_monotonic_ns();
-	s->pub.ppid = status.ppid;
-	read_maps(a, s);
-	if (!s->read_ns && ended && ended->was_process)
-		return false; /* memory gone, EXIT handled: it is about to be a zombie */
 	door_each_task(a->opts.door, s->pub.pid, read_task, &reading, NULL);
 	if (s->through != s->pub.pid)
-		return true;
+		return;
 	/* The kernel escapes some bytes here; such a name is read from its own file when it is
 	 * asked for. */
 	leader = task_add(a, s, s->pub.pid, comm_in_proc);
-	if (leader && !strchr(status.name, '\\'))
-		leader->comm = comm_of(a, status.name, strlen(status.name));
+	if (leader && !strchr(status->name, '\\'))
+		leader->comm = comm_of(a, status->name, strlen(status->name));
+}
+
+/* Fills a new space from /proc; false when the process is gone. */
+static bool read_process(struct addrspaces *a, struct space *s)
+{
+	const struct ended *ended = find_ended(a, s->pub.pid);
+	struct proc_status status;
+
+	s->sure_ns = clock_monotonic_ns();
+	if (!find_living(a, s, &status))
+		return false;
+	take_status(s, &status);
+	read_maps(a, s);
+	if (!s->read_ns && ended && ended->was_process)
+		return false; /* memory gone, EXIT handled: it is about to be a zombie */
+	read_tasks(a, s, &status);
 	return true;
 }
 
@@ -614,8 +639,7 @@ static struct space *space_get(struct addrspaces *a, pid_t pid)
 	if (!s || pid == 0)
 		return s;
 	if (a->opts.door ? read_process(a, s) : pid > 0) {
-		if (a->opts.door && a->opts.learned && !a->scanning)
-			a->opts.learned(a->opts.data, pid, 0);
+		tell_learned(a, s);
 		return s;
 	}
 	ended = find_ended(a, pid);
@@ -624,10 +648,114 @@ static struct space *space_get(struct addrspaces *a, pid_t pid)
 	return s;
 }
 
+/* --- After a loss --- */
+
+void addrspaces_lost(struct addrspaces *a)
+{
+	if (a->opts.door)
+		a->lost_ns = clock_monotonic_ns();
+}
+
+static bool may_look(struct addrspaces *a, uint64_t now_ns)
+{
+	int64_t more_ns = (int64_t)(now_ns - a->allowed_ns) / look_share;
+
+	a->allow_ns = more_ns < look_at_once_ns - a->allow_ns ? a->allow_ns + more_ns : look_at_once_ns;
+	a->allowed_ns = now_ns;
+	return a->allow_ns > 0;
+}
+
+static bool same_mapping(const struct mapping *x, const struct mapping *y)
+{
+	return x->start == y->start && x->end == y->end && x->pgoff == y->pgoff && x->file == y->file;
+}
+
+static bool same_mappings(const struct mappings *m, const struct mappings *other)
+{
+	if (m->num != other->num)
+		return false;
+	mappings_for_each (map, m) {
+		const struct mapping *there = mappings_next(other, map->start);
+
+		if (!there || !same_mapping(map, there))
+			return false;
+	}
+	return true;
+}
+
+/* Whether a file of the one lies where it lay in the other. The vDSO would, where addresses are not random. */
+static bool share_a_file(const struct mappings *m, const struct mappings *other)
+{
+	mappings_for_each (map, m) {
+		const struct mapping *there = mappings_next(other, map->start);
+
+		if (map->file && *map->file->path == '/' && there && map->file == there->file &&
+		    map->start - map->pgoff == there->start - there->pgoff)
+			return true;
+	}
+	return false;
+}
+
+/* Of a process that is there, `s` or one that took its number: what it is now. */
+static struct space *take_fresh(struct addrspaces *a, struct space *s, const struct proc_status *status)
+{
+	struct space fresh = { .pub = { .pid = s->pub.pid, .ppid = status->ppid }, .through = s->through };
+	struct mappings old;
+
+	read_maps(a, &fresh);
+	if (!fresh.read_ns) {
+		mappings_deinit(&fresh.pub.maps, a->opts.files);
+		return s;
+	}
+	if (s->pub.maps.num && !share_a_file(&s->pub.maps, &fresh.pub.maps)) {
+		pid_t pid = s->pub.pid;
+
+		mappings_deinit(&fresh.pub.maps, a->opts.files);
+		space_end(a, s);
+		return space_get(a, pid);
+	}
+	s->pub.version += !same_mappings(&s->pub.maps, &fresh.pub.maps);
+	old = s->pub.maps;
+	s->pub.maps = fresh.pub.maps;
+	mappings_deinit(&old, a->opts.files);
+	s->read_ns = fresh.read_ns;
+	s->pub.denied = false;
+	s->pub.compat = fresh.pub.compat;
+	s->class_known = fresh.class_known;
+	take_status(s, status);
+	space_forget_tasks(a, s);
+	read_tasks(a, s, status);
+	tell_learned(a, s);
+	return s;
+}
+
+/* What is known of it dates from before a loss. */
+static struct space *look_again(struct addrspaces *a, struct space *s)
+{
+	struct proc_status status;
+	uint64_t now_ns = clock_monotonic_ns();
+
+	if (!may_look(a, now_ns))
+		return s;
+	s->sure_ns = now_ns;
+	if (s->ghost) {
+		pid_t pid = s->pub.pid;
+
+		space_end(a, s);
+		s = space_get(a, pid);
+	} else if (find_living(a, s, &status)) {
+		s = take_fresh(a, s, &status);
+	}
+	a->allow_ns -= (int64_t)(clock_monotonic_ns() - now_ns);
+	return s;
+}
+
 struct addrspace *addrspaces_get(struct addrspaces *a, pid_t pid)
 {
 	struct space *s = space_get(a, pid);
 
+	if (s && s->sure_ns < a->lost_ns && pid > 0 && !s->pub.left)
+		s = look_again(a, s);
 	return s ? &s->pub : NULL;
 }
 
@@ -736,7 +864,12 @@ size_t addrspaces_count(const struct addrspaces *a)
 
 /* --- Records --- */
 
-void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns)
+static bool is_older(const struct space *s, uint64_t time_ns)
+{
+	return s && time_ns < s->read_ns;
+}
+
+bool addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns)
 {
 	struct door_mapping dm = {
 		.pid = m->pid,
@@ -754,14 +887,16 @@ void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t
 
 	if (m->pid <= 0 || !m->len || __builtin_add_overflow(m->start, m->len, &dm.end) ||
 	    dm.end > kernel_half)
-		return;
+		return true;
 	now_is(a, m->pid, time_ns);
 	s = space_get(a, m->pid);
-	if (!s || time_ns < s->read_ns)
-		return;
+	if (is_older(s, time_ns))
+		return !s->put_down;
+	if (!s)
+		return true;
 	if (!m->executable) {
 		s->pub.version += mappings_cut(&s->pub.maps, a->opts.files, dm.start, dm.end);
-		return;
+		return true;
 	}
 	dm.pid = s->through;
 	len = m->path_len < sizeof(path) - 1 ? m->path_len : sizeof(path) - 1;
@@ -769,16 +904,17 @@ void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t
 	path[len] = '\0';
 	dm.path = path;
 	add_mapping(a, s, &dm, m->pgoff, (uint32_t)m->ino_generation);
+	return true;
 }
 
-static void fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
+static bool fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
 			 uint64_t time_ns)
 {
 	struct space *child = space_peek(a, pid), *parent;
 	struct task *ptask;
 
-	if (child && time_ns < child->read_ns)
-		return; /* read from /proc since: it is this very process, or a later one */
+	if (is_older(child, time_ns))
+		return !child->put_down; /* it is this very process, or a later one */
 	if (child)
 		space_end(a, child);
 	parent = space_peek(a, ppid);
@@ -786,13 +922,14 @@ static void fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid,
 	if (!parent || parent->ghost) {
 		child = space_get(a, pid);
 		if (!child || child->read_ns)
-			return;
+			return true;
 		space_end(a, child);
 		parent = space_get(a, ppid);
 	}
 	child = space_add(a, pid);
 	if (!child)
-		return;
+		return true;
+	child->sure_ns = parent ? parent->sure_ns : time_ns;
 	ptask = tasks_find(&a->tasks, ptid);
 	child->pub.ppid = ppid;
 	if (parent) {
@@ -804,9 +941,10 @@ static void fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid,
 		mappings_copy(&child->pub.maps, a->opts.files, &parent->pub.maps);
 	}
 	task_add(a, child, tid, ptask ? ptask->comm : comm_in_proc);
+	return true;
 }
 
-void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
+bool addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
 		     uint64_t time_ns)
 {
 	const struct task *ptask;
@@ -814,20 +952,21 @@ void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid
 	struct comm comm;
 
 	if (pid <= 0 || tid <= 0)
-		return;
+		return true;
 	now_is(a, pid, time_ns);
 	now_is(a, ppid, time_ns);
-	if (pid != ppid) {
-		fork_process(a, pid, ppid, tid, ptid, time_ns);
-		return;
-	}
+	if (pid != ppid)
+		return fork_process(a, pid, ppid, tid, ptid, time_ns);
 	s = space_get(a, pid);
-	if (!s || time_ns < s->read_ns)
-		return; /* if it still lives it was found with the rest */
+	if (is_older(s, time_ns))
+		return !s->put_down; /* if it still lives it was found with the rest */
+	if (!s)
+		return true;
 	ptask = tasks_find(&a->tasks, ptid);
 	comm = ptask ? ptask->comm : comm_in_proc;
 	task_remove(a, tid); /* the number may have been another thread's whose EXIT was lost */
 	task_add(a, s, tid, comm);
+	return true;
 }
 
 void addrspaces_found(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, uint64_t time_ns)
@@ -850,6 +989,7 @@ void addrspaces_found(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, ui
 	if (!s)
 		return;
 	s->pub.ppid = ppid;
+	s->sure_ns = time_ns;
 	task_add(a, s, tid, comm_in_proc);
 }
 
@@ -871,13 +1011,13 @@ static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, struct comm
 		return;
 	s->pub.uid = uid;
 	s->pub.ppid = ppid;
-	s->pub.exec_ns = time_ns;
+	s->pub.exec_ns = s->sure_ns = time_ns;
 	/* A thread that execs takes the leader's number (fs/exec.c de_thread), all others have
 	 * ended. */
 	task_add(a, s, tid, comm);
 }
 
-void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm,
+bool addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm,
 			     size_t len, bool exec, uint64_t time_ns)
 {
 	struct comm name = comm_of(a, comm, len);
@@ -885,22 +1025,23 @@ void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const c
 	struct task *task;
 
 	now_is(a, pid, time_ns);
+	if (pid <= 0 || tid <= 0)
+		return true;
 	s = space_peek(a, pid);
-	if (pid <= 0 || tid <= 0 || (s && time_ns < s->read_ns))
-		return;
-	if (exec) {
+	if (exec && !is_older(s, time_ns)) {
 		exec_process(a, pid, tid, name, time_ns);
-		return;
+		return true;
 	}
 	s = s ? s : space_get(a, pid);
-	if (!s || s->ghost || time_ns < s->read_ns)
-		return;
-	task = task_add(a, s, tid, name);
+	if (is_older(s, time_ns))
+		return !s->put_down;
+	task = s && !s->ghost ? task_add(a, s, tid, name) : NULL;
 	if (task)
 		task->comm = name;
+	return true;
 }
 
-void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns)
+bool addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns)
 {
 	struct space *s;
 	struct task *task;
@@ -913,7 +1054,7 @@ void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 	known = task && task->pid == pid;
 	if (!s || s->pub.left) {
 		task_remove(a, tid);
-		return;
+		return true;
 	}
 	last = s->tids.len == (known ? 1 : 0);
 	/*
@@ -921,8 +1062,8 @@ void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 	 * another one of the same number, except that a leader stays listed as long as its threads
 	 * live.
 	 */
-	if (time_ns < s->read_ns && (tid != pid || last))
-		return;
+	if (is_older(s, time_ns) && (tid != pid || last))
+		return !s->put_down;
 	comm = known && task->comm.id != COMM_IN_PROC ? task->comm : process_comm(a, pid);
 	remember_ended(a, tid, comm, last);
 	if (last && tid != pid)
@@ -933,4 +1074,5 @@ void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 		task_remove(a, tid);
 	if (!last && s->through == tid)
 		s->through = s->tids.data[0];
+	return true;
 }

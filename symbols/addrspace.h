@@ -44,10 +44,10 @@ struct addrspaces_opts {
 	/* Called once before a generation ends (10 ms behind its exit; exec, pid reuse, shutdown). May be NULL. */
 	void (*space_gone)(void *data, struct addrspace *space);
 	/*
-	 * A process that no record had told of was read from /proc; or, with a `tid`, the name of a thread. Not told of
-	 * those that a scan finds. May be NULL.
+	 * A process that no record had told of, or not all, was read from /proc; or, with a `tid`, the name of a thread. Not
+	 * told of those that a scan finds. True: it was put down where records are. May be NULL.
 	 */
-	void (*learned)(void *data, pid_t pid, pid_t tid);
+	bool (*learned)(void *data, pid_t pid, pid_t tid);
 	void *data;
 	uint32_t first_id;      /* addrspace.id begins above it */
 };
@@ -58,7 +58,8 @@ void addrspaces_free(struct addrspaces *a); /* calls space_gone for each */
 /*
  * The process `pid` as of now. Unknown pids are read from /proc (status, maps, task) once; when that fails
  * an empty space is made (a few dozen of those are kept, as no EXIT will come for them). NULL only when out
- * of memory. The pointer holds until the next call that takes a record or gets another process.
+ * of memory. The pointer holds until the next call that takes a record or gets another process. Where records
+ * may be missing it is read once more, see addrspaces_lost.
  */
 struct addrspace *addrspaces_get(struct addrspaces *a, pid_t pid);
 struct addrspace *addrspaces_peek(struct addrspaces *a, pid_t pid); /* NULL when not known */
@@ -76,7 +77,10 @@ int addrspaces_scan_tasks(struct addrspaces *a, const pid_t *tids, size_t num, s
 /* Interned id (intern_get(strings, id)) of the thread's comm; read from /proc when unknown. */
 uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid);
 
-/* Records. `time_ns` is the record's; a space read from /proc at T ignores MMAPs older than T. */
+/*
+ * Records. `time_ns` is the record's; a space read from /proc at T ignores those older than T. False: it was, and opts.learned
+ * has put down what is true instead, which this record must not come behind.
+ */
 struct mmap_record {
 	pid_t pid, tid;
 	uint64_t start, len, pgoff;
@@ -89,20 +93,27 @@ struct mmap_record {
 	const char *path;
 	size_t path_len;
 };
-void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns);
-void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
+bool addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns);
+bool addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
 		     uint64_t time_ns);
 /* A task that is there already, and was forked long ago: what lies in its process is told next. */
 void addrspaces_found(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, uint64_t time_ns);
-void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm, size_t len,
+bool addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm, size_t len,
 			     bool exec, uint64_t time_ns);
 /*
  * A process ends with its last task. Since Linux 6.16 that is told before its memory goes (kernel/exit.c, do_exit), and
  * samples come behind it with stacks to be walked: so what lay in it is kept for another 10 ms, unless a record tells of
  * another process of the same number. Records let go what is older than that; samples do by addrspaces_advance.
  */
-void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns);
+bool addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns);
 void addrspaces_advance(struct addrspaces *a, uint64_t time_ns);
+/*
+ * Some of those records may have been lost until now: an exec may be known without what it mapped, a fork without its exec.
+ * Each process is read again from /proc when addrspaces_get is next asked for it. It remains the same generation if some file
+ * still lies where it lay; one that has ended remains what it was. This is given a tenth of the time, and 0.2 s at once, so
+ * that whoever loses records all the time still samples; without a door nothing can be done.
+ */
+void addrspaces_lost(struct addrspaces *a);
 
 /* The mapping that holds addr, or NULL. */
 const struct mapping *addrspace_find(const struct addrspace *space, uint64_t addr);

@@ -13,7 +13,7 @@ struct fake {
 };
 
 struct seen {
-	struct record records[64];
+	struct record records[512];
 	size_t num;
 };
 
@@ -21,7 +21,7 @@ static void see(void *data, const struct record *rec)
 {
 	struct seen *seen = data;
 
-	if (seen->num < 64)
+	if (seen->num < 512)
 		seen->records[seen->num++] = *rec;
 }
 
@@ -202,9 +202,45 @@ static void test_counts(void)
 	drop(c);
 }
 
+/* The kernel tells of a loss when it writes again; a side-band ring without room is told of at once, behind what it held. */
+static void test_full_ring(void)
+{
+	static struct fake f[NUM_STREAMS];
+	struct collector *c = make(f);
+	struct seen seen;
+	uint64_t time_ns = 100;
+
+	while (f[STREAM_SIDE].page.data_head < RING_BYTES * 3 / 4)
+		put_task(&f[STREAM_SIDE], PERF_RECORD_FORK, 1, 12, 11, time_ns++);
+	seen = drain(c);
+	CHECK(seen.num == time_ns - 100 && seen.records[seen.num - 1].type == RECORD_FORK);
+	CHECK(f[STREAM_SIDE].page.data_tail == f[STREAM_SIDE].page.data_head);
+	for (size_t i = 0; i < NUM_STREAMS; i++) {
+		memset(&f[i].page, 0, sizeof(f[i].page));
+		ring_init(&c->slots.data[0].streams[i].ring, &f[i].page, f[i].data, RING_BYTES);
+	}
+	time_ns = 200;
+	while (f[STREAM_SIDE].page.data_head < RING_BYTES * 15 / 16)
+		put_task(&f[STREAM_SIDE], PERF_RECORD_FORK, 1, 12, 11, time_ns++);
+	while (f[STREAM_SAMPLES].page.data_head < RING_BYTES * 15 / 16) /* what is lost there changes no process */
+		put_sample(&f[STREAM_SAMPLES], 1, 10, 100);
+	put_sample(&f[STREAM_SAMPLES], 1, 10, 1000);
+	seen = drain(c);
+	CHECK(seen.num > 2 && seen.num < 512 && seen.records[seen.num - 1].type == RECORD_SAMPLE);
+	if (seen.num > 2) {
+		const struct record *gap = &seen.records[seen.num - 2];
+
+		CHECK(gap->type == RECORD_LOST && gap->lost.side && !gap->lost.count && gap->time_ns == time_ns - 1);
+		CHECK(seen.records[seen.num - 3].type == RECORD_FORK);
+	}
+	CHECK(c->counts.side_lost == 0 && c->counts.lost_records == 0);
+	drop(c);
+}
+
 int main(void)
 {
 	test_two_owners();
 	test_counts();
+	test_full_ring();
 	return check_done();
 }

@@ -14,7 +14,7 @@
 
 struct seen {
 	pid_t pid, tid; /* looked for */
-	size_t num, comms, maps, others;
+	size_t num, comms, maps, others, forks;
 	bool thread, own_code, anon, data, stack, after_comm, init;
 };
 
@@ -30,6 +30,14 @@ static void look(void *data, const struct record *rec)
 	s->init |= rec->pid == 1;
 	if (rec->pid != s->pid) {
 		s->others++;
+		return;
+	}
+	if (rec->type == RECORD_FORK) {
+		bool leader = rec->tid == s->pid;
+
+		CHECK(s->forks++ == s->comms && !s->maps);
+		CHECK(rec->raw_type == PERF_RECORD_FORK && rec->misc == PERF_RECORD_MISC_FORK_EXEC && rec->task.found);
+		CHECK(rec->task.ppid == (leader ? getppid() : s->pid) && rec->task.ptid == rec->task.ppid);
 		return;
 	}
 	if (rec->type == RECORD_COMM) {
@@ -113,7 +121,11 @@ int main(void)
 	memset(&one, 0, sizeof(one));
 	one.pid = getpid();
 	CHECK(synth_process(door, thread_tid, &sink, &err) == 0);
-	CHECK(one.comms == 2 && one.own_code && one.others == 0);
+	CHECK(one.comms == 2 && one.own_code && one.others == 0 && !one.forks);
+	memset(&one, 0, sizeof(one));
+	one.pid = getpid();
+	CHECK(synth_anew(door, thread_tid, &sink, &err) == 0);
+	CHECK(one.forks == 2 && one.comms == 2 && one.own_code && one.others == 0);
 	sink.data = &all;
 	CHECK(synth_all(door, &sink, &err) == 0);
 	CHECK(all.comms == 2 && all.thread && all.own_code && all.others > 0 && all.init);

@@ -28,7 +28,8 @@ struct world {
 	struct files *files;
 	struct addrspaces *spaces;
 	uint32_t gone[100000];
-	size_t num_gone;
+	size_t num_gone, num_learned;
+	bool put_down;
 	char seen[600];
 };
 
@@ -41,11 +42,19 @@ static void space_gone(void *data, struct addrspace *space)
 		w->gone[w->num_gone++] = space->id;
 }
 
+static bool learned(void *data, pid_t pid, pid_t tid)
+{
+	struct world *w = data;
+
+	w->num_learned += pid > 0 && !tid;
+	return w->put_down;
+}
+
 static struct world *world_new(bool with_door)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct files_opts files_opts = { 0 };
-	struct addrspaces_opts opts = { .space_gone = space_gone, .data = w };
+	struct addrspaces_opts opts = { .space_gone = space_gone, .learned = learned, .data = w };
 
 	if (!w)
 		abort();
@@ -793,6 +802,94 @@ static void test_uid(void)
 	world_free(w);
 }
 
+/* A process of which some records were lost is read again, and what is true of it remains. */
+static void test_after_loss(void)
+{
+	struct world *w = world_new(true);
+	uint64_t own = (uintptr_t)&test_after_loss;
+	struct addrspace *space;
+	uint32_t id, version;
+	void *code;
+	int go[2];
+	char byte;
+	pid_t pid;
+
+	CHECK(!pipe(go));
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		_exit(read(go[0], &byte, 1) != 0);
+	}
+	/* A fork and an exec without what it mapped; a fork without its exec. Ourselves to compare. */
+	addrspaces_fork(w->spaces, pid, 1, pid, 1, clock_monotonic_ns());
+	set_comm(w, pid, pid, "new", true, clock_monotonic_ns());
+	CHECK(addrspaces_get(w->spaces, pid)->maps.num == 0 && w->num_learned == 1);
+	id = addrspaces_get(w->spaces, pid)->id;
+	addrspaces_lost(w->spaces);
+	space = addrspaces_get(w->spaces, pid);
+	CHECK(space->id == id && addrspace_find(space, own) && space->exec_ns && w->num_learned == 2);
+	set_comm(w, pid, pid, "other", true, clock_monotonic_ns());
+	map_at(w, pid, 0x1000, 0x2000, 0, "/lib/a", clock_monotonic_ns());
+	addrspaces_lost(w->spaces);
+	id = addrspaces_peek(w->spaces, pid)->id;
+	space = addrspaces_get(w->spaces, pid);
+	CHECK(space->id > id && addrspace_find(space, own) && !addrspace_find(space, 0x1000) && w->num_learned == 3);
+	CHECK(w->gone[w->num_gone - 1] == id);
+	CHECK(!strncmp(comm_of(w, pid, pid), "test_symbols", 12));
+
+	/* What is as it was remains: generation, version, names of what did not change. */
+	id = space->id;
+	version = space->version;
+	addrspaces_lost(w->spaces);
+	w->put_down = true;
+	space = addrspaces_get(w->spaces, pid);
+	CHECK(space->id == id && space->version == version && w->num_learned == 4);
+	addrspaces_get(w->spaces, pid);
+	CHECK(w->num_learned == 4);
+	/* It was put down as it is now: an older record must not come behind that. */
+	CHECK(!addrspaces_comm_changed(w->spaces, pid, pid, "old", 3, true, 1));
+	CHECK(!addrspaces_fork(w->spaces, pid, 1, pid, 1, 1) && !addrspaces_exit(w->spaces, pid, pid, 1));
+	CHECK(addrspaces_comm_changed(w->spaces, pid, pid, "young", 5, false, clock_monotonic_ns()));
+	CHECK_STR(comm_of(w, pid, pid), "young");
+
+	/* Gone: what was known of it is all that there is. */
+	close(go[1]);
+	close(go[0]);
+	waitpid(pid, NULL, 0);
+	addrspaces_lost(w->spaces);
+	CHECK(addrspaces_get(w->spaces, pid)->id == id && addrspace_find(addrspaces_get(w->spaces, pid), own));
+
+	/* New code and a new name, of a process that was known. */
+	w->put_down = false;
+	id = addrspaces_get(w->spaces, getpid())->id;
+	code = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	prctl(PR_SET_NAME, "renamed");
+	CHECK(!addrspace_find(addrspaces_get(w->spaces, getpid()), (uintptr_t)code));
+	addrspaces_lost(w->spaces);
+	space = addrspaces_get(w->spaces, getpid());
+	CHECK(space->id == id && addrspace_find(space, (uintptr_t)code));
+	CHECK_STR(comm_of(w, getpid(), getpid()), "renamed");
+	munmap(code, 4096);
+	world_free(w);
+}
+
+/* Who loses records all the time is not to read /proc all the time. */
+static void test_constant_loss(void)
+{
+	struct world *w = world_new(true);
+	uint64_t end_ns;
+	size_t asked = 0;
+
+	addrspaces_get(w->spaces, getpid());
+	end_ns = clock_monotonic_ns() + 1000000000;
+	for (; clock_monotonic_ns() < end_ns; asked++) {
+		addrspaces_lost(w->spaces);
+		addrspaces_get(w->spaces, getpid());
+	}
+	CHECK(w->num_learned > 1 && w->num_learned < asked / 4);
+	world_free(w);
+}
+
 /*
  * A program that ended before its records were read, and so did who started it: the shell of its container is
  * still there.
@@ -878,5 +975,7 @@ int main(void)
 	test_scan_tasks();
 	test_uid();
 	test_leaderless();
+	test_after_loss();
+	test_constant_loss();
 	return check_done();
 }
