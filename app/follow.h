@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "base/clock.h"
 #include "collector/record.h"
 #include "symbols/addrspace.h"
 
@@ -49,7 +50,7 @@ static inline bool follow_record(struct addrspaces *a, const struct record *rec)
 		return addrspaces_exit(a, rec->pid, rec->tid, rec->time_ns);
 	case RECORD_LOST:
 		if (rec->lost.side)
-			addrspaces_lost(a);
+			addrspaces_lost(a, rec->lost.count ? rec->time_ns : clock_monotonic_ns());
 		break;
 	case RECORD_SAMPLE:
 	case RECORD_THROTTLE:

@@ -79,7 +79,7 @@ struct record {
 		struct { const char *comm; size_t len; bool exec; } comm;
 		/* FORK, EXIT; `found`: no fork but a task that perf found, whose mappings are told next */
 		struct { pid_t ppid, ptid; bool found; } task;
-		/* `side`: of a live ring that holds no samples; a `count` of 0 there: it was full, so that some may be lost */
+		/* Before this. `side`: of a live ring that holds no samples; a `count` of 0 there: it is full, some may be lost by now */
 		struct { uint64_t id, count; bool side; } lost;
 		struct { bool out, preempt; pid_t other_pid, other_tid; } switching;
 	};

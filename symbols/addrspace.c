@@ -650,10 +650,10 @@ static struct space *space_get(struct addrspaces *a, pid_t pid)
 
 /* --- After a loss --- */
 
-void addrspaces_lost(struct addrspaces *a)
+void addrspaces_lost(struct addrspaces *a, uint64_t until_ns)
 {
-	if (a->opts.door)
-		a->lost_ns = clock_monotonic_ns();
+	if (a->opts.door && a->lost_ns < until_ns)
+		a->lost_ns = until_ns;
 }
 
 static bool may_look(struct addrspaces *a, uint64_t now_ns)

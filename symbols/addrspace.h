@@ -108,12 +108,12 @@ bool addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const c
 bool addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns);
 void addrspaces_advance(struct addrspaces *a, uint64_t time_ns);
 /*
- * Some of those records may have been lost until now: an exec may be known without what it mapped, a fork without its exec.
+ * Some of those records, written until then, may have been lost: an exec may be known without what it mapped, a fork without its exec.
  * Each process is read again from /proc when addrspaces_get is next asked for it. It remains the same generation if some file
  * still lies where it lay; one that has ended remains what it was. This is given a tenth of the time, and 0.2 s at once, so
  * that whoever loses records all the time still samples; without a door nothing can be done.
  */
-void addrspaces_lost(struct addrspaces *a);
+void addrspaces_lost(struct addrspaces *a, uint64_t until_ns);
 
 /* The mapping that holds addr, or NULL. */
 const struct mapping *addrspace_find(const struct addrspace *space, uint64_t addr);

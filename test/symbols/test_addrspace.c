@@ -825,12 +825,12 @@ static void test_after_loss(void)
 	set_comm(w, pid, pid, "new", true, clock_monotonic_ns());
 	CHECK(addrspaces_get(w->spaces, pid)->maps.num == 0 && w->num_learned == 1);
 	id = addrspaces_get(w->spaces, pid)->id;
-	addrspaces_lost(w->spaces);
+	addrspaces_lost(w->spaces, clock_monotonic_ns());
 	space = addrspaces_get(w->spaces, pid);
 	CHECK(space->id == id && addrspace_find(space, own) && space->exec_ns && w->num_learned == 2);
 	set_comm(w, pid, pid, "other", true, clock_monotonic_ns());
 	map_at(w, pid, 0x1000, 0x2000, 0, "/lib/a", clock_monotonic_ns());
-	addrspaces_lost(w->spaces);
+	addrspaces_lost(w->spaces, clock_monotonic_ns());
 	id = addrspaces_peek(w->spaces, pid)->id;
 	space = addrspaces_get(w->spaces, pid);
 	CHECK(space->id > id && addrspace_find(space, own) && !addrspace_find(space, 0x1000) && w->num_learned == 3);
@@ -840,10 +840,12 @@ static void test_after_loss(void)
 	/* What is as it was remains: generation, version, names of what did not change. */
 	id = space->id;
 	version = space->version;
-	addrspaces_lost(w->spaces);
+	addrspaces_lost(w->spaces, clock_monotonic_ns());
 	w->put_down = true;
 	space = addrspaces_get(w->spaces, pid);
 	CHECK(space->id == id && space->version == version && w->num_learned == 4);
+	addrspaces_get(w->spaces, pid);
+	addrspaces_lost(w->spaces, 1000); /* long before it was read */
 	addrspaces_get(w->spaces, pid);
 	CHECK(w->num_learned == 4);
 	/* It was put down as it is now: an older record must not come behind that. */
@@ -856,7 +858,7 @@ static void test_after_loss(void)
 	close(go[1]);
 	close(go[0]);
 	waitpid(pid, NULL, 0);
-	addrspaces_lost(w->spaces);
+	addrspaces_lost(w->spaces, clock_monotonic_ns());
 	CHECK(addrspaces_get(w->spaces, pid)->id == id && addrspace_find(addrspaces_get(w->spaces, pid), own));
 
 	/* New code and a new name, of a process that was known. */
@@ -865,7 +867,7 @@ static void test_after_loss(void)
 	code = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	prctl(PR_SET_NAME, "renamed");
 	CHECK(!addrspace_find(addrspaces_get(w->spaces, getpid()), (uintptr_t)code));
-	addrspaces_lost(w->spaces);
+	addrspaces_lost(w->spaces, clock_monotonic_ns());
 	space = addrspaces_get(w->spaces, getpid());
 	CHECK(space->id == id && addrspace_find(space, (uintptr_t)code));
 	CHECK_STR(comm_of(w, getpid(), getpid()), "renamed");
@@ -883,7 +885,7 @@ static void test_constant_loss(void)
 	addrspaces_get(w->spaces, getpid());
 	end_ns = clock_monotonic_ns() + 1000000000;
 	for (; clock_monotonic_ns() < end_ns; asked++) {
-		addrspaces_lost(w->spaces);
+		addrspaces_lost(w->spaces, clock_monotonic_ns());
 		addrspaces_get(w->spaces, getpid());
 	}
 	CHECK(w->num_learned > 1 && w->num_learned < asked / 4);
