@@ -89,7 +89,7 @@ static bool has_no_user_side(const struct session *s, const struct record_sample
 	if (sample->mode == MODE_USER)
 		return false;
 	if (!s->regs_mask)
-		return record_user_chain(sample, &chain) == 0;
+		return record_user_chain(sample, &chain) == 0 && !sample->chain_missing;
 	return sample->regs_abi == 0 || sample->stack_bytes == 0 || space->maps.num == 0;
 }
 
@@ -217,6 +217,8 @@ static size_t add_user_frames(struct session *s, const struct record_sample *sam
 	walk(s, live, &in, time_ns, num, &result);
 	if (result.class == UNWIND_BROKEN && result.reason == REASON_OUTSIDE)
 		s->last.cut = walk_cut(s, live, sample, &in, s->frames + num, &result);
+	if (sample->chain_missing && result.class == UNWIND_BROKEN)
+		result.reason = REASON_NO_CHAIN;
 	s->no_method_start = dotnet_no_starts(s->dotnet) != no_starts;
 	if (result.num_jit && session_runtime_is_silent(live)) {
 		s->no_method_start = true;

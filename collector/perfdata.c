@@ -163,8 +163,7 @@ int perfdata_take(struct perfdata *p, const struct raw *raw, struct err *err)
 {
 	if (raw->type >= RECORD_FIRST_USER_TYPE)
 		return perfdata_take_user(p, raw, err);
-	/* include/uapi/linux/perf_event.h: up to CALLCHAIN_DEFERRED of Linux 6.19. */
-	if (!raw->type || raw->type > 22) {
+	if (!raw->type || raw->type > RECORD_CALLCHAIN_DEFERRED) {
 		p->counts.unknown++;
 		return 0;
 	}
@@ -321,9 +320,73 @@ static void deliver_group(struct perfdata *p, struct record *record, const struc
 	}
 }
 
-/* `newest` is the time of the youngest record so far, of all inputs. */
-static void deliver(struct perfdata *p, const struct entry *entry, const struct perfdata_sink *sink,
-		    uint64_t *newest)
+struct run {
+	const struct perfdata_sink *sink;
+	uint64_t newest; /* the time of the youngest record so far, of all inputs */
+	struct deferred deferred;
+};
+
+static void hand_out(struct run *run, struct perfdata *p, struct record *record, uint32_t event)
+{
+	if (record->type == RECORD_SAMPLE && record->sample.group)
+		deliver_group(p, record, run->sink);
+	else
+		run->sink->record(run->sink->data, record, record->type == RECORD_SAMPLE ? event : 0);
+}
+
+/* With that chain if it is meant, else without: the record that had it was lost, or the task did not come back. */
+static void hand_out_deferred(struct run *run, const struct deferred_sample *held, uint64_t cookie,
+			      const struct record_sample *chain)
+{
+	const struct record_format *format = &held->p->events->list.data[held->event].format;
+	struct record record;
+	struct record_sample *s = &record.sample;
+
+	if (record_decode(format, held->bytes, held->size, &record) < 0)
+		return; /* it was decoded before */
+	if (chain && cookie == held->cookie) {
+		s->num_user_chain = record_user_chain(chain, &s->user_chain);
+	} else {
+		s->chain_missing = true;
+		s->user_chain = &s->ip;
+		s->num_user_chain = s->mode == MODE_USER;
+	}
+	hand_out(run, held->p, &record, held->event);
+}
+
+static void let_go(struct run *run, struct deferred_sample *held, uint64_t cookie, const struct record_sample *chain)
+{
+	struct deferred_sample *next;
+
+	for (; held; held = next) {
+		hand_out_deferred(run, held, cookie, chain);
+		next = held->next;
+		free(held);
+	}
+}
+
+/* True: it waits for its chain. What ends the stay in the kernel, or the program, ends the waiting. */
+static bool defer(struct run *run, struct perfdata *p, const struct record *record, const uint8_t *bytes, size_t size,
+		  uint32_t event)
+{
+	struct record_sample chain;
+	uint64_t cookie;
+
+	if (record->type == RECORD_SAMPLE) {
+		if (deferred_is_full(&run->deferred))
+			let_go(run, deferred_take_all(&run->deferred), 0, NULL);
+		return deferred_hold(&run->deferred, p, record, bytes, size, event);
+	}
+	if (record->raw_type == RECORD_CALLCHAIN_DEFERRED && !deferred_chain(bytes, size, &cookie, &chain))
+		p->counts.malformed++;
+	else if (record->raw_type == RECORD_CALLCHAIN_DEFERRED)
+		let_go(run, deferred_take(&run->deferred, record->tid), cookie, &chain);
+	else if (record->type == RECORD_EXIT || (record->type == RECORD_COMM && record->comm.exec))
+		let_go(run, deferred_take(&run->deferred, record->tid), 0, NULL);
+	return false;
+}
+
+static void deliver(struct run *run, struct perfdata *p, const struct entry *entry)
 {
 	const struct record_format *format = &p->events->list.data[entry->event].format;
 	struct perf_event_header header;
@@ -342,14 +405,12 @@ static void deliver(struct perfdata *p, const struct entry *entry, const struct 
 			record.sample.rest = &p->partial.rest;
 	}
 	count(p, &record, &p->events->list.data[entry->event], bytes, header.size);
-	if (entry->time_ns && entry->time_ns < *newest)
+	if (entry->time_ns && entry->time_ns < run->newest)
 		p->counts.disorder++;
 	else if (entry->time_ns)
-		*newest = entry->time_ns;
-	if (record.type == RECORD_SAMPLE && record.sample.group)
-		deliver_group(p, &record, sink);
-	else
-		sink->record(sink->data, &record, record.type == RECORD_SAMPLE ? entry->event : 0);
+		run->newest = entry->time_ns;
+	if (!defer(run, p, &record, bytes, header.size, entry->event))
+		hand_out(run, p, &record, entry->event);
 }
 
 /* ---- several inputs: a heap by the time of each one's next record, and by their order where that is equal ---- */
@@ -403,17 +464,18 @@ static void settle_top(struct merge *m)
 
 static void run_merged(struct merge *m, const struct perfdata_sink *sink)
 {
-	uint64_t newest = 0;
+	struct run run = { .sink = sink };
 
 	for (size_t i = m->num; i-- > 0;)
 		sift_down(m, i);
 	while (m->num) {
 		struct perfdata *p = m->heap[0].p;
 
-		deliver(p, queue_peek(&p->queue), sink, &newest);
+		deliver(&run, p, queue_peek(&p->queue));
 		queue_pop(&p->queue, &p->pool);
 		settle_top(m);
 	}
+	let_go(&run, deferred_take_all(&run.deferred), 0, NULL);
 }
 
 /* Each input's first record; in the order given, as the main file describes the events of the parts. */

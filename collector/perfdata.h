@@ -56,7 +56,10 @@ struct perfdata_build_id {
 };
 
 struct perfdata_sink {
-	/* In time order; `event` is the index of the sample's event, 0 for others. Borrowed until it returns. */
+	/*
+	 * In time order, but for samples whose user callchain came later; `event` is the index of the sample's event, 0 for others.
+	 * Borrowed until it returns.
+	 */
 	void (*record)(void *data, const struct record *record, size_t event);
 	/* Before the first record where the file's header has them, else as they come; may be NULL. */
 	void (*build_id)(void *data, const struct perfdata_build_id *id);

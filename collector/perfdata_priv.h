@@ -171,6 +171,49 @@ int queue_finish(struct queue *q);
 const struct entry *queue_peek(const struct queue *q);
 void queue_pop(struct queue *q, struct block_pool *pool);
 
+/*
+ * ---- samples whose user callchain comes later (`perf record --call-graph fp,defer`, Linux 6.19) ----
+ *
+ * The kernel walks the user stack when the task goes back there, and tells it in a record of its own; until then a sample has a
+ * cookie in its place, the same for all samples of one stay in the kernel (PERF_CONTEXT_USER_DEFERRED and
+ * PERF_RECORD_CALLCHAIN_DEFERRED of include/uapi/linux/perf_event.h). A task that waits may be away for the whole recording.
+ */
+
+/* The record: header, u64 cookie, u64 number, addresses with PERF_CONTEXT_USER first. */
+enum { RECORD_CALLCHAIN_DEFERRED = 22, DEFERRED_FIXED_BYTES = 24 };
+
+/* Its bytes, with the header; they came from `p`. */
+struct deferred_sample {
+	struct deferred_sample *next;
+	struct perfdata *p;
+	uint64_t cookie;
+	uint32_t event, size;
+	_Alignas(8) uint8_t bytes[];
+};
+
+/* Those of a thread, the oldest first. */
+struct deferred_task {
+	pid_t tid;
+	struct deferred_sample *first, *last;
+};
+HTAB(deferred_tasks, struct deferred_task, pid_t, hash_u64((uint32_t)key), slot->tid == key, hash_u64((uint32_t)slot->tid));
+
+struct deferred {
+	struct deferred_tasks tasks;
+	size_t bytes;
+};
+
+/* Keeps a copy of a sample that is such a one; false: it is not, or memory is out. */
+bool deferred_hold(struct deferred *d, struct perfdata *p, const struct record *rec, const uint8_t *bytes, size_t size,
+		   uint32_t event);
+/* Those of the thread are the caller's now, who frees each; NULL = none. */
+struct deferred_sample *deferred_take(struct deferred *d, pid_t tid);
+/* Those of all threads, in no order; what is left needs no freeing. */
+struct deferred_sample *deferred_take_all(struct deferred *d);
+bool deferred_is_full(const struct deferred *d);
+/* A CALLCHAIN_DEFERRED: *ret borrows its chain; false when it does not fit. */
+bool deferred_chain(const uint8_t *bytes, size_t size, uint64_t *ret_cookie, struct record_sample *ret);
+
 /* ---- perf's own records: tools/lib/perf/include/perf/event.h, enum perf_user_event_type ---- */
 
 enum {

@@ -450,6 +450,17 @@ size_t record_user_chain(const struct record_sample *s, const uint64_t **ret)
 	return chain_part(s, PERF_CONTEXT_USER, ret);
 }
 
+/* The kernel puts it last (kernel/events/callchain.c, get_perf_callchain). */
+bool record_deferred_chain(const struct record_sample *s, uint64_t *ret_cookie)
+{
+	static const uint64_t context_user_deferred = -640;
+
+	if (s->num_chain < 2 || s->chain[s->num_chain - 2] != context_user_deferred)
+		return false;
+	*ret_cookie = s->chain[s->num_chain - 1];
+	return true;
+}
+
 size_t record_kernel_chain(const struct record_sample *s, const uint64_t **ret)
 {
 	return chain_part(s, PERF_CONTEXT_KERNEL, ret);

@@ -47,6 +47,7 @@ struct record_sample {
 	size_t stack_size;       /* size: what was asked for, or less where the record would not fit */
 	const uint64_t *user_chain; /* its user part where that is told apart (perfdata_chain.h), else NULL */
 	size_t num_user_chain;
+	bool chain_missing;      /* its user callchain was to come in a record of its own, which did not */
 	/*
 	 * What the events of its group had counted (PERF_SAMPLE_READ with PERF_FORMAT_GROUP and PERF_FORMAT_ID): num_group times
 	 * group_words numbers, the first two of which are value and id. Borrowed; NULL = none.
@@ -103,5 +104,7 @@ int record_decode(const struct record_format *format, const void *bytes, size_t 
 
 /* The user part of a sample's callchain: after PERF_CONTEXT_USER, markers left out. Number of entries. */
 size_t record_user_chain(const struct record_sample *s, const uint64_t **ret);
+/* Whether the user part comes in a record of its own, with that cookie (PERF_CONTEXT_USER_DEFERRED). */
+bool record_deferred_chain(const struct record_sample *s, uint64_t *ret_cookie);
 /* The kernel part, leaf first. */
 size_t record_kernel_chain(const struct record_sample *s, const uint64_t **ret);

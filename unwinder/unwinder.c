@@ -35,6 +35,7 @@ static const char *const reason_names[REASON_NUM] = {
 	[REASON_TOO_DEEP] = "too_deep",
 	[REASON_NOT_NOW] = "not_now",
 	[REASON_GIVER] = "giver",
+	[REASON_NO_CHAIN] = "no_chain",
 };
 
 const char *unwind_reason_name(enum unwind_reason reason)

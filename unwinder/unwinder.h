@@ -43,6 +43,7 @@ enum unwind_reason {
 	REASON_TOO_DEEP,       /* more frames than asked for */
 	REASON_NOT_NOW,        /* a giver needed memory it could not have in time */
 	REASON_GIVER,          /* a giver stopped the walk */
+	REASON_NO_CHAIN,       /* the callchain was to come in a record of its own, which is missing; its reader says so */
 	REASON_NUM,
 };
 const char *unwind_reason_name(enum unwind_reason reason); /* "no_mapping", ... keys of --stats */

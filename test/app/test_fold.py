@@ -148,6 +148,45 @@ def test_no_copy():
               f'10 are kernel only: {stats}')
 
 
+def test_deferred():
+    """User callchains that come in records of their own (`--call-graph fp,defer`): put together, and told where one is missing."""
+    content = open(data + '/fp.data', 'rb').read()
+    begin, size = struct.unpack_from('<QQ', content, 40)
+    out, open_cookies, victims = bytearray(content[:begin]), {}, 0
+    for at, kind, length in records(content):
+        record = content[at:at + length]
+        if kind != 9:
+            out += record
+            continue
+        _, pid, tid, time_ns, _, num = struct.unpack_from('<QIIQQQ', record, 8)
+        chain = record[48:48 + 8 * num] # with PERF_CONTEXT_USER
+        assert struct.unpack_from('<q', chain)[0] == -512 and length == 48 + 8 * num
+        # Two samples of the one program share a stay in the kernel each time; of the other, one chain is lost.
+        is_kid = pid != 4098
+        cookie = open_cookies.pop(tid, None) if is_kid else None
+        last = cookie is not None or not is_kid
+        cookie = cookie or 1 << 60 | time_ns
+        if not last:
+            open_cookies[tid] = cookie
+        out += struct.pack('<IHH', 9, 2, 64) + record[8:40] + struct.pack('<QqQ', 2, -640, cookie)
+        victims += not is_kid
+        if last and (is_kid or victims != 2):
+            out += struct.pack('<IHHQQ', 22, 0, 40 + len(chain), cookie, num) + chain + struct.pack('<IIQ', pid, tid, time_ns + 1)
+    struct.pack_into('<Q', out, 48, len(out) - begin)
+    features = bin(int.from_bytes(content[72:104], 'little')).count('1')
+    moved = len(out) - (begin + size)
+    for i in range(features):
+        where, length = struct.unpack_from('<QQ', content, begin + size + 16 * i)
+        out += struct.pack('<QQ', where + moved, length)
+    out += content[begin + size + 16 * features:]
+    kid, victim = KID.replace(';middle', ''), VICTIM.replace(';middle', '')
+    with tempfile.TemporaryDirectory(prefix='ringfold-fold-') as tmp:
+        open(f'{tmp}/x.data', 'wb').write(out)
+        result = expect({kid: 6, victim: 3, 'victim;[broken];leaf': 1}, f'{tmp}/x.data', '--stats', f'{tmp}/x.json')
+        stats = json.load(open(f'{tmp}/x.json'))
+        check(stats['broken'] == {'no_chain': 1} and stats['samples'] == 10 and stats['complete'] == 9, result, f'{stats}')
+
+
 def with_root(change):
     """A tree with the program, changed."""
     root = tempfile.mkdtemp(prefix='ringfold-fold-')

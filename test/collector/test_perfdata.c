@@ -21,7 +21,9 @@ struct seen {
 		enum record_type type;
 		uint64_t time_ns, ip, period;
 		pid_t tid;
-		size_t event, stack_bytes;
+		size_t event, stack_bytes, num_user;
+		uint64_t user;
+		bool chain_missing;
 		uint64_t stack_sum;
 		char comm[16];
 	} records[MAX_SEEN];
@@ -71,7 +73,12 @@ static void see(void *data, const struct record *r, size_t event)
 	s->records[s->num].event = event;
 	s->records[s->num].comm[0] = '\0';
 	if (r->type == RECORD_SAMPLE) {
+		const uint64_t *user;
+
 		see_rest(s, &r->sample);
+		s->records[s->num].num_user = record_user_chain(&r->sample, &user);
+		s->records[s->num].user = s->records[s->num].num_user ? user[0] : 0;
+		s->records[s->num].chain_missing = r->sample.chain_missing;
 		s->records[s->num].ip = r->sample.ip;
 		s->records[s->num].period = r->sample.period;
 		s->records[s->num].stack_bytes = r->sample.stack_bytes;
@@ -482,6 +489,118 @@ static void test_events(void)
 	build_file(&file, events, 2, &records, NULL, 0);
 	run = run_fd(bytes_file(&file));
 	CHECK(run->r == -ENOTSUP && strstr(run->err.msg, "lay out their samples differently"));
+	free(run);
+	bytes_deinit(&file);
+	bytes_deinit(&records);
+}
+
+/* A sample whose user callchain comes with that cookie. */
+static void deferred_at(struct bytes *b, uint64_t type, pid_t tid, uint64_t time_ns, uint64_t cookie)
+{
+	const uint64_t chain[] = { PERF_CONTEXT_KERNEL, 0xffffffff81000000, (uint64_t)-640, cookie };
+	struct built_sample s = { .time_ns = time_ns, .ip = 0x700 + time_ns, .pid = 7, .tid = (uint32_t)tid,
+				  .chain = chain, .num_chain = 4 };
+
+	add_sample(b, type, &s);
+}
+
+static void chain_at(struct bytes *b, uint64_t type, pid_t tid, uint64_t time_ns, uint64_t cookie, uint64_t num)
+{
+	struct built_sample s = { .time_ns = time_ns, .pid = 7, .tid = (uint32_t)tid };
+	size_t begin = record_begin(b, 22, 0);
+
+	bytes_u64(b, cookie);
+	bytes_u64(b, num);
+	bytes_u64(b, PERF_CONTEXT_USER);
+	bytes_u64(b, 0x100 + cookie);
+	bytes_u64(b, 0x200);
+	add_trailer(b, type, &s);
+	record_end(b, begin);
+}
+
+static void exit_at(struct bytes *b, uint64_t type, pid_t tid, uint64_t time_ns)
+{
+	struct built_sample s = { .time_ns = time_ns, .pid = 7, .tid = (uint32_t)tid };
+	size_t begin = record_begin(b, PERF_RECORD_EXIT, 0);
+
+	bytes_u64(b, 1ull << 32 | 7);
+	bytes_u64(b, 1ull << 32 | (uint32_t)tid);
+	bytes_u64(b, time_ns);
+	add_trailer(b, type, &s);
+	record_end(b, begin);
+}
+
+/* Samples wait for their user callchain, all of one stay in the kernel; where it does not come they go without. */
+static void test_deferred(void)
+{
+	const uint64_t type = TYPE | PERF_SAMPLE_CALLCHAIN;
+	struct built_event event = { .attr = plain_attr(type, 0, 0), .first_id = 1, .num_ids = 1 };
+	static const struct { uint64_t time_ns, user; enum record_type type; } want[] = {
+		{ 13, 0, RECORD_SAMPLE },     /* of thread 9: nobody waits for that */
+		{ 14, 0, RECORD_OTHER },
+		{ 10, 0x105, RECORD_SAMPLE }, { 12, 0x105, RECORD_SAMPLE }, { 20, 0, RECORD_OTHER },
+		{ 11, 0, RECORD_SAMPLE },     /* its record was lost: the next of that thread is about another */
+		{ 21, 0x107, RECORD_SAMPLE }, { 22, 0, RECORD_OTHER },
+		{ 30, 0, RECORD_SAMPLE }, { 31, 0, RECORD_EXIT }, { 32, 0, RECORD_OTHER },
+		{ 33, 0, RECORD_OTHER },      /* holds more than it says: worthless */
+		{ 40, 0, RECORD_SAMPLE }, /* the end */
+	};
+	struct bytes file = { 0 }, records = { 0 };
+	struct run *run;
+
+	deferred_at(&records, type, 8, 10, 5);
+	deferred_at(&records, type, 10, 11, 6);
+	deferred_at(&records, type, 8, 12, 5);
+	deferred_at(&records, type, 9, 13, 4);
+	chain_at(&records, type, 9, 14, 3, 3);
+	chain_at(&records, type, 8, 20, 5, 3);
+	deferred_at(&records, type, 10, 21, 7);
+	chain_at(&records, type, 10, 22, 7, 3);
+	deferred_at(&records, type, 8, 30, 8);
+	exit_at(&records, type, 8, 31);
+	chain_at(&records, type, 8, 32, 8, 3);
+	chain_at(&records, type, 9, 33, 8, 1000);
+	deferred_at(&records, type, 11, 40, 9);
+	build_file(&file, &event, 1, &records, NULL, 0);
+	run = run_fd(bytes_file(&file));
+	CHECK_MSG(run->r == 0 && run->counts.samples == 7 && run->counts.disorder == 0, "%s", run->err.msg);
+	CHECK(run->counts.malformed == 1);
+	CHECK_MSG(run->seen.num == sizeof(want) / sizeof(want[0]), "%zu", run->seen.num);
+	for (size_t i = 0; i < run->seen.num && i < sizeof(want) / sizeof(want[0]); i++) {
+		bool whole = want[i].user;
+
+		CHECK_MSG(run->seen.records[i].type == want[i].type && run->seen.records[i].time_ns == want[i].time_ns,
+			  "%zu: %" PRIu64, i, run->seen.records[i].time_ns);
+		if (want[i].type != RECORD_SAMPLE)
+			continue;
+		CHECK(run->seen.records[i].ip == 0x700 + want[i].time_ns);
+		/* Without it the sampled place is known. */
+		CHECK(run->seen.records[i].num_user == (whole ? 2 : 1));
+		CHECK(run->seen.records[i].user == (whole ? want[i].user : run->seen.records[i].ip));
+		CHECK(run->seen.records[i].chain_missing == !whole);
+	}
+	free(run);
+	bytes_deinit(&file);
+	bytes_deinit(&records);
+}
+
+/* Threads that never come back take no more memory than there is for them. */
+static void test_deferred_many(void)
+{
+	const uint64_t type = TYPE | PERF_SAMPLE_CALLCHAIN;
+	struct built_event event = { .attr = plain_attr(type, 0, 0), .first_id = 1, .num_ids = 1 };
+	const uint32_t num = 400000;
+	struct bytes file = { 0 }, records = { 0 };
+	struct run *run;
+
+	for (uint32_t i = 0; i < num; i++)
+		deferred_at(&records, type, (pid_t)i + 1, i + 1, i);
+	chain_at(&records, type, 1, num + 1, 0, 3);
+	chain_at(&records, type, (pid_t)num, num + 2, num - 1, 3);
+	build_file(&file, &event, 1, &records, NULL, 0);
+	run = run_fd(bytes_file(&file));
+	CHECK(run->r == 0 && run->counts.samples == num && run->seen.num == MAX_SEEN);
+	CHECK(run->seen.records[0].type == RECORD_SAMPLE && run->seen.records[0].chain_missing);
 	free(run);
 	bytes_deinit(&file);
 	bytes_deinit(&records);
@@ -960,6 +1079,8 @@ int main(void)
 	test_bad_records();
 	test_events();
 	test_groups();
+	test_deferred();
+	test_deferred_many();
 	test_order();
 	test_pipe();
 	test_attr_ages();
