@@ -131,6 +131,7 @@ static void take_record(void *data, const struct record *rec)
 	bool saved, held;
 
 	r->record = rec;
+	r->record_ns = rec->time_ns;
 	r->lost_side |= rec->type == RECORD_LOST && rec->lost.side;
 	saved = r->saving && (!sample || session_wants(r->session, rec));
 	held = r->managed && managed_takes(r->managed, rec);
@@ -138,7 +139,7 @@ static void take_record(void *data, const struct record *rec)
 		session_record(r->session, rec);
 	if (saved && sample && !held)
 		save_sample(r, rec);
-	else if (saved && (held || !session_overtook(r->session)))
+	else if (saved && !session_overtook(r->session, rec))
 		saving_record(r->saving, rec);
 	r->record = NULL;
 }

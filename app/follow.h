@@ -29,25 +29,30 @@ static inline struct mmap_record follow_mapping(const struct record *rec)
 	};
 }
 
-/* Records of other types, and mappings of the kernel, change nothing. False: as of addrspaces_mmap and the others. */
-static inline bool follow_record(struct addrspaces *a, const struct record *rec)
+/* Records of other types, and mappings of the kernel, change nothing. */
+static inline void follow_record(struct addrspaces *a, const struct record *rec)
 {
 	struct mmap_record m;
 
 	switch (rec->type) {
 	case RECORD_MMAP:
 		m = follow_mapping(rec);
-		return rec->pid <= 0 || addrspaces_mmap(a, &m, rec->time_ns);
+		if (rec->pid > 0)
+			addrspaces_mmap(a, &m, rec->time_ns);
+		break;
 	case RECORD_COMM:
-		return addrspaces_comm_changed(a, rec->pid, rec->tid, rec->comm.comm, rec->comm.len, rec->comm.exec,
-					       rec->time_ns);
+		addrspaces_comm_changed(a, rec->pid, rec->tid, rec->comm.comm, rec->comm.len, rec->comm.exec,
+					rec->time_ns);
+		break;
 	case RECORD_FORK:
-		if (!rec->task.found)
-			return addrspaces_fork(a, rec->pid, rec->task.ppid, rec->tid, rec->task.ptid, rec->time_ns);
-		addrspaces_found(a, rec->pid, rec->task.ppid, rec->tid, rec->time_ns);
+		if (rec->task.found)
+			addrspaces_found(a, rec->pid, rec->task.ppid, rec->tid, rec->time_ns);
+		else
+			addrspaces_fork(a, rec->pid, rec->task.ppid, rec->tid, rec->task.ptid, rec->time_ns);
 		break;
 	case RECORD_EXIT:
-		return addrspaces_exit(a, rec->pid, rec->tid, rec->time_ns);
+		addrspaces_exit(a, rec->pid, rec->tid, rec->time_ns);
+		break;
 	case RECORD_LOST:
 		if (rec->lost.side)
 			addrspaces_lost(a, rec->lost.count ? rec->time_ns : clock_monotonic_ns());
@@ -59,5 +64,4 @@ static inline bool follow_record(struct addrspaces *a, const struct record *rec)
 	case RECORD_OTHER:
 		break;
 	}
-	return true;
 }

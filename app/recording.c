@@ -456,13 +456,13 @@ void recording_restore_priority(const struct recording *r)
  * The perf.data misses what no record tells. Records of a process's start may still lie before it, so it is told there only
  * with a sample, which would have come after them, or where records were lost.
  */
-static bool learned(void *data, pid_t pid, pid_t tid)
+static bool learned(void *data, const struct addrspaces_learned *learned)
 {
 	struct recording *r = data;
 
-	if (!r->saving || !r->record || (r->record->type != RECORD_SAMPLE && !r->lost_side))
+	if (!r->saving || (r->record && r->record->type != RECORD_SAMPLE && !r->lost_side))
 		return false;
-	saving_learned(r->saving, pid, tid, r->record->time_ns);
+	saving_learned(r->saving, learned, r->record_ns);
 	return true;
 }
 
@@ -486,7 +486,7 @@ static void choose_session(struct recording *r, const struct collector_opts *col
 	session->map_dir = a->map_dir;
 	session->memory = r->memory;
 	session->worker = r->parser;
-	session->learned = learned;
+	session->learned = outputs_want_saving(&a->out) ? learned : NULL;
 	session->build_id = learned_build_id;
 	session->data = r;
 	session->regs_mask = collect->user_regs;

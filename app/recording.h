@@ -68,7 +68,8 @@ struct recording {
 	struct session_opts session_opts; /* of it, for one like it */
 	struct managed *managed; /* NULL = no runtimes are asked, see recording_ask_runtimes */
 	struct saving *saving; /* NULL = no perf.data is wanted */
-	const struct record *record; /* at hand; NULL = none */
+	const struct record *record; /* at hand; NULL = none, but one that was held back */
+	uint64_t record_ns;          /* time of the last */
 	bool lost_side;              /* records of processes were lost */
 	char **argv;
 	char targets[256];

@@ -11,6 +11,7 @@
 #include "collector/collector.h"
 #include "collector/perfdata_write.h"
 #include "collector/synth.h"
+#include "symbols/addrspace.h"
 #include "target/door.h"
 
 #include <linux/perf_event.h>
@@ -298,15 +299,19 @@ static void save_late(void *data, const struct record *rec)
 	saving_record(late->saving, &copy);
 }
 
-void saving_learned(struct saving *s, pid_t pid, pid_t tid, uint64_t time_ns)
+void saving_learned(struct saving *s, const struct addrspaces_learned *learned, uint64_t time_ns)
 {
 	struct late late = { s, time_ns };
 	const struct collector_sink sink = { .record = save_late, .data = &late };
-	struct err err = { 0 };
-	int r = tid ? synth_thread(s->opts.door, pid, tid, &sink, &err) : synth_anew(s->opts.door, pid, &sink, &err);
 
-	if (r < 0)
-		log_debug("record", "process %d: %s", pid, err.msg);
+	if (learned->tid) {
+		synth_name(learned->pid, learned->tid, learned->comm, &sink);
+		return;
+	}
+	synth_task(learned->pid, learned->ppid, learned->pid, learned->comm, &sink);
+	for (size_t i = 0; i < learned->num_threads; i++)
+		synth_task(learned->pid, learned->ppid, learned->threads[i].tid, learned->threads[i].comm, &sink);
+	synth_maps(learned->pid, learned->maps, learned->maps_bytes, &sink);
 }
 
 void saving_build_id(struct saving *s, const char *path, const uint8_t *id, size_t len)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct addrspaces_learned;
 struct collector;
 struct door;
 struct err;
@@ -34,10 +35,10 @@ void saving_close(struct saving *s); /* NULL is fine; without saving_end, files 
 void saving_record(struct saving *s, const struct record *rec);
 
 /*
- * A process of which no record told, as it was lost, or with a `tid` the name of a thread: told now, as /proc shows it,
- * as of the record that is being handled. To be called before that is given to saving_record.
+ * What no record told of a process or a thread's name, as it was lost: told now, as of the record that is being handled. To be
+ * called before that is given to saving_record.
  */
-void saving_learned(struct saving *s, pid_t pid, pid_t tid, uint64_t time_ns);
+void saving_learned(struct saving *s, const struct addrspaces_learned *learned, uint64_t time_ns);
 
 /* Of a file that is sampled: told now, as a killed recording has no table of them, and in that table again. */
 void saving_build_id(struct saving *s, const char *path, const uint8_t *id, size_t len);

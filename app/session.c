@@ -203,29 +203,33 @@ static void take_mmap(struct session *s, const struct record *rec)
 		m.build_id_of_path = m.build_id_len != 0;
 	}
 	if (rec->pid > 0)
-		s->overtook = !addrspaces_mmap(s->spaces, &m, rec->time_ns);
+		addrspaces_mmap(s->spaces, &m, rec->time_ns);
 	else if (rec->pid == -1 && s->opts.offline)
 		take_kernel_mmap(s, &m);
+}
+
+static void want(struct session *s, pid_t pid)
+{
+	struct pid_slot *slot = pid_set_add(&s->wanted, pid, NULL);
+
+	if (slot)
+		slot->pid = pid;
+	else
+		s->failed = true;
 }
 
 static void take_fork(struct session *s, const struct record *rec)
 {
 	/* First: one that ended with that number is forgotten by it, and whether it was wanted. */
-	s->overtook = !follow_record(s->spaces, rec);
+	follow_record(s->spaces, rec);
 	if (s->opts.num_pids && !s->opts.tids && rec->pid != rec->task.ppid &&
-	    pid_set_find(&s->wanted, rec->task.ppid)) {
-		struct pid_slot *slot = pid_set_add(&s->wanted, rec->pid, NULL);
-
-		if (slot)
-			slot->pid = rec->pid;
-		else
-			s->failed = true;
-	}
+	    pid_set_find(&s->wanted, rec->task.ppid))
+		want(s, rec->pid);
 }
 
 static void take_exit(struct session *s, const struct record *rec)
 {
-	s->overtook = !follow_record(s->spaces, rec);
+	follow_record(s->spaces, rec);
 	if (s->opts.num_pids && s->opts.tids)
 		pid_set_remove(&s->wanted, rec->tid);
 	else if (s->opts.num_pids && !addrspaces_peek(s->spaces, rec->pid)) /* else with its address space */
@@ -242,14 +246,16 @@ struct session_copy session_last_copy(const struct session *s)
 	return s->last;
 }
 
-bool session_overtook(const struct session *s)
+bool session_overtook(const struct session *s, const struct record *rec)
 {
-	return s->overtook;
+	bool of_process = rec->type == RECORD_MMAP || rec->type == RECORD_COMM || rec->type == RECORD_FORK ||
+			  rec->type == RECORD_EXIT;
+
+	return of_process && addrspaces_overtook(s->spaces, rec->pid, rec->time_ns);
 }
 
 void session_record_of(struct session *s, const struct record *rec, size_t event)
 {
-	s->overtook = false;
 	switch (rec->type) {
 	case RECORD_SAMPLE:
 		s->last = (struct session_copy){ 0 };
@@ -260,7 +266,7 @@ void session_record_of(struct session *s, const struct record *rec, size_t event
 		break;
 	case RECORD_COMM:
 	case RECORD_LOST:
-		s->overtook = !follow_record(s->spaces, rec);
+		follow_record(s->spaces, rec);
 		break;
 	case RECORD_FORK:
 		take_fork(s, rec);
@@ -292,11 +298,14 @@ static int open_recorded(struct session *s, struct err *err)
 	return s->told ? recorded_kernel_new(&kernel, &s->kernel, err) : err_oom(err);
 }
 
-static bool learned(void *data, pid_t pid, pid_t tid)
+static bool learned(void *data, const struct addrspaces_learned *learned)
 {
 	struct session *s = data;
 
-	return s->opts.learned && s->opts.learned(s->opts.data, pid, tid);
+	/* Its FORK was lost. */
+	if (learned->born && s->opts.num_pids && !s->opts.tids && pid_set_find(&s->wanted, learned->ppid))
+		want(s, learned->pid);
+	return s->opts.learned && s->opts.learned(s->opts.data, learned);
 }
 
 static int open_parts(struct session *s, struct err *err)
@@ -308,7 +317,8 @@ static int open_parts(struct session *s, struct err *err)
 	struct addrspaces_opts spaces = { .door = s->opts.offline ? NULL : s->opts.door,
 					  .strings = s->strings,
 					  .first_id = s->opts.first_space,
-					  .space_gone = space_gone, .learned = learned, .data = s };
+					  .space_gone = space_gone, .learned = learned,
+					  .all_names = s->opts.learned, .data = s };
 	struct symbols_opts symbols = { .door = s->opts.door, .worker = s->opts.worker, .strings = s->strings };
 	struct unwind_opts unwind = { .arch = s->opts.arch ? s->opts.arch : arch_host(),
 				      .method = s->opts.method,

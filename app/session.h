@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 struct containers;
+struct addrspaces_learned;
 struct door;
 struct err;
 struct memory;
@@ -56,10 +57,10 @@ struct session_opts {
 	/* With offline: is this sample to be counted? NULL = all are. */
 	bool (*wanted)(void *data, const struct record *sample, const char *comm);
 	/*
-	 * Live: a process that no record had told of, or not all, was read from /proc; or, with a `tid`, the name of a thread.
-	 * Who writes the records down misses it too, and says true when it has been added to them. May be NULL.
+	 * Live: what no record told was read from /proc. Who writes the records down misses it too, and says true when it has
+	 * been added to them. May be NULL.
 	 */
-	bool (*learned)(void *data, pid_t pid, pid_t tid);
+	bool (*learned)(void *data, const struct addrspaces_learned *learned);
 	/* Live: of a file that is sampled, once, before the first sample is through. May be NULL. */
 	void (*build_id)(void *data, const char *path, const uint8_t *id, size_t len);
 	void *data;
@@ -108,8 +109,8 @@ struct session_copy {
 	bool continued; /* it was full, and the stack goes on by the kernel's chain of frame pointers */
 };
 struct session_copy session_last_copy(const struct session *s);
-/* The last record was of no use: it told of a process that opts.learned had put down as it is now. */
-bool session_overtook(const struct session *s);
+/* A record that is of no use: it tells of a process that opts.learned has put down as it was later. */
+bool session_overtook(const struct session *s, const struct record *record);
 /* The same, and which event a sample is of, as profile_sample.event tells it. */
 void session_record_of(struct session *s, const struct record *record, size_t event);
 

@@ -204,7 +204,6 @@ struct session {
 	uint32_t frames[MAX_USER_FRAMES + MAX_KERNEL_FRAMES + MAX_LABELS];
 	struct profile_stats stats;
 	struct session_copy last;
-	bool overtook;
 	uint64_t broken_by[REASON_NUM];
 	uint64_t sample_ns;          /* time of the newest sample */
 	struct jit_counts jit;       /* of ended generations */

@@ -162,57 +162,65 @@ int synth_kernel(struct door *door, const struct collector_sink *sink, struct er
 struct process {
 	struct door *door;
 	const struct collector_sink *sink;
-	pid_t pid, ppid;
-	bool anew;
+	pid_t pid, tid; /* and the last of its threads */
 	struct strbuf *text;
 };
 
 /* The text of a file in /proc; NULL when there is none (any more). */
-static const char *read_proc(struct process *p, const char *name, size_t cap)
+static const char *read_proc(struct process *p, pid_t pid, const char *name, size_t cap)
 {
 	strbuf_clear(p->text);
-	if (door_read_proc(p->door, p->pid, name, cap, p->text, NULL, NULL) < 0)
+	if (door_read_proc(p->door, pid, name, cap, p->text, NULL, NULL) < 0)
 		return NULL;
 	return p->text->data;
 }
 
 /* perf_event__synthesize_fork of tools/perf/util: as if the first thread had begun all others. */
-static void emit_fork(struct process *p, pid_t tid)
+static void emit_fork(const struct collector_sink *sink, pid_t pid, pid_t ppid, pid_t tid)
 {
-	pid_t parent = tid == p->pid ? p->ppid : p->pid;
+	pid_t parent = tid == pid ? ppid : pid;
 	struct record rec = {
 		.type = RECORD_FORK,
 		.raw_type = PERF_RECORD_FORK,
 		.misc = PERF_RECORD_MISC_FORK_EXEC,
-		.pid = p->pid,
+		.pid = pid,
 		.tid = tid,
 		.task = { .ppid = parent, .ptid = parent, .found = true },
 	};
 
-	emit(p->sink, &rec);
+	emit(sink, &rec);
+}
+
+static void emit_comm(const struct collector_sink *sink, pid_t pid, pid_t tid, const char *comm, size_t len)
+{
+	const struct record rec = {
+		.type = RECORD_COMM,
+		.raw_type = PERF_RECORD_COMM,
+		.pid = pid,
+		.tid = tid,
+		.comm = { .comm = comm, .len = len },
+	};
+
+	emit(sink, &rec);
 }
 
 static int emit_thread(void *data, pid_t tid)
 {
 	struct process *p = data;
-	struct record rec = { .type = RECORD_COMM, .raw_type = PERF_RECORD_COMM, .pid = p->pid, .tid = tid };
 	char name[64];
 	const char *text;
 	size_t len;
 
 	snprintf(name, sizeof(name), "task/%d/comm", tid);
-	text = read_proc(p, name, COMM_MAX);
+	text = read_proc(p, p->pid, name, COMM_MAX);
 	if (p->text->failed)
 		return -ENOMEM;
 	if (!text)
 		return 0;
-	if (p->anew)
-		emit_fork(p, tid);
 	len = p->text->len;
 	/* A name may hold newlines; the kernel adds one. */
-	rec.comm.len = len && text[len - 1] == '\n' ? len - 1 : len;
-	rec.comm.comm = text;
-	emit(p->sink, &rec);
+	emit_comm(p->sink, p->pid, tid, text, len && text[len - 1] == '\n' ? len - 1 : len);
+	p->tid = tid;
 	return 0;
 }
 
@@ -249,11 +257,10 @@ static bool find_process(struct process *p, pid_t id)
 	struct proc_status status;
 
 	p->pid = id;
-	if (!read_proc(p, "status", TASK_TEXT_MAX) || p->text->failed ||
+	if (!read_proc(p, id, "status", TASK_TEXT_MAX) || p->text->failed ||
 	    proc_status_parse(p->text->data, p->text->len, &status) < 0)
 		return false;
 	p->pid = status.tgid;
-	p->ppid = status.ppid;
 	return true;
 }
 
@@ -262,43 +269,45 @@ static int emit_process(void *data, pid_t pid)
 	struct process *p = data;
 	int r;
 
-	p->pid = pid;
+	p->pid = p->tid = pid;
 	r = door_each_task(p->door, pid, emit_thread, p, NULL);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0) /* it has ended */
 		return 0;
-	if (read_proc(p, "maps", MAPS_MAX) && !p->text->failed)
+	/* Where the first thread has ended, another's /proc shows what lies in the process; the last is the youngest. */
+	if ((read_proc(p, pid, "maps", MAPS_MAX) && p->text->len) || (p->tid != pid && read_proc(p, p->tid, "maps", MAPS_MAX)))
 		proc_maps_parse(p->text->data, p->text->len, emit_map, p, NULL);
 	return p->text->failed ? -ENOMEM : 0;
 }
 
-static int emit_one(struct door *door, pid_t pid, bool anew, const struct collector_sink *sink, struct err *err)
+int synth_process(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err)
 {
 	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
-	struct process p = { .door = door, .sink = sink, .text = &text, .anew = anew };
+	struct process p = { .door = door, .sink = sink, .text = &text };
 
 	if (find_process(&p, pid) && emit_process(&p, p.pid) < 0)
 		return err_oom(err);
 	return text.failed ? err_oom(err) : 0;
 }
 
-int synth_process(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err)
+void synth_name(pid_t pid, pid_t tid, const char *comm, const struct collector_sink *sink)
 {
-	return emit_one(door, pid, false, sink, err);
+	emit_comm(sink, pid, tid, comm, strlen(comm));
 }
 
-int synth_anew(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err)
+void synth_task(pid_t pid, pid_t ppid, pid_t tid, const char *comm, const struct collector_sink *sink)
 {
-	return emit_one(door, pid, true, sink, err);
+	emit_fork(sink, pid, ppid, tid);
+	if (*comm)
+		synth_name(pid, tid, comm, sink);
 }
 
-int synth_thread(struct door *door, pid_t pid, pid_t tid, const struct collector_sink *sink, struct err *err)
+void synth_maps(pid_t pid, const char *text, size_t bytes, const struct collector_sink *sink)
 {
-	_cleanup_(strbuf_deinit) struct strbuf text = { 0 };
-	struct process p = { .door = door, .sink = sink, .pid = pid, .text = &text };
+	struct process p = { .sink = sink, .pid = pid };
 
-	return emit_thread(&p, tid) < 0 ? err_oom(err) : 0;
+	proc_maps_parse(text, bytes, emit_map, &p, NULL);
 }
 
 int synth_all(struct door *door, const struct collector_sink *sink, struct err *err)

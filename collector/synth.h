@@ -16,11 +16,13 @@ int synth_kernel(struct door *door, const struct collector_sink *sink, struct er
 /* All threads of one process (`pid` may be one of them), then its mappings; nothing when it has ended. 0 or -ENOMEM. */
 int synth_process(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err);
 /*
- * The same of one that records have told of, but not all: each thread has a FORK before its name, marked as perf marks those
- * that it makes up, so that readers forget what they knew. 0 or -ENOMEM.
+ * What was read of a process that records have told of, but not all: its first thread, the others, and its mappings, as
+ * /proc/PID/maps has them. Each thread has a FORK before its name, marked as perf marks those that it makes up, so that readers
+ * forget what they knew. `comm` is "" where the first thread has ended.
  */
-int synth_anew(struct door *door, pid_t pid, const struct collector_sink *sink, struct err *err);
-/* The name of one thread; nothing when it has ended. 0 or -ENOMEM. */
-int synth_thread(struct door *door, pid_t pid, pid_t tid, const struct collector_sink *sink, struct err *err);
+void synth_task(pid_t pid, pid_t ppid, pid_t tid, const char *comm, const struct collector_sink *sink);
+void synth_maps(pid_t pid, const char *text, size_t bytes, const struct collector_sink *sink);
+/* The name of one thread alone. */
+void synth_name(pid_t pid, pid_t tid, const char *comm, const struct collector_sink *sink);
 /* Every process. */
 int synth_all(struct door *door, const struct collector_sink *sink, struct err *err);

@@ -20,7 +20,7 @@
 enum {
 	MAX_RELATIVES = 10,
 	MAX_GHOSTS = 64,
-	MAX_ENDED = 64,
+	MAX_ENDED = 256,
 	MAX_LEAVING = 1024, /* no machine ends more within grace_ns */
 	MAX_COMM_BYTES = 64, /* names of kernel workers are longer than TASK_COMM_LEN */
 };
@@ -33,7 +33,7 @@ static const uint64_t kernel_half = UINT64_C(1) << 63;
 
 struct space {
 	struct addrspace pub; /* first: the outside knows only this */
-	uint64_t read_ns; /* CLOCK_MONOTONIC just before /proc/PID/maps was read; 0 = it was not */
+	uint64_t read_ns; /* CLOCK_MONOTONIC before it was read from /proc; 0 = its maps were not */
 	uint64_t sure_ns; /* records since then have told all that changed in it, unless some were lost */
 	bool put_down;    /* what was read is where records are: opts.learned said so */
 	VEC(pid_t) tids;  /* its known live tasks */
@@ -60,6 +60,8 @@ struct task {
 	pid_t tid, pid;
 	struct comm comm;
 	uint32_t index; /* in the space's tids */
+	bool ask;       /* /proc knows its name better, if it is still there */
+	bool listed;    /* by read_task, since the flag was cleared */
 };
 
 struct space_slot {
@@ -270,7 +272,7 @@ static struct task *task_add(struct addrspaces *a, struct space *s, pid_t tid, s
 		s->tids.len--;
 		return NULL;
 	}
-	*task = (struct task){ tid, s->pub.pid, comm, (uint32_t)(s->tids.len - 1) };
+	*task = (struct task){ tid, s->pub.pid, comm, (uint32_t)(s->tids.len - 1), comm.id == COMM_IN_PROC, false };
 	return task;
 }
 
@@ -348,6 +350,44 @@ static bool read_comm(struct addrspaces *a, pid_t pid, pid_t tid, struct comm *r
 	return alive;
 }
 
+static const char *comm_text(const struct addrspaces *a, const struct comm *comm)
+{
+	return comm->id == COMM_IN_TEXT ? comm->text : intern_get(a->opts.strings, comm->id);
+}
+
+static void tell_name(struct addrspaces *a, pid_t pid, pid_t tid, const struct comm *comm)
+{
+	const struct addrspaces_learned learned = { .pid = pid, .tid = tid, .comm = comm_text(a, comm) };
+
+	if (a->opts.learned)
+		a->opts.learned(a->opts.data, &learned);
+}
+
+/* False: it is gone. */
+static bool read_name(struct addrspaces *a, struct task *task)
+{
+	struct comm comm;
+	bool alive = read_comm(a, task->pid, task->tid, &comm);
+
+	if (alive) {
+		task->comm = comm;
+		task->ask = false;
+	}
+	return alive;
+}
+
+/* What records told, or what its process is called, has to do for a task that is gone. */
+static void ask_name(struct addrspaces *a, struct task *task)
+{
+	if (!task->ask)
+		return;
+	if (read_name(a, task))
+		tell_name(a, task->pid, task->tid, &task->comm);
+	else if (task->comm.id == COMM_IN_PROC)
+		task->comm = process_comm(a, task->pid);
+	task->ask = false;
+}
+
 uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid)
 {
 	struct task *task = tasks_find(&a->tasks, tid);
@@ -359,16 +399,15 @@ uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid)
 	if (!tid)
 		return a->comm_idle;
 	if (task && task->pid == pid) {
-		if (task->comm.id == COMM_IN_PROC)
-			read_comm(a, pid, tid, &task->comm);
+		ask_name(a, task);
 		return comm_string(a, &task->comm);
 	}
 	ended = find_ended(a, tid);
 	if (ended)
 		return comm_string(a, &ended->comm);
 	alive = read_comm(a, pid, tid, &comm);
-	if (alive && a->opts.learned)
-		a->opts.learned(a->opts.data, pid, tid);
+	if (alive)
+		tell_name(a, pid, tid, &comm);
 	comm_string(a, &comm);
 	slot = spaces_find(&a->spaces, pid);
 	/* A live thread whose FORK we missed is its process's; all others are only kept in mind. */
@@ -466,10 +505,42 @@ static struct space *space_add(struct addrspaces *a, pid_t pid)
 	return s;
 }
 
-static void tell_learned(struct addrspaces *a, struct space *s)
+/* What a look into /proc saw of a process. */
+struct look {
+	uint64_t since_ns; /* CLOCK_MONOTONIC before the look */
+	struct proc_status status;
+	struct strbuf maps;
+	bool born;
+};
+
+static void tell_learned(struct addrspaces *a, struct space *s, const struct look *look)
 {
-	if (a->opts.door && a->opts.learned && !a->scanning)
-		s->put_down = a->opts.learned(a->opts.data, s->pub.pid, 0);
+	struct addrspaces_learned learned = {
+		.pid = s->pub.pid,
+		.ppid = s->pub.ppid,
+		.comm = "",
+		.maps = look->maps.len ? look->maps.data : "",
+		.maps_bytes = look->maps.len,
+		.born = look->born,
+	};
+	VEC(struct addrspaces_thread) threads = { 0 };
+
+	if (!a->opts.learned || a->scanning)
+		return;
+	for (size_t i = 0; i < s->tids.len && a->opts.all_names; i++) {
+		struct task *task = tasks_find(&a->tasks, s->tids.data[i]);
+
+		if (!task || (task->ask && !read_name(a, task)))
+			continue;
+		if (task->tid == s->pub.pid)
+			learned.comm = comm_text(a, &task->comm);
+		else
+			vec_push(&threads, ((struct addrspaces_thread){ task->tid, comm_text(a, &task->comm) }));
+	}
+	learned.threads = threads.data;
+	learned.num_threads = threads.len;
+	s->put_down = a->opts.learned(a->opts.data, &learned);
+	vec_deinit(&threads);
 }
 
 /* For a process that is gone already, so that its late samples have a place. A new one pushes an
@@ -514,9 +585,13 @@ static int read_task(void *data, pid_t tid)
 	struct reading *reading = data;
 	struct space *s = reading->space;
 
+	struct task *task = NULL;
+
 	/* A leader that has ended is listed as long as its threads live; its EXIT is behind us. */
 	if (tid != s->pub.pid || s->through == tid)
-		task_add(reading->a, s, tid, comm_in_proc);
+		task = task_add(reading->a, s, tid, comm_in_proc);
+	if (task)
+		task->listed = true;
 	return 0;
 }
 
@@ -542,21 +617,18 @@ static bool read_status(struct addrspaces *a, pid_t tid, struct proc_status *sta
 	return alive;
 }
 
-static void read_maps(struct addrspaces *a, struct space *s)
+static void read_maps(struct addrspaces *a, struct space *s, struct look *look)
 {
 	struct reading reading = { a, s };
-	uint64_t now_ns = clock_monotonic_ns();
-	struct strbuf text = { 0 };
 	size_t bad = 0;
 	int r;
 
-	r = door_read_proc(a->opts.door, s->through, "maps", max_maps_text, &text, NULL, NULL);
-	if (r == 0 && text.len) {
-		s->read_ns = now_ns; /* what came before is included */
-		proc_maps_parse(text.data, text.len, read_map, &reading, &bad);
+	r = door_read_proc(a->opts.door, s->through, "maps", max_maps_text, &look->maps, NULL, NULL);
+	if (r == 0 && look->maps.len) {
+		s->read_ns = look->since_ns; /* what came before is included */
+		proc_maps_parse(look->maps.data, look->maps.len, read_map, &reading, &bad);
 	}
 	s->pub.denied = r == -EACCES || r == -EPERM;
-	strbuf_deinit(&text);
 }
 
 struct search {
@@ -607,41 +679,71 @@ static void read_tasks(struct addrspaces *a, struct space *s, const struct proc_
 	/* The kernel escapes some bytes here; such a name is read from its own file when it is
 	 * asked for. */
 	leader = task_add(a, s, s->pub.pid, comm_in_proc);
-	if (leader && !strchr(status->name, '\\'))
-		leader->comm = comm_of(a, status->name, strlen(status->name));
+	if (!leader)
+		return;
+	leader->listed = true;
+	leader->ask = strchr(status->name, '\\');
+	leader->comm = leader->ask ? comm_in_proc : comm_of(a, status->name, strlen(status->name));
+}
+
+/* What is known of its threads dates from before a loss. */
+static void reread_tasks(struct addrspaces *a, struct space *s, const struct proc_status *status)
+{
+	for (size_t i = 0; i < s->tids.len; i++) {
+		struct task *task = tasks_find(&a->tasks, s->tids.data[i]);
+
+		if (task) {
+			task->listed = false;
+			task->ask = true;
+		}
+	}
+	read_tasks(a, s, status);
+	/* Samples of those that have ended are still to come. From the last, as that one takes the place of what is removed. */
+	for (size_t i = s->tids.len; i-- > 0;) {
+		struct task *task = tasks_find(&a->tasks, s->tids.data[i]);
+
+		if (!task || task->listed)
+			continue;
+		if (task->comm.id != COMM_IN_PROC)
+			remember_ended(a, task->tid, task->comm, false);
+		task_remove(a, task->tid);
+	}
 }
 
 /* Fills a new space from /proc; false when the process is gone. */
-static bool read_process(struct addrspaces *a, struct space *s)
+static bool read_process(struct addrspaces *a, struct space *s, struct look *look)
 {
 	const struct ended *ended = find_ended(a, s->pub.pid);
-	struct proc_status status;
 
-	s->sure_ns = clock_monotonic_ns();
-	if (!find_living(a, s, &status))
+	s->sure_ns = look->since_ns = clock_monotonic_ns();
+	if (!find_living(a, s, &look->status))
 		return false;
-	take_status(s, &status);
-	read_maps(a, s);
+	take_status(s, &look->status);
+	read_maps(a, s, look);
 	if (!s->read_ns && ended && ended->was_process)
 		return false; /* memory gone, EXIT handled: it is about to be a zombie */
-	read_tasks(a, s, &status);
+	read_tasks(a, s, &look->status);
 	return true;
 }
 
 static struct space *space_get(struct addrspaces *a, pid_t pid)
 {
 	struct space *s = space_peek(a, pid);
+	struct look look = { .born = true };
 	const struct ended *ended;
+	bool found;
 
 	if (s)
 		return s;
 	s = space_add(a, pid);
 	if (!s || pid == 0)
 		return s;
-	if (a->opts.door ? read_process(a, s) : pid > 0) {
-		tell_learned(a, s);
+	found = a->opts.door ? read_process(a, s, &look) : pid > 0;
+	if (found && a->opts.door)
+		tell_learned(a, s, &look);
+	strbuf_deinit(&look.maps);
+	if (found)
 		return s;
-	}
 	ended = find_ended(a, pid);
 	make_ghost(a, s);
 	s->pub.dead = ended && ended->was_process;
@@ -652,6 +754,10 @@ static struct space *space_get(struct addrspaces *a, pid_t pid)
 
 void addrspaces_lost(struct addrspaces *a, uint64_t until_ns)
 {
+	uint64_t now_ns = clock_monotonic_ns();
+
+	if (until_ns > now_ns)
+		until_ns = now_ns;
 	if (a->opts.door && a->lost_ns < until_ns)
 		a->lost_ns = until_ns;
 }
@@ -697,12 +803,12 @@ static bool share_a_file(const struct mappings *m, const struct mappings *other)
 }
 
 /* Of a process that is there, `s` or one that took its number: what it is now. */
-static struct space *take_fresh(struct addrspaces *a, struct space *s, const struct proc_status *status)
+static struct space *take_fresh(struct addrspaces *a, struct space *s, struct look *look)
 {
-	struct space fresh = { .pub = { .pid = s->pub.pid, .ppid = status->ppid }, .through = s->through };
+	struct space fresh = { .pub = { .pid = s->pub.pid, .ppid = look->status.ppid }, .through = s->through };
 	struct mappings old;
 
-	read_maps(a, &fresh);
+	read_maps(a, &fresh, look);
 	if (!fresh.read_ns) {
 		mappings_deinit(&fresh.pub.maps, a->opts.files);
 		return s;
@@ -722,18 +828,17 @@ static struct space *take_fresh(struct addrspaces *a, struct space *s, const str
 	s->pub.denied = false;
 	s->pub.compat = fresh.pub.compat;
 	s->class_known = fresh.class_known;
-	take_status(s, status);
-	space_forget_tasks(a, s);
-	read_tasks(a, s, status);
-	tell_learned(a, s);
+	take_status(s, &look->status);
+	reread_tasks(a, s, &look->status);
+	tell_learned(a, s, look);
 	return s;
 }
 
 /* What is known of it dates from before a loss. */
 static struct space *look_again(struct addrspaces *a, struct space *s)
 {
-	struct proc_status status;
 	uint64_t now_ns = clock_monotonic_ns();
+	struct look look = { .since_ns = now_ns };
 
 	if (!may_look(a, now_ns))
 		return s;
@@ -743,9 +848,10 @@ static struct space *look_again(struct addrspaces *a, struct space *s)
 
 		space_end(a, s);
 		s = space_get(a, pid);
-	} else if (find_living(a, s, &status)) {
-		s = take_fresh(a, s, &status);
+	} else if (find_living(a, s, &look.status)) {
+		s = take_fresh(a, s, &look);
 	}
+	strbuf_deinit(&look.maps);
 	a->allow_ns -= (int64_t)(clock_monotonic_ns() - now_ns);
 	return s;
 }
@@ -869,7 +975,7 @@ static bool is_older(const struct space *s, uint64_t time_ns)
 	return s && time_ns < s->read_ns;
 }
 
-bool addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns)
+void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns)
 {
 	struct door_mapping dm = {
 		.pid = m->pid,
@@ -887,16 +993,14 @@ bool addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t
 
 	if (m->pid <= 0 || !m->len || __builtin_add_overflow(m->start, m->len, &dm.end) ||
 	    dm.end > kernel_half)
-		return true;
+		return;
 	now_is(a, m->pid, time_ns);
 	s = space_get(a, m->pid);
-	if (is_older(s, time_ns))
-		return !s->put_down;
-	if (!s)
-		return true;
+	if (!s || is_older(s, time_ns))
+		return;
 	if (!m->executable) {
 		s->pub.version += mappings_cut(&s->pub.maps, a->opts.files, dm.start, dm.end);
-		return true;
+		return;
 	}
 	dm.pid = s->through;
 	len = m->path_len < sizeof(path) - 1 ? m->path_len : sizeof(path) - 1;
@@ -904,17 +1008,16 @@ bool addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t
 	path[len] = '\0';
 	dm.path = path;
 	add_mapping(a, s, &dm, m->pgoff, (uint32_t)m->ino_generation);
-	return true;
 }
 
-static bool fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
+static void fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
 			 uint64_t time_ns)
 {
 	struct space *child = space_peek(a, pid), *parent;
 	struct task *ptask;
 
 	if (is_older(child, time_ns))
-		return !child->put_down; /* it is this very process, or a later one */
+		return; /* it is this very process, or a later one */
 	if (child)
 		space_end(a, child);
 	parent = space_peek(a, ppid);
@@ -922,14 +1025,15 @@ static bool fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid,
 	if (!parent || parent->ghost) {
 		child = space_get(a, pid);
 		if (!child || child->read_ns)
-			return true;
+			return;
 		space_end(a, child);
 		parent = space_get(a, ppid);
 	}
 	child = space_add(a, pid);
 	if (!child)
-		return true;
-	child->sure_ns = parent ? parent->sure_ns : time_ns;
+		return;
+	/* Its parent may have been looked at since. */
+	child->sure_ns = parent && parent->sure_ns < time_ns ? parent->sure_ns : time_ns;
 	ptask = tasks_find(&a->tasks, ptid);
 	child->pub.ppid = ppid;
 	if (parent) {
@@ -941,10 +1045,9 @@ static bool fork_process(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid,
 		mappings_copy(&child->pub.maps, a->opts.files, &parent->pub.maps);
 	}
 	task_add(a, child, tid, ptask ? ptask->comm : comm_in_proc);
-	return true;
 }
 
-bool addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
+void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
 		     uint64_t time_ns)
 {
 	const struct task *ptask;
@@ -952,21 +1055,31 @@ bool addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid
 	struct comm comm;
 
 	if (pid <= 0 || tid <= 0)
-		return true;
+		return;
 	now_is(a, pid, time_ns);
 	now_is(a, ppid, time_ns);
-	if (pid != ppid)
-		return fork_process(a, pid, ppid, tid, ptid, time_ns);
+	if (pid != ppid) {
+		fork_process(a, pid, ppid, tid, ptid, time_ns);
+		return;
+	}
 	s = space_get(a, pid);
-	if (is_older(s, time_ns))
-		return !s->put_down; /* if it still lives it was found with the rest */
-	if (!s)
-		return true;
+	if (!s || is_older(s, time_ns))
+		return; /* if it still lives it was found with the rest */
 	ptask = tasks_find(&a->tasks, ptid);
 	comm = ptask ? ptask->comm : comm_in_proc;
 	task_remove(a, tid); /* the number may have been another thread's whose EXIT was lost */
 	task_add(a, s, tid, comm);
-	return true;
+}
+
+/* Of those that have ended samples are still to come; the others are told next. */
+static void remember_tasks(struct addrspaces *a, const struct space *s)
+{
+	for (size_t i = 0; i < s->tids.len; i++) {
+		const struct task *task = tasks_find(&a->tasks, s->tids.data[i]);
+
+		if (task && task->comm.id != COMM_IN_PROC)
+			remember_ended(a, task->tid, task->comm, false);
+	}
 }
 
 void addrspaces_found(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, uint64_t time_ns)
@@ -981,10 +1094,12 @@ void addrspaces_found(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, ui
 	}
 	now_is(a, pid, time_ns);
 	s = space_peek(a, pid);
-	if (s && time_ns < s->read_ns)
+	if (is_older(s, time_ns))
 		return;
-	if (s)
+	if (s) {
+		remember_tasks(a, s);
 		space_end(a, s);
+	}
 	s = space_add(a, pid);
 	if (!s)
 		return;
@@ -1017,7 +1132,7 @@ static void exec_process(struct addrspaces *a, pid_t pid, pid_t tid, struct comm
 	task_add(a, s, tid, comm);
 }
 
-bool addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm,
+void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm,
 			     size_t len, bool exec, uint64_t time_ns)
 {
 	struct comm name = comm_of(a, comm, len);
@@ -1026,22 +1141,23 @@ bool addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const c
 
 	now_is(a, pid, time_ns);
 	if (pid <= 0 || tid <= 0)
-		return true;
+		return;
 	s = space_peek(a, pid);
 	if (exec && !is_older(s, time_ns)) {
 		exec_process(a, pid, tid, name, time_ns);
-		return true;
+		return;
 	}
 	s = s ? s : space_get(a, pid);
 	if (is_older(s, time_ns))
-		return !s->put_down;
+		return;
 	task = s && !s->ghost ? task_add(a, s, tid, name) : NULL;
-	if (task)
+	if (task) {
 		task->comm = name;
-	return true;
+		task->ask = false;
+	}
 }
 
-bool addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns)
+void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns)
 {
 	struct space *s;
 	struct task *task;
@@ -1054,7 +1170,7 @@ bool addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 	known = task && task->pid == pid;
 	if (!s || s->pub.left) {
 		task_remove(a, tid);
-		return true;
+		return;
 	}
 	last = s->tids.len == (known ? 1 : 0);
 	/*
@@ -1063,7 +1179,7 @@ bool addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 	 * live.
 	 */
 	if (is_older(s, time_ns) && (tid != pid || last))
-		return !s->put_down;
+		return;
 	comm = known && task->comm.id != COMM_IN_PROC ? task->comm : process_comm(a, pid);
 	remember_ended(a, tid, comm, last);
 	if (last && tid != pid)
@@ -1074,5 +1190,11 @@ bool addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 		task_remove(a, tid);
 	if (!last && s->through == tid)
 		s->through = s->tids.data[0];
-	return true;
+}
+
+bool addrspaces_overtook(const struct addrspaces *a, pid_t pid, uint64_t time_ns)
+{
+	const struct space_slot *slot = spaces_find(&a->spaces, pid);
+
+	return slot && slot->space->put_down && is_older(slot->space, time_ns);
 }

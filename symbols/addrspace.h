@@ -37,17 +37,33 @@ struct addrspace {
 	uint64_t names_next_ns; /* when names of its code change next, see symbols_jit_advance; 0 = it must be asked */
 };
 
+/*
+ * What was read from /proc: a process that no record had told of, or not all, or the name of a thread. Whoever writes records
+ * down has to tell just that, as what /proc says a moment later may be something else, or nothing.
+ */
+struct addrspaces_learned {
+	pid_t pid, ppid;
+	pid_t tid;        /* whose name it is; 0 = it is of a process */
+	const char *comm; /* of that thread, else of the process's first one; "" = that has ended */
+	const struct addrspaces_thread {
+		pid_t tid;
+		const char *comm;
+	} *threads;       /* of a process: the others; with opts.all_names */
+	size_t num_threads;
+	const char *maps; /* of a process: the text of /proc/PID/maps, with how many bytes */
+	size_t maps_bytes;
+	bool born;        /* a process that was not known at all */
+};
+
 struct addrspaces_opts {
 	struct files *files;    /* borrowed */
 	struct door *door;      /* borrowed; NULL: records alone are believed, /proc is not read (a saved file) */
 	struct intern *strings; /* borrowed: comms live there as ids */
 	/* Called once before a generation ends (10 ms behind its exit; exec, pid reuse, shutdown). May be NULL. */
 	void (*space_gone)(void *data, struct addrspace *space);
-	/*
-	 * A process that no record had told of, or not all, was read from /proc; or, with a `tid`, the name of a thread. Not
-	 * told of those that a scan finds. True: it was put down where records are. May be NULL.
-	 */
-	bool (*learned)(void *data, pid_t pid, pid_t tid);
+	/* Not told of processes that a scan finds. True: it was put down where records are. May be NULL. */
+	bool (*learned)(void *data, const struct addrspaces_learned *learned);
+	bool all_names;         /* read the names of a learned process's threads at once, not when a sample asks */
 	void *data;
 	uint32_t first_id;      /* addrspace.id begins above it */
 };
@@ -78,8 +94,7 @@ int addrspaces_scan_tasks(struct addrspaces *a, const pid_t *tids, size_t num, s
 uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid);
 
 /*
- * Records. `time_ns` is the record's; a space read from /proc at T ignores those older than T. False: it was, and opts.learned
- * has put down what is true instead, which this record must not come behind.
+ * Records. `time_ns` is the record's; a space read from /proc at T ignores those older than T.
  */
 struct mmap_record {
 	pid_t pid, tid;
@@ -93,20 +108,25 @@ struct mmap_record {
 	const char *path;
 	size_t path_len;
 };
-bool addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns);
-bool addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
+void addrspaces_mmap(struct addrspaces *a, const struct mmap_record *m, uint64_t time_ns);
+void addrspaces_fork(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, pid_t ptid,
 		     uint64_t time_ns);
 /* A task that is there already, and was forked long ago: what lies in its process is told next. */
 void addrspaces_found(struct addrspaces *a, pid_t pid, pid_t ppid, pid_t tid, uint64_t time_ns);
-bool addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm, size_t len,
+void addrspaces_comm_changed(struct addrspaces *a, pid_t pid, pid_t tid, const char *comm, size_t len,
 			     bool exec, uint64_t time_ns);
 /*
  * A process ends with its last task. Since Linux 6.16 that is told before its memory goes (kernel/exit.c, do_exit), and
  * samples come behind it with stacks to be walked: so what lay in it is kept for another 10 ms, unless a record tells of
  * another process of the same number. Records let go what is older than that; samples do by addrspaces_advance.
  */
-bool addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns);
+void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_ns);
 void addrspaces_advance(struct addrspaces *a, uint64_t time_ns);
+/*
+ * Whether a record of that process and time tells nothing new, as opts.learned has put down what is true since: it must not
+ * come behind that.
+ */
+bool addrspaces_overtook(const struct addrspaces *a, pid_t pid, uint64_t time_ns);
 /*
  * Some of those records, written until then, may have been lost: an exec may be known without what it mapped, a fork without its exec.
  * Each process is read again from /proc when addrspaces_get is next asked for it. It remains the same generation if some file

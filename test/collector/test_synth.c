@@ -10,12 +10,13 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct seen {
 	pid_t pid, tid; /* looked for */
 	size_t num, comms, maps, others, forks;
-	bool thread, own_code, anon, data, stack, after_comm, init;
+	bool thread, own_code, anon, data, stack, after_comm, init, given; /* its first thread's name was given */
 };
 
 static void *code; /* an executable page without a file */
@@ -43,7 +44,8 @@ static void look(void *data, const struct record *rec)
 	if (rec->type == RECORD_COMM) {
 		s->comms++;
 		CHECK(rec->raw_type == PERF_RECORD_COMM && !rec->comm.exec);
-		CHECK(rec->comm.comm[rec->comm.len] == '\n'); /* what /proc adds is not part of it */
+		/* What /proc adds is not part of it. */
+		CHECK(rec->comm.comm[rec->comm.len] == (s->given ? 0 : '\n'));
 		if (rec->tid != thread_tid)
 			return;
 		s->thread = true;
@@ -98,10 +100,65 @@ static void *other(void *arg)
 	return NULL;
 }
 
+static void read_own_maps(char *ret, size_t size)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+
+	CHECK(f && fread(ret, 1, size - 1, f) > 0);
+	if (f)
+		fclose(f);
+}
+
+static void *last_thread(void *arg)
+{
+	char byte;
+
+	_exit(read(*(int *)arg, &byte, 1) != 0);
+}
+
+static bool has_ended(pid_t pid)
+{
+	char path[64], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "r");
+	CHECK(f && fscanf(f, "%*d (%*[^)]) %c", &state) == 1);
+	if (f)
+		fclose(f);
+	return state == 'Z';
+}
+
+/* What lies in a process whose first thread has ended. */
+static void leaderless(struct door *door)
+{
+	struct seen seen = { 0 };
+	struct collector_sink sink = { .record = look, .data = &seen };
+	pthread_t thread;
+	int go[2];
+
+	CHECK(!pipe(go));
+	seen.pid = fork();
+	if (!seen.pid) {
+		close(go[1]);
+		if (pthread_create(&thread, NULL, last_thread, go))
+			_exit(1);
+		syscall(SYS_exit, 0);
+	}
+	for (int i = 0; i < 6000 && !has_ended(seen.pid); i++)
+		usleep(10000);
+	CHECK(synth_process(door, seen.pid, &sink, NULL) == 0);
+	CHECK(seen.comms == 2 && seen.own_code && seen.others == 0);
+	close(go[0]);
+	close(go[1]);
+	waitpid(seen.pid, NULL, 0);
+}
+
 int main(void)
 {
 	struct seen all = { .pid = getpid() }, one = { .pid = getpid() }, gone = { 0 }, kernel = { 0 };
 	struct collector_sink sink = { .record = look };
+	static char maps[1 << 20];
 	struct door *door = NULL;
 	struct err err = { 0 };
 	pthread_t thread;
@@ -122,10 +179,19 @@ int main(void)
 	one.pid = getpid();
 	CHECK(synth_process(door, thread_tid, &sink, &err) == 0);
 	CHECK(one.comms == 2 && one.own_code && one.others == 0 && !one.forks);
-	memset(&one, 0, sizeof(one));
-	one.pid = getpid();
-	CHECK(synth_anew(door, thread_tid, &sink, &err) == 0);
-	CHECK(one.forks == 2 && one.comms == 2 && one.own_code && one.others == 0);
+	one = (struct seen){ .pid = getpid(), .given = true };
+	read_own_maps(maps, sizeof(maps));
+	synth_task(getpid(), getppid(), getpid(), "test_collector_", &sink);
+	synth_task(getpid(), getppid(), thread_tid, "a\nthread;", &sink);
+	synth_maps(getpid(), maps, strlen(maps), &sink);
+	CHECK(one.forks == 2 && one.comms == 2 && one.own_code && one.others == 0 && one.thread);
+	/* Its first thread has ended. */
+	one = (struct seen){ .pid = getpid(), .given = true };
+	synth_task(getpid(), getppid(), getpid(), "", &sink);
+	CHECK(one.forks == 1 && one.comms == 0);
+	synth_name(getpid(), getpid(), "test_collector_", &sink);
+	CHECK(one.forks == 1 && one.comms == 1);
+	leaderless(door);
 	sink.data = &all;
 	CHECK(synth_all(door, &sink, &err) == 0);
 	CHECK(all.comms == 2 && all.thread && all.own_code && all.others > 0 && all.init);

@@ -28,8 +28,9 @@ struct world {
 	struct files *files;
 	struct addrspaces *spaces;
 	uint32_t gone[100000];
-	size_t num_gone, num_learned;
+	size_t num_gone, num_learned, num_names;
 	bool put_down;
+	char learned[100000], thread[64];
 	char seen[600];
 };
 
@@ -42,11 +43,15 @@ static void space_gone(void *data, struct addrspace *space)
 		w->gone[w->num_gone++] = space->id;
 }
 
-static bool learned(void *data, pid_t pid, pid_t tid)
+static bool learned(void *data, const struct addrspaces_learned *learned)
 {
 	struct world *w = data;
 
-	w->num_learned += pid > 0 && !tid;
+	w->num_learned += learned->pid > 0 && !learned->tid;
+	w->num_names += learned->tid > 0;
+	snprintf(w->learned, sizeof(w->learned), "%s %zu %s", learned->comm, learned->maps_bytes, learned->maps ? learned->maps : "");
+	if (learned->num_threads)
+		snprintf(w->thread, sizeof(w->thread), "%s", learned->threads[0].comm);
 	return w->put_down;
 }
 
@@ -54,7 +59,7 @@ static struct world *world_new(bool with_door)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct files_opts files_opts = { 0 };
-	struct addrspaces_opts opts = { .space_gone = space_gone, .learned = learned, .data = w };
+	struct addrspaces_opts opts = { .space_gone = space_gone, .learned = learned, .all_names = true, .data = w };
 
 	if (!w)
 		abort();
@@ -747,6 +752,7 @@ static void test_leaderless(void)
 	space = addrspaces_peek(w->spaces, pid);
 	m = addrspace_find(space, (uintptr_t)&test_leaderless);
 	CHECK(m && m->file && m->file->kind == FILE_ELF && space->uid == getuid());
+	CHECK(w->num_learned == 1 && w->learned[0] == ' ' && strstr(w->learned, "test_symbols"));
 	close(go[1]);
 	waitpid(pid, &status, 0);
 	/* Only the thread's EXIT is to come. */
@@ -849,9 +855,12 @@ static void test_after_loss(void)
 	addrspaces_get(w->spaces, pid);
 	CHECK(w->num_learned == 4);
 	/* It was put down as it is now: an older record must not come behind that. */
-	CHECK(!addrspaces_comm_changed(w->spaces, pid, pid, "old", 3, true, 1));
-	CHECK(!addrspaces_fork(w->spaces, pid, 1, pid, 1, 1) && !addrspaces_exit(w->spaces, pid, pid, 1));
-	CHECK(addrspaces_comm_changed(w->spaces, pid, pid, "young", 5, false, clock_monotonic_ns()));
+	set_comm(w, pid, pid, "old", true, 1);
+	addrspaces_fork(w->spaces, pid, 1, pid, 1, 1);
+	addrspaces_exit(w->spaces, pid, pid, 1);
+	CHECK(addrspaces_overtook(w->spaces, pid, 1) && addrspaces_peek(w->spaces, pid)->id == id);
+	set_comm(w, pid, pid, "young", false, clock_monotonic_ns());
+	CHECK(!addrspaces_overtook(w->spaces, pid, clock_monotonic_ns()) && !addrspaces_overtook(w->spaces, getpid(), 1));
 	CHECK_STR(comm_of(w, pid, pid), "young");
 
 	/* Gone: what was known of it is all that there is. */
@@ -872,6 +881,104 @@ static void test_after_loss(void)
 	CHECK(space->id == id && addrspace_find(space, (uintptr_t)code));
 	CHECK_STR(comm_of(w, getpid(), getpid()), "renamed");
 	munmap(code, 4096);
+	world_free(w);
+}
+
+static void *wait_named(void *arg)
+{
+	const int *fds = arg;
+	pid_t tid = (pid_t)syscall(SYS_gettid);
+	char byte;
+
+	(void)!write(fds[1], &tid, sizeof(tid));
+	(void)!read(fds[0], &byte, 1);
+	return NULL;
+}
+
+/* Of a thread that ended before its process was read again, what records told of its name is all that there is. */
+static void test_names_after_loss(void)
+{
+	struct world *w = world_new(true);
+	int go[2], said[2], fds[2];
+	pthread_t thread;
+	pid_t tid;
+
+	CHECK(!pipe(go) && !pipe(said));
+	fds[0] = go[0];
+	fds[1] = said[1];
+	prctl(PR_SET_NAME, "renamed");
+	addrspaces_get(w->spaces, getpid());
+	CHECK(!pthread_create(&thread, NULL, wait_named, fds));
+	CHECK(read(said[0], &tid, sizeof(tid)) == sizeof(tid));
+	addrspaces_fork(w->spaces, getpid(), getpid(), tid, getpid(), clock_monotonic_ns());
+	set_comm(w, getpid(), tid, "told", false, clock_monotonic_ns());
+	addrspaces_lost(w->spaces, clock_monotonic_ns());
+	addrspaces_get(w->spaces, getpid());
+	w->num_names = 0;
+	/* /proc knows better, and who puts records down has to know it as well. */
+	CHECK_STR(w->thread, "renamed");
+	CHECK_STR(comm_of(w, getpid(), tid), "renamed");
+	CHECK(w->num_names == 0);
+
+	set_comm(w, getpid(), tid, "told", false, clock_monotonic_ns());
+	close(go[1]);
+	pthread_join(thread, NULL);
+	addrspaces_lost(w->spaces, clock_monotonic_ns());
+	addrspaces_get(w->spaces, getpid());
+	CHECK_STR(comm_of(w, getpid(), tid), "told");
+	CHECK(w->num_names == 0);
+	/* Its EXIT comes late. */
+	addrspaces_exit(w->spaces, getpid(), tid, 1);
+	CHECK_STR(comm_of(w, getpid(), tid), "told");
+	close(go[0]);
+	close(said[0]);
+	close(said[1]);
+	world_free(w);
+
+	/* The same in a recording, which tells of it again as it was found. */
+	w = world_new(false);
+	addrspaces_fork(w->spaces, 7, 1, 7, 1, 1);
+	addrspaces_fork(w->spaces, 7, 7, 8, 7, 2);
+	set_comm(w, 7, 8, "told", false, 3);
+	addrspaces_found(w->spaces, 7, 1, 7, 4);
+	set_comm(w, 7, 7, "first", false, 4);
+	CHECK_STR(comm_of(w, 7, 8), "told");
+	CHECK_STR(comm_of(w, 7, 9), "first");
+	world_free(w);
+}
+
+/* What a child did before its parent was read may be missing of the child all the same. */
+static void test_fork_before_look(void)
+{
+	struct world *w = world_new(true);
+	uint64_t forked_ns = clock_monotonic_ns(), lost_ns;
+	int go[2];
+	char byte;
+	pid_t pid;
+
+	CHECK(!pipe(go));
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		_exit(read(go[0], &byte, 1) != 0);
+	}
+	lost_ns = clock_monotonic_ns();
+	addrspaces_get(w->spaces, getpid());
+	w->num_learned = 0;
+	addrspaces_fork(w->spaces, pid, getpid(), pid, getpid(), forked_ns);
+	addrspaces_lost(w->spaces, lost_ns);
+	addrspaces_get(w->spaces, getpid());
+	CHECK(w->num_learned == 0);
+	addrspaces_get(w->spaces, pid);
+	CHECK(w->num_learned == 1);
+	/* Nothing is lost in what is still to come, whatever a record says. */
+	addrspaces_lost(w->spaces, UINT64_MAX);
+	addrspaces_get(w->spaces, pid);
+	addrspaces_get(w->spaces, pid);
+	CHECK(w->num_learned == 2);
+	close(go[0]);
+	close(go[1]);
+	waitpid(pid, NULL, 0);
 	world_free(w);
 }
 
@@ -978,6 +1085,8 @@ int main(void)
 	test_uid();
 	test_leaderless();
 	test_after_loss();
+	test_names_after_loss();
+	test_fork_before_look();
 	test_constant_loss();
 	return check_done();
 }
