@@ -124,6 +124,17 @@ static void save_sample(struct recording *r, const struct record *rec)
 	saving_record(r->saving, &told);
 }
 
+/* It is walked later, and may then need what a fold needs too. */
+static void save_held(struct recording *r, const struct record *rec)
+{
+	struct record told = *rec;
+
+	if (rec->type == RECORD_SAMPLE && rec->sample.stack_bytes && rec->sample.stack_bytes == rec->sample.stack_size)
+		told.sample.num_user_chain = record_user_chain(&rec->sample, &told.sample.user_chain);
+	if (!session_overtook(r->session, rec))
+		saving_record(r->saving, &told);
+}
+
 static void take_record(void *data, const struct record *rec)
 {
 	struct recording *r = data;
@@ -137,7 +148,9 @@ static void take_record(void *data, const struct record *rec)
 	held = r->managed && managed_takes(r->managed, rec);
 	if (!held)
 		session_record(r->session, rec);
-	if (saved && sample && !held)
+	if (saved && held)
+		save_held(r, rec);
+	else if (saved && sample)
 		save_sample(r, rec);
 	else if (saved && !session_overtook(r->session, rec))
 		saving_record(r->saving, rec);

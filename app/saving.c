@@ -308,7 +308,11 @@ void saving_learned(struct saving *s, const struct addrspaces_learned *learned, 
 		synth_name(learned->pid, learned->tid, learned->comm, &sink);
 		return;
 	}
-	synth_task(learned->pid, learned->ppid, learned->pid, learned->comm, &sink);
+	/* Readers keep what they know of it, such as names of its code. */
+	if (!learned->same)
+		synth_task(learned->pid, learned->ppid, learned->pid, learned->comm, &sink);
+	else if (*learned->comm)
+		synth_name(learned->pid, learned->pid, learned->comm, &sink);
 	for (size_t i = 0; i < learned->num_threads; i++)
 		synth_task(learned->pid, learned->ppid, learned->threads[i].tid, learned->threads[i].comm, &sink);
 	synth_maps(learned->pid, learned->maps, learned->maps_bytes, &sink);

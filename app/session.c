@@ -248,8 +248,9 @@ struct session_copy session_last_copy(const struct session *s)
 
 bool session_overtook(const struct session *s, const struct record *rec)
 {
+	/* A thread that ended is not among those that were put down. */
 	bool of_process = rec->type == RECORD_MMAP || rec->type == RECORD_COMM || rec->type == RECORD_FORK ||
-			  rec->type == RECORD_EXIT;
+			  (rec->type == RECORD_EXIT && rec->tid == rec->pid);
 
 	return of_process && addrspaces_overtook(s->spaces, rec->pid, rec->time_ns);
 }

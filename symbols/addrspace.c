@@ -510,7 +510,7 @@ struct look {
 	uint64_t since_ns; /* CLOCK_MONOTONIC before the look */
 	struct proc_status status;
 	struct strbuf maps;
-	bool born;
+	bool born, same;
 };
 
 static void tell_learned(struct addrspaces *a, struct space *s, const struct look *look)
@@ -522,6 +522,7 @@ static void tell_learned(struct addrspaces *a, struct space *s, const struct loo
 		.maps = look->maps.len ? look->maps.data : "",
 		.maps_bytes = look->maps.len,
 		.born = look->born,
+		.same = look->same,
 	};
 	VEC(struct addrspaces_thread) threads = { 0 };
 
@@ -830,6 +831,7 @@ static struct space *take_fresh(struct addrspaces *a, struct space *s, struct lo
 	s->class_known = fresh.class_known;
 	take_status(s, &look->status);
 	reread_tasks(a, s, &look->status);
+	look->same = true;
 	tell_learned(a, s, look);
 	return s;
 }

@@ -53,6 +53,7 @@ struct addrspaces_learned {
 	const char *maps; /* of a process: the text of /proc/PID/maps, with how many bytes */
 	size_t maps_bytes;
 	bool born;        /* a process that was not known at all */
+	bool same;        /* it is still the generation that it was */
 };
 
 struct addrspaces_opts {

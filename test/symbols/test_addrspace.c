@@ -29,7 +29,7 @@ struct world {
 	struct addrspaces *spaces;
 	uint32_t gone[100000];
 	size_t num_gone, num_learned, num_names;
-	bool put_down;
+	bool put_down, same;
 	char learned[100000], thread[64];
 	char seen[600];
 };
@@ -48,6 +48,7 @@ static bool learned(void *data, const struct addrspaces_learned *learned)
 	struct world *w = data;
 
 	w->num_learned += learned->pid > 0 && !learned->tid;
+	w->same = learned->same;
 	w->num_names += learned->tid > 0;
 	snprintf(w->learned, sizeof(w->learned), "%s %zu %s", learned->comm, learned->maps_bytes, learned->maps ? learned->maps : "");
 	if (learned->num_threads)
@@ -833,13 +834,13 @@ static void test_after_loss(void)
 	id = addrspaces_get(w->spaces, pid)->id;
 	addrspaces_lost(w->spaces, clock_monotonic_ns());
 	space = addrspaces_get(w->spaces, pid);
-	CHECK(space->id == id && addrspace_find(space, own) && space->exec_ns && w->num_learned == 2);
+	CHECK(space->id == id && addrspace_find(space, own) && space->exec_ns && w->num_learned == 2 && w->same);
 	set_comm(w, pid, pid, "other", true, clock_monotonic_ns());
 	map_at(w, pid, 0x1000, 0x2000, 0, "/lib/a", clock_monotonic_ns());
 	addrspaces_lost(w->spaces, clock_monotonic_ns());
 	id = addrspaces_peek(w->spaces, pid)->id;
 	space = addrspaces_get(w->spaces, pid);
-	CHECK(space->id > id && addrspace_find(space, own) && !addrspace_find(space, 0x1000) && w->num_learned == 3);
+	CHECK(space->id > id && addrspace_find(space, own) && !addrspace_find(space, 0x1000) && w->num_learned == 3 && !w->same);
 	CHECK(w->gone[w->num_gone - 1] == id);
 	CHECK(!strncmp(comm_of(w, pid, pid), "test_symbols", 12));
 
