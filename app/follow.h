@@ -61,6 +61,7 @@ static inline void follow_record(struct addrspaces *a, const struct record *rec)
 	case RECORD_THROTTLE:
 	case RECORD_UNTHROTTLE:
 	case RECORD_SWITCH:
+	case RECORD_KSYMBOL:
 	case RECORD_OTHER:
 		break;
 	}

@@ -63,6 +63,10 @@ static size_t copy_pointed(struct record *rec, uint8_t *to)
 		parts[num].from = (const void **)&rec->comm.comm;
 		parts[num++].len = rec->comm.len + 1;
 		break;
+	case RECORD_KSYMBOL:
+		parts[num].from = (const void **)&rec->ksymbol.name;
+		parts[num++].len = rec->ksymbol.name_len + 1;
+		break;
 	case RECORD_FORK:
 	case RECORD_EXIT:
 	case RECORD_LOST:

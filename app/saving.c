@@ -269,6 +269,7 @@ static size_t event_of(const struct record *rec)
 	case RECORD_FORK:
 	case RECORD_EXIT:
 	case RECORD_SWITCH:
+	case RECORD_KSYMBOL:
 	case RECORD_OTHER:
 		return EVENT_SIDE;
 	}

@@ -208,6 +208,15 @@ static void take_mmap(struct session *s, const struct record *rec)
 		take_kernel_mmap(s, &m);
 }
 
+static void take_ksymbol(struct session *s, const struct record *rec)
+{
+	bool bpf = rec->ksymbol.type == PERF_RECORD_KSYMBOL_TYPE_BPF;
+
+	if (!symbols_kernel_code(s->symbols, rec->ksymbol.start, rec->ksymbol.len, rec->ksymbol.name, rec->ksymbol.name_len,
+				 bpf))
+		s->failed = true;
+}
+
 static void want(struct session *s, pid_t pid)
 {
 	struct pid_slot *slot = pid_set_add(&s->wanted, pid, NULL);
@@ -274,6 +283,9 @@ void session_record_of(struct session *s, const struct record *rec, size_t event
 		break;
 	case RECORD_EXIT:
 		take_exit(s, rec);
+		break;
+	case RECORD_KSYMBOL:
+		take_ksymbol(s, rec);
 		break;
 	case RECORD_THROTTLE:
 	case RECORD_UNTHROTTLE:

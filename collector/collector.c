@@ -205,6 +205,8 @@ static void make_attrs(struct collector *c)
 	}
 	if (c->no_exclude_guest)
 		samples->exclude_guest = 0;
+	if (c->no_ksymbol)
+		side->ksymbol = 0;
 	if (c->user_only)
 		samples->exclude_kernel = samples->exclude_callchain_kernel = 1;
 }
@@ -224,26 +226,36 @@ static bool ask_less(struct collector *c, int code)
 	return false;
 }
 
+static int try_open(const struct collector *c, enum stream_kind kind, int cpu)
+{
+	int fd = event_open(&c->attrs[kind], collector_cpu_wide(c) ? -1 : 0, cpu);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
 /* Tries the event on ourselves, or on a CPU where every process is asked for, until it opens in some form. */
 static int probe(struct collector *c, struct err *err)
 {
 	size_t at = 0;
 
 	for (;;) {
-		int cpu = c->slots.data[at].cpu, fd;
+		int cpu = c->slots.data[at].cpu, r;
 
 		make_attrs(c);
-		fd = event_open(&c->attrs[STREAM_SAMPLES], collector_cpu_wide(c) ? -1 : 0, cpu);
-		if (fd >= 0) {
-			close(fd);
-			return 0;
-		}
-		if (fd == -ENODEV && !is_hardware(&c->choice) && c->all_cpus &&
-		    at + 1 < c->slots.len)
+		r = try_open(c, STREAM_SAMPLES, cpu);
+		if (r == 0)
+			break;
+		if (r == -ENODEV && !is_hardware(&c->choice) && c->all_cpus && at + 1 < c->slots.len)
 			at++;
-		else if (!ask_less(c, -fd))
-			return collector_explain(c, fd, -1, cpu, err);
+		else if (!ask_less(c, -r))
+			return collector_explain(c, r, -1, cpu, err);
 	}
+	c->no_ksymbol |= try_open(c, STREAM_SIDE, c->slots.data[at].cpu) == -EINVAL;
+	make_attrs(c);
+	return 0;
 }
 
 static bool is_absent(int r)

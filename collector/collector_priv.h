@@ -81,6 +81,7 @@ struct collector {
 	bool auto_event;       /* cycles, unless they do not open */
 	bool no_format_lost;   /* before Linux 6.0 */
 	bool no_exclude_guest; /* refused by this PMU */
+	bool no_ksymbol;       /* a kernel before 5.1 */
 	bool user_only;        /* the kernel is forbidden */
 	uint32_t freq_hz;
 	uint32_t page_bytes;

@@ -61,6 +61,7 @@ static bool is_duplicate(struct collector *c, const struct record *rec)
 	case RECORD_MMAP:
 	case RECORD_SWITCH:
 		return foreign_event(c, rec, rec->tid);
+	case RECORD_KSYMBOL:
 	case RECORD_LOST:
 	case RECORD_THROTTLE:
 	case RECORD_UNTHROTTLE:

@@ -188,6 +188,7 @@ void event_side_attr(const struct collector_opts *opts, uint32_t watermark_bytes
 	ret->mmap = ret->mmap2 = ret->comm = ret->comm_exec = ret->task = 1;
 	ret->mmap_data = opts->data_maps;
 	ret->context_switch = opts->switches;
+	ret->ksymbol = 1;
 	ret->inherit = opts->target != TARGET_ALL;
 	/* It never samples; this only asks for less permission (perf_event_paranoid 2). */
 	ret->exclude_kernel = 1;

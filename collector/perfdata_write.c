@@ -276,6 +276,14 @@ static void put_switch(struct writer *d, const struct record *rec)
 	writer_u32(d, (uint32_t)rec->switching.other_tid);
 }
 
+static void put_ksymbol(struct writer *d, const struct record *rec)
+{
+	writer_u64(d, rec->ksymbol.start);
+	writer_u32(d, rec->ksymbol.len);
+	writer_u32(d, rec->ksymbol.type | (uint32_t)rec->ksymbol.flags << 16);
+	put_text(d, rec->ksymbol.name, rec->ksymbol.name_len);
+}
+
 /* What stands between header and trailer; false: it is not known. */
 static bool put_body(struct writer *d, const struct write_event *event, const struct record *rec)
 {
@@ -307,6 +315,9 @@ static bool put_body(struct writer *d, const struct write_event *event, const st
 	case RECORD_SWITCH:
 		put_switch(d, rec);
 		return true;
+	case RECORD_KSYMBOL:
+		put_ksymbol(d, rec);
+		return true;
 	case RECORD_OTHER:
 		return false;
 	}
@@ -326,6 +337,8 @@ static size_t room_for(const struct record *rec)
 		return FIXED + rec->mmap.path_len;
 	case RECORD_COMM:
 		return FIXED + rec->comm.len;
+	case RECORD_KSYMBOL:
+		return FIXED + rec->ksymbol.name_len;
 	case RECORD_FORK:
 	case RECORD_EXIT:
 	case RECORD_LOST:

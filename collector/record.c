@@ -356,6 +356,16 @@ static void decode_switch(struct reader *r, struct record *ret)
 	}
 }
 
+static void decode_ksymbol(struct reader *r, struct record *ret)
+{
+	ret->type = RECORD_KSYMBOL;
+	ret->ksymbol.start = reader_u64(r);
+	ret->ksymbol.len = reader_u32(r);
+	ret->ksymbol.type = reader_u16(r);
+	ret->ksymbol.flags = reader_u16(r);
+	ret->ksymbol.name = read_text(r, &ret->ksymbol.name_len);
+}
+
 /* LOST_SAMPLES is among the others: it tells again of losses that LOST or the event's counter told. */
 static void decode_body(struct reader *r, struct record *ret)
 {
@@ -381,6 +391,9 @@ static void decode_body(struct reader *r, struct record *ret)
 	case PERF_RECORD_SWITCH:
 	case PERF_RECORD_SWITCH_CPU_WIDE:
 		decode_switch(r, ret);
+		return;
+	case PERF_RECORD_KSYMBOL:
+		decode_ksymbol(r, ret);
 		return;
 	default:
 		return;

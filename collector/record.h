@@ -19,6 +19,7 @@ enum record_type {
 	RECORD_THROTTLE,
 	RECORD_UNTHROTTLE,
 	RECORD_SWITCH,     /* SWITCH and SWITCH_CPU_WIDE */
+	RECORD_KSYMBOL,    /* code of the kernel's own making came, or went */
 	RECORD_OTHER,      /* known to be harmless: skipped and counted */
 };
 
@@ -83,6 +84,13 @@ struct record {
 		/* Before this. `side`: of a live ring that holds no samples; a `count` of 0 there: it is full, some may be lost by now */
 		struct { uint64_t id, count; bool side; } lost;
 		struct { bool out, preempt; pid_t other_pid, other_tid; } switching;
+		struct {
+			uint64_t start;
+			uint32_t len;
+			uint16_t type, flags; /* PERF_RECORD_KSYMBOL_TYPE_*, _FLAGS_UNREGISTER: it went */
+			const char *name;     /* NUL-terminated, borrowed */
+			size_t name_len;
+		} ksymbol;
 	};
 };
 

@@ -10,6 +10,7 @@
 #include "symbols/elf_remote.h"
 #include "symbols/file.h"
 #include "symbols/kallsyms.h"
+#include "symbols/ksymbols.h"
 #include "symbols/recorded_kernel.h"
 #include "symbols/symtab.h"
 #include "target/door.h"
@@ -24,6 +25,7 @@ struct symbols {
 	struct symbols_opts opts;
 	VEC(struct symbol_source) sources;
 	VEC(struct file_source) file_sources;
+	struct ksymbols *ksymbols;
 	char kernel_note[200]; /* "" = all is well */
 };
 
@@ -48,6 +50,7 @@ void symbols_free(struct symbols *s)
 	}
 	vec_deinit(&s->sources);
 	vec_deinit(&s->file_sources);
+	ksymbols_free(s->ksymbols);
 	free(s);
 }
 
@@ -247,8 +250,33 @@ static int ask_remote(struct symbols *s, const uint64_t *addrs, size_t num, stru
 	return r < 0 ? r : k.empty ? -ENODATA : 0;
 }
 
-bool symbols_kernel_batch(struct symbols *s, const uint64_t *addrs, size_t num, struct symbol *ret,
-			  const char **modules)
+bool symbols_kernel_code(struct symbols *s, uint64_t start, uint64_t len, const char *name, size_t name_len, bool bpf)
+{
+	struct ksymbol symbol = { .start = start, .bpf = bpf };
+
+	if (__builtin_add_overflow(start, len, &symbol.end) || !len || !name_len)
+		return true;
+	symbol.name = intern_mem(s->opts.strings, name, name_len);
+	return symbol.name && ksymbols_add(&s->ksymbols, &symbol);
+}
+
+/* What records told of is named by them alone. */
+static bool name_ksymbols(struct symbols *s, const uint64_t *addrs, size_t num, struct symbol *ret, const char **modules)
+{
+	for (size_t i = 0; i < num; i++) {
+		const struct ksymbol *k = ksymbols_find(s->ksymbols, addrs[i]);
+
+		if (!k)
+			continue;
+		ret[i] = (struct symbol){ .name = k->name, .offset = k->name ? addrs[i] - k->start : 0 };
+		modules[i] = k->bpf ? intern_str(s->opts.strings, "bpf") : NULL;
+		if (k->bpf && !modules[i])
+			return false;
+	}
+	return true;
+}
+
+static bool ask_for_names(struct symbols *s, const uint64_t *addrs, size_t num, struct symbol *ret, const char **modules)
 {
 	bool hidden = false;
 	int r;
@@ -273,6 +301,12 @@ bool symbols_kernel_batch(struct symbols *s, const uint64_t *addrs, size_t num, 
 	else if (hidden)
 		note_hidden(s);
 	return true;
+}
+
+bool symbols_kernel_batch(struct symbols *s, const uint64_t *addrs, size_t num, struct symbol *ret,
+			  const char **modules)
+{
+	return ask_for_names(s, addrs, num, ret, modules) && name_ksymbols(s, addrs, num, ret, modules);
 }
 
 const char *symbols_kernel_note(struct symbols *s)

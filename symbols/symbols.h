@@ -63,6 +63,12 @@ bool symbols_offset_batch(struct symbols *s, struct file *file, const uint64_t *
 			  struct symbol *ret);
 
 /*
+ * A record told of code of the kernel's, `len` bytes at `start`, that came or went. `name` is copied; `bpf`: a BPF program.
+ * False when out of memory.
+ */
+bool symbols_kernel_code(struct symbols *s, uint64_t start, uint64_t len, const char *name, size_t name_len, bool bpf);
+
+/*
  * Kernel addresses, ascending; all of a profile at once, as the kernel takes 25 ms to write its list of symbols.
  * modules[i] is the kernel module's name (interned) or NULL for the kernel itself. False when out of memory.
  */

@@ -109,6 +109,9 @@ static void write_sides(struct perfdata_writer *w)
 			       .misc = 1 << 13, .time_ns = 130, .pid = 1, .tid = 1,
 			       .switching = { .out = true, .other_pid = 8, .other_tid = 9 } };
 	perfdata_write_record(w, &rec, 1);
+	rec = (struct record){ .type = RECORD_KSYMBOL, .raw_type = PERF_RECORD_KSYMBOL, .time_ns = 135, .pid = 1, .tid = 1,
+			       .ksymbol = { 0xffffffffc0001000, 1664, 1, 1, "bpf_prog", 8 } };
+	perfdata_write_record(w, &rec, 1);
 	rec = (struct record){ .type = RECORD_OTHER, .raw_type = PERF_RECORD_AUX, .time_ns = 140 };
 	perfdata_write_record(w, &rec, 1);
 }
@@ -137,6 +140,8 @@ static void see(void *data, const struct record *rec, size_t event)
 		snprintf(s->text[i], 64, "%.*s", (int)rec->mmap.path_len, rec->mmap.path);
 	if (rec->type == RECORD_COMM)
 		snprintf(s->text[i], 64, "%.*s", (int)rec->comm.len, rec->comm.comm);
+	if (rec->type == RECORD_KSYMBOL)
+		snprintf(s->text[i], 64, "%.*s", (int)rec->ksymbol.name_len, rec->ksymbol.name);
 	if (rec->type != RECORD_SAMPLE)
 		return;
 	memcpy(s->chain[i], rec->sample.chain, rec->sample.num_chain * 8);
@@ -226,7 +231,7 @@ static void write_all(struct perfdata_writer *w)
 
 static void check_all(struct seen *s)
 {
-	size_t at = 5;
+	size_t at = 6;
 
 	CHECK(!s->unfinished && s->counts.malformed == 0 && s->counts.unknown == 0 && s->counts.disorder == 0);
 	CHECK(s->counts.lost == 17 && s->counts.lost_side == 5 && s->counts.lost_samples == 21 && s->num_ids == 1);
@@ -241,6 +246,9 @@ static void check_all(struct seen *s)
 	CHECK(s->rec[2].task.ppid == 42 && s->rec[2].task.ptid == 43 && s->rec[2].time_ns == 110);
 	CHECK(s->rec[3].type == RECORD_LOST && s->rec[3].lost.count == 17);
 	CHECK(s->rec[4].type == RECORD_SWITCH && s->rec[4].switching.out && s->rec[4].switching.other_tid == 9);
+	CHECK(s->rec[5].type == RECORD_KSYMBOL && s->rec[5].ksymbol.start == 0xffffffffc0001000);
+	CHECK(s->rec[5].ksymbol.len == 1664 && s->rec[5].ksymbol.type == 1 && s->rec[5].ksymbol.flags == 1);
+	CHECK_STR(s->text[5], "bpf_prog");
 	for (size_t i = 0; i < NUM_FILLED; i++)
 		check_sample(s, at + i, 200 + i, filled[i]);
 	free(s);
@@ -319,13 +327,13 @@ static void test_killed_ids(void)
 	write_sample(w, 300, 8);
 	CHECK(perfdata_write_flush(w, true, NULL) == 0);
 	s = read_back(fd);
-	CHECK(s->unfinished && s->num == 26 && s->num_ids == 1 && s->num_before_ids == 0);
+	CHECK(s->unfinished && s->num == 27 && s->num_ids == 1 && s->num_before_ids == 0);
 	CHECK(s->counts.malformed == 0 && s->counts.unknown == 0 && s->counts.disorder == 0);
 	free(s);
 	/* Cut in the middle of the record: it is none. */
 	CHECK(ftruncate(fd, (off_t)before + 40) == 0);
 	s = read_back(fd);
-	CHECK(s->unfinished && s->num == 25 && s->num_ids == 0);
+	CHECK(s->unfinished && s->num == 26 && s->num_ids == 0);
 	free(s);
 	perfdata_writer_free(w);
 	close(fd);

@@ -426,6 +426,26 @@ static void test_switches(void)
 	      rec.switching.other_tid == 61);
 }
 
+static void test_ksymbol(void)
+{
+	struct build b = begin(PERF_RECORD_KSYMBOL, 0), endless;
+	struct record rec;
+
+	put64(&b, 0xffffffffc0001000);
+	put32(&b, 1664);
+	put32(&b, PERF_RECORD_KSYMBOL_TYPE_BPF | PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER << 16);
+	endless = b;
+	put64(&b, 0x65646362); /* "bcde" */
+	put_plain_trailer(&b);
+	CHECK(decode(&b, &plain, &rec) == 0 && rec.type == RECORD_KSYMBOL && rec.time_ns == 5000);
+	CHECK(rec.ksymbol.start == 0xffffffffc0001000 && rec.ksymbol.len == 1664 && rec.ksymbol.name_len == 4);
+	CHECK(rec.ksymbol.type == PERF_RECORD_KSYMBOL_TYPE_BPF && rec.ksymbol.flags == PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER);
+	CHECK_STR(rec.ksymbol.name, "bcde");
+	put64(&endless, 0x6161616161616161);
+	put_plain_trailer(&endless);
+	CHECK(decode(&endless, &plain, &rec) == -EBADMSG);
+}
+
 static void test_headers(void)
 {
 	struct build b = begin(PERF_RECORD_COMM, 0), unknown = begin(42, 0), user = begin(79, 0);
@@ -462,6 +482,7 @@ int main(void)
 	test_tasks();
 	test_losses();
 	test_switches();
+	test_ksymbol();
 	test_headers();
 	return check_done();
 }

@@ -279,6 +279,20 @@ static void test_kernel(struct world *w)
 	CHECK(!symbols[0].name);
 	CHECK_STR(symbols[1].name, "vfs_read");
 	CHECK(symbols[1].offset == 4 && !modules[1]);
+	/* What records told of has their name, also where the list of symbols has another or none. */
+	CHECK(symbols_kernel_code(w->symbols, addrs[0] - 8, 16, "bpf_prog_1", 10, true));
+	CHECK(symbols_kernel_code(w->symbols, UINT64_MAX - 4, 16, "beyond", 6, true));
+	CHECK(symbols_kernel_batch(w->symbols, addrs, 2, symbols, modules));
+	CHECK_STR(symbols[0].name, "bpf_prog_1");
+	CHECK_STR(modules[0], "bpf");
+	CHECK(symbols[0].offset == 8 && !strcmp(symbols[1].name, "vfs_read"));
+	CHECK(symbols_kernel_code(w->symbols, addr, 8, "trampoline", 10, false));
+	CHECK(symbols_kernel_batch(w->symbols, addrs, 2, symbols, modules));
+	CHECK_STR(symbols[1].name, "trampoline");
+	CHECK(symbols[1].offset == 4 && !modules[1]);
+	CHECK(symbols_kernel_code(w->symbols, addr, 8, "another", 7, false));
+	CHECK(symbols_kernel_batch(w->symbols, addrs, 2, symbols, modules));
+	CHECK(!symbols[1].name && !modules[1]);
 }
 
 struct fake {
