@@ -540,4 +540,5 @@ struct session_progress session_progress(const struct session *s)
 void session_tick(struct session *s)
 {
 	files_rest(s->files);
+	addrspaces_sweep(s->spaces);
 }

@@ -27,6 +27,7 @@ enum {
 
 static const uint64_t grace_ns = 10000000; /* between the EXIT of a process and the end of what is known of it */
 static const int64_t look_at_once_ns = 200000000; /* for looking again at processes after a loss */
+static const uint64_t sweep_every_ns = 10000000000;
 static const int64_t look_share = 10;             /* and one part in so many of the time since */
 static const size_t max_maps_text = 32u << 20;
 static const uint64_t kernel_half = UINT64_C(1) << 63;
@@ -41,6 +42,7 @@ struct space {
 	bool class_known; /* pub.compat was decided by a mapped ELF file */
 	uint64_t uid_ns;  /* CLOCK_MONOTONIC when uid was read; 0 = a fork or an exec came since */
 	bool ghost;       /* no EXIT will come for it */
+	bool in_proc;     /* when addrspaces_sweep last looked */
 };
 
 /*
@@ -101,6 +103,7 @@ struct addrspaces {
 	uint32_t next_id;
 	uint32_t comm_unknown, comm_idle;
 	bool scanning;
+	uint64_t swept_ns; /* CLOCK_MONOTONIC of the last addrspaces_sweep that looked */
 	uint64_t lost_ns;  /* CLOCK_MONOTONIC: records may be missing that were written until then; 0 = none are */
 	int64_t allow_ns;  /* time left for looking again, as of allowed_ns; below 0 = overdrawn */
 	uint64_t allowed_ns;
@@ -425,6 +428,16 @@ static void space_forget_tasks(struct addrspaces *a, struct space *s)
 	s->tids.len = 0;
 }
 
+/* An EXIT did come for it, or it is about to be freed. */
+static void forget_ghost(struct addrspaces *a, struct space *s)
+{
+	for (size_t i = 0; i < MAX_GHOSTS; i++) {
+		if (a->ghosts[i] == s->pub.pid)
+			a->ghosts[i] = 0;
+	}
+	s->ghost = false;
+}
+
 static void space_end(struct addrspaces *a, struct space *s)
 {
 	s->pub.dead = true;
@@ -433,10 +446,8 @@ static void space_end(struct addrspaces *a, struct space *s)
 	space_forget_tasks(a, s);
 	spaces_remove(&a->spaces, s->pub.pid);
 	mappings_deinit(&s->pub.maps, a->opts.files);
-	for (size_t i = 0; s->ghost && i < MAX_GHOSTS; i++) {
-		if (a->ghosts[i] == s->pub.pid)
-			a->ghosts[i] = 0;
-	}
+	if (s->ghost)
+		forget_ghost(a, s);
 	vec_deinit(&s->tids);
 	free(s);
 }
@@ -467,7 +478,9 @@ static void space_leave(struct addrspaces *a, struct space *s, uint64_t time_ns)
 {
 	const struct leaving leaving = { s->pub.pid, s->pub.id, time_ns + grace_ns };
 
-	if (s->ghost || !time_ns || leaving.until_ns < time_ns || !vec_push(&a->leaving, leaving)) {
+	if (s->ghost)
+		forget_ghost(a, s);
+	if (!time_ns || leaving.until_ns < time_ns || !vec_push(&a->leaving, leaving)) {
 		s->pub.left = true;
 		space_end(a, s);
 		return;
@@ -856,6 +869,57 @@ static struct space *look_again(struct addrspaces *a, struct space *s)
 	strbuf_deinit(&look.maps);
 	a->allow_ns -= (int64_t)(clock_monotonic_ns() - now_ns);
 	return s;
+}
+
+struct sweep {
+	struct addrspaces *a;
+	VEC(pid_t) gone;
+};
+
+static int note_in_proc(void *data, pid_t pid)
+{
+	struct sweep *sweep = data;
+	struct space *s = space_peek(sweep->a, pid);
+
+	if (s)
+		s->in_proc = true;
+	return 0;
+}
+
+/* All that are known now were there before. */
+static void list_gone(struct sweep *sweep)
+{
+	struct addrspaces *a = sweep->a;
+	struct space_slot *slot;
+	size_t cursor = 0;
+
+	while ((slot = spaces_next(&a->spaces, &cursor)))
+		slot->space->in_proc = false;
+	if (door_each_task(a->opts.door, 0, note_in_proc, sweep, NULL) < 0)
+		return;
+	for (cursor = 0; (slot = spaces_next(&a->spaces, &cursor));) {
+		if (!slot->space->in_proc && slot->pid > 0 && !slot->space->pub.left && !slot->space->ghost)
+			vec_push(&sweep->gone, slot->pid);
+	}
+}
+
+void addrspaces_sweep(struct addrspaces *a)
+{
+	struct sweep sweep = { .a = a };
+	uint64_t now_ns = clock_monotonic_ns();
+
+	if (!a->opts.door || a->lost_ns <= a->swept_ns || now_ns < a->swept_ns + sweep_every_ns)
+		return;
+	a->swept_ns = now_ns;
+	list_gone(&sweep);
+	for (size_t i = 0; i < sweep.gone.len; i++) {
+		struct space *s = space_peek(a, sweep.gone.data[i]);
+
+		/* Samples of it may still be on their way. */
+		if (s)
+			space_leave(a, s, now_ns);
+	}
+	vec_deinit(&sweep.gone);
 }
 
 struct addrspace *addrspaces_get(struct addrspaces *a, pid_t pid)

@@ -135,6 +135,11 @@ bool addrspaces_overtook(const struct addrspaces *a, pid_t pid, uint64_t time_ns
  * that whoever loses records all the time still samples; without a door nothing can be done.
  */
 void addrspaces_lost(struct addrspaces *a, uint64_t until_ns);
+/*
+ * Now and then: those whose EXIT may have been lost, and that are not in /proc any more, are let go of. Does nothing where none
+ * was lost since, and otherwise little, every few seconds.
+ */
+void addrspaces_sweep(struct addrspaces *a);
 
 /* The mapping that holds addr, or NULL. */
 const struct mapping *addrspace_find(const struct addrspace *space, uint64_t addr);

@@ -983,6 +983,45 @@ static void test_fork_before_look(void)
 	world_free(w);
 }
 
+/* Ended, and no EXIT tells of it. */
+static void test_sweep(void)
+{
+	struct world *w = world_new(true);
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	addrspaces_get(w->spaces, getpid());
+	addrspaces_fork(w->spaces, pid, getpid(), pid, getpid(), clock_monotonic_ns());
+	addrspaces_sweep(w->spaces);
+	later(w);
+	CHECK(addrspaces_peek(w->spaces, pid) && w->num_gone == 0); /* it will come */
+	addrspaces_lost(w->spaces, clock_monotonic_ns());
+	addrspaces_sweep(w->spaces);
+	CHECK(addrspaces_peek(w->spaces, pid)->left); /* samples may */
+	later(w);
+	CHECK(!addrspaces_peek(w->spaces, pid) && addrspaces_peek(w->spaces, getpid()) && w->num_gone == 1);
+	world_free(w);
+}
+
+/* A process that was gone when a record first told of it: samples come behind its EXIT as well. */
+static void test_ghost_leaves(void)
+{
+	struct world *w = world_new(true);
+	uint64_t now_ns = clock_monotonic_ns();
+
+	for (pid_t pid = 0x3fffff00; pid < 0x3fffff00 + 200; pid++) {
+		addrspaces_get(w->spaces, pid);
+		addrspaces_exit(w->spaces, pid, pid, now_ns);
+		CHECK(addrspaces_peek(w->spaces, pid)->left);
+	}
+	CHECK(addrspaces_count(w->spaces) == 200);
+	later(w);
+	CHECK(addrspaces_count(w->spaces) == 0);
+	world_free(w);
+}
+
 /* Who loses records all the time is not to read /proc all the time. */
 static void test_constant_loss(void)
 {
@@ -1088,6 +1127,8 @@ int main(void)
 	test_after_loss();
 	test_names_after_loss();
 	test_fork_before_look();
+	test_sweep();
+	test_ghost_leaves();
 	test_constant_loss();
 	return check_done();
 }
