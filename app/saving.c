@@ -309,6 +309,10 @@ void saving_learned(struct saving *s, const struct addrspaces_learned *learned, 
 		synth_name(learned->pid, learned->tid, learned->comm, &sink);
 		return;
 	}
+	if (learned->ended) {
+		synth_end(learned->pid, learned->ppid, learned->comm, &sink);
+		return;
+	}
 	/* Readers keep what they know of it, such as names of its code. */
 	if (!learned->same)
 		synth_task(learned->pid, learned->ppid, learned->pid, learned->comm, &sink);

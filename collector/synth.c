@@ -303,6 +303,20 @@ void synth_task(pid_t pid, pid_t ppid, pid_t tid, const char *comm, const struct
 		synth_name(pid, tid, comm, sink);
 }
 
+void synth_end(pid_t pid, pid_t ppid, const char *comm, const struct collector_sink *sink)
+{
+	const struct record rec = {
+		.type = RECORD_EXIT,
+		.raw_type = PERF_RECORD_EXIT,
+		.pid = pid,
+		.tid = pid,
+		.task = { .ppid = ppid, .ptid = ppid },
+	};
+
+	synth_task(pid, ppid, pid, comm, sink);
+	emit(sink, &rec);
+}
+
 void synth_maps(pid_t pid, const char *text, size_t bytes, const struct collector_sink *sink)
 {
 	struct process p = { .sink = sink, .pid = pid };

@@ -22,6 +22,8 @@ int synth_process(struct door *door, pid_t pid, const struct collector_sink *sin
  */
 void synth_task(pid_t pid, pid_t ppid, pid_t tid, const char *comm, const struct collector_sink *sink);
 void synth_maps(pid_t pid, const char *text, size_t bytes, const struct collector_sink *sink);
+/* A process that ended, whatever was told of its threads. */
+void synth_end(pid_t pid, pid_t ppid, const char *comm, const struct collector_sink *sink);
 /* The name of one thread alone. */
 void synth_name(pid_t pid, pid_t tid, const char *comm, const struct collector_sink *sink);
 /* Every process. */

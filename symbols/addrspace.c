@@ -27,7 +27,7 @@ enum {
 
 static const uint64_t grace_ns = 10000000; /* between the EXIT of a process and the end of what is known of it */
 static const int64_t look_at_once_ns = 200000000; /* for looking again at processes after a loss */
-static const uint64_t sweep_every_ns = 10000000000;
+static const uint64_t sweep_every_ns = 5000000000; /* records come sooner than that */
 static const int64_t look_share = 10;             /* and one part in so many of the time since */
 static const size_t max_maps_text = 32u << 20;
 static const uint64_t kernel_half = UINT64_C(1) << 63;
@@ -42,7 +42,7 @@ struct space {
 	bool class_known; /* pub.compat was decided by a mapped ELF file */
 	uint64_t uid_ns;  /* CLOCK_MONOTONIC when uid was read; 0 = a fork or an exec came since */
 	bool ghost;       /* no EXIT will come for it */
-	bool in_proc;     /* when addrspaces_sweep last looked */
+	uint8_t missed;   /* so often addrspaces_sweep did not find it in /proc */
 };
 
 /*
@@ -104,6 +104,7 @@ struct addrspaces {
 	uint32_t comm_unknown, comm_idle;
 	bool scanning;
 	uint64_t swept_ns; /* CLOCK_MONOTONIC of the last addrspaces_sweep that looked */
+	bool sweep_again;  /* which missed some for the first time */
 	uint64_t lost_ns;  /* CLOCK_MONOTONIC: records may be missing that were written until then; 0 = none are */
 	int64_t allow_ns;  /* time left for looking again, as of allowed_ns; below 0 = overdrawn */
 	uint64_t allowed_ns;
@@ -666,8 +667,10 @@ static bool find_living(struct addrspaces *a, struct space *s, struct proc_statu
 {
 	struct search search = { .a = a, .pid = s->pub.pid, .status = status };
 
-	if (read_status(a, s->pub.pid, status))
+	if (read_status(a, s->pub.pid, status)) {
+		s->through = s->pub.pid; /* it may have ended, and a thread that called exec took its number */
 		return true;
+	}
 	if (!a->opts.door || s->pub.pid <= 0)
 		return false;
 	door_each_task(a->opts.door, s->pub.pid, is_alive, &search, NULL);
@@ -816,7 +819,7 @@ static bool share_a_file(const struct mappings *m, const struct mappings *other)
 	return false;
 }
 
-/* Of a process that is there, `s` or one that took its number: what it is now. */
+/* Of a process that is there, `s` or one that took its number: what it is now. NULL when out of memory. */
 static struct space *take_fresh(struct addrspaces *a, struct space *s, struct look *look)
 {
 	struct space fresh = { .pub = { .pid = s->pub.pid, .ppid = look->status.ppid }, .through = s->through };
@@ -827,12 +830,16 @@ static struct space *take_fresh(struct addrspaces *a, struct space *s, struct lo
 		mappings_deinit(&fresh.pub.maps, a->opts.files);
 		return s;
 	}
-	if (s->pub.maps.num && !share_a_file(&s->pub.maps, &fresh.pub.maps)) {
-		pid_t pid = s->pub.pid;
-
-		mappings_deinit(&fresh.pub.maps, a->opts.files);
+	look->same = !s->pub.maps.num || share_a_file(&s->pub.maps, &fresh.pub.maps);
+	if (!look->same) {
 		space_end(a, s);
-		return space_get(a, pid);
+		s = space_add(a, fresh.pub.pid);
+		if (!s) {
+			mappings_deinit(&fresh.pub.maps, a->opts.files);
+			return NULL;
+		}
+		s->through = fresh.through;
+		s->sure_ns = look->since_ns;
 	}
 	s->pub.version += !same_mappings(&s->pub.maps, &fresh.pub.maps);
 	old = s->pub.maps;
@@ -844,7 +851,6 @@ static struct space *take_fresh(struct addrspaces *a, struct space *s, struct lo
 	s->class_known = fresh.class_known;
 	take_status(s, &look->status);
 	reread_tasks(a, s, &look->status);
-	look->same = true;
 	tell_learned(a, s, look);
 	return s;
 }
@@ -858,12 +864,9 @@ static struct space *look_again(struct addrspaces *a, struct space *s)
 	if (!may_look(a, now_ns))
 		return s;
 	s->sure_ns = now_ns;
-	if (s->ghost) {
-		pid_t pid = s->pub.pid;
-
-		space_end(a, s);
-		s = space_get(a, pid);
-	} else if (find_living(a, s, &look.status)) {
+	if (find_living(a, s, &look.status)) {
+		if (s->ghost)
+			forget_ghost(a, s);
 		s = take_fresh(a, s, &look);
 	}
 	strbuf_deinit(&look.maps);
@@ -882,25 +885,46 @@ static int note_in_proc(void *data, pid_t pid)
 	struct space *s = space_peek(sweep->a, pid);
 
 	if (s)
-		s->in_proc = true;
+		s->missed = 0;
 	return 0;
 }
 
-/* All that are known now were there before. */
 static void list_gone(struct sweep *sweep)
 {
 	struct addrspaces *a = sweep->a;
 	struct space_slot *slot;
 	size_t cursor = 0;
 
-	while ((slot = spaces_next(&a->spaces, &cursor)))
-		slot->space->in_proc = false;
+	while ((slot = spaces_next(&a->spaces, &cursor))) {
+		if (slot->pid > 0 && !slot->space->pub.left && !slot->space->ghost)
+			slot->space->missed++;
+	}
 	if (door_each_task(a->opts.door, 0, note_in_proc, sweep, NULL) < 0)
 		return;
 	for (cursor = 0; (slot = spaces_next(&a->spaces, &cursor));) {
-		if (!slot->space->in_proc && slot->pid > 0 && !slot->space->pub.left && !slot->space->ghost)
+		if (slot->space->missed > 1)
 			vec_push(&sweep->gone, slot->pid);
+		a->sweep_again |= slot->space->missed == 1;
 	}
+}
+
+/* No record of it is on its way any more. */
+static void end_missed(struct addrspaces *a, struct space *s)
+{
+	struct comm comm = process_comm(a, s->pub.pid);
+	const struct addrspaces_learned learned = {
+		.pid = s->pub.pid,
+		.ppid = s->pub.ppid,
+		.comm = comm_text(a, &comm),
+		.maps = "",
+		.ended = true,
+	};
+
+	if (a->opts.learned)
+		a->opts.learned(a->opts.data, &learned);
+	remember_ended(a, s->pub.pid, comm, true);
+	s->pub.left = true;
+	space_end(a, s);
 }
 
 void addrspaces_sweep(struct addrspaces *a)
@@ -908,17 +932,13 @@ void addrspaces_sweep(struct addrspaces *a)
 	struct sweep sweep = { .a = a };
 	uint64_t now_ns = clock_monotonic_ns();
 
-	if (!a->opts.door || a->lost_ns <= a->swept_ns || now_ns < a->swept_ns + sweep_every_ns)
+	if (!a->opts.door || (a->lost_ns <= a->swept_ns && !a->sweep_again) || now_ns < a->swept_ns + sweep_every_ns)
 		return;
 	a->swept_ns = now_ns;
+	a->sweep_again = false;
 	list_gone(&sweep);
-	for (size_t i = 0; i < sweep.gone.len; i++) {
-		struct space *s = space_peek(a, sweep.gone.data[i]);
-
-		/* Samples of it may still be on their way. */
-		if (s)
-			space_leave(a, s, now_ns);
-	}
+	for (size_t i = 0; i < sweep.gone.len; i++)
+		end_missed(a, space_peek(a, sweep.gone.data[i]));
 	vec_deinit(&sweep.gone);
 }
 

@@ -54,6 +54,7 @@ struct addrspaces_learned {
 	size_t maps_bytes;
 	bool born;        /* a process that was not known at all */
 	bool same;        /* it is still the generation that it was */
+	bool ended;       /* it is gone, and no record told so; the only other thing that is told then is `comm` */
 };
 
 struct addrspaces_opts {
@@ -136,8 +137,8 @@ bool addrspaces_overtook(const struct addrspaces *a, pid_t pid, uint64_t time_ns
  */
 void addrspaces_lost(struct addrspaces *a, uint64_t until_ns);
 /*
- * Now and then: those whose EXIT may have been lost, and that are not in /proc any more, are let go of. Does nothing where none
- * was lost since, and otherwise little, every few seconds.
+ * Now and then: those whose EXIT may have been lost, and that were not in /proc any more twice, some seconds apart, are let go
+ * of, and opts.learned is told. Does nothing where none was lost.
  */
 void addrspaces_sweep(struct addrspaces *a);
 

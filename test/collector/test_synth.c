@@ -15,7 +15,7 @@
 
 struct seen {
 	pid_t pid, tid; /* looked for */
-	size_t num, comms, maps, others, forks;
+	size_t num, comms, maps, others, forks, exits;
 	bool thread, own_code, anon, data, stack, after_comm, init, given; /* its first thread's name was given */
 };
 
@@ -39,6 +39,12 @@ static void look(void *data, const struct record *rec)
 		CHECK(s->forks++ == s->comms && !s->maps);
 		CHECK(rec->raw_type == PERF_RECORD_FORK && rec->misc == PERF_RECORD_MISC_FORK_EXEC && rec->task.found);
 		CHECK(rec->task.ppid == (leader ? getppid() : s->pid) && rec->task.ptid == rec->task.ppid);
+		return;
+	}
+	if (rec->type == RECORD_EXIT) {
+		CHECK(rec->raw_type == PERF_RECORD_EXIT && rec->tid == s->pid && rec->task.ppid == getppid());
+		CHECK(!rec->task.found && s->comms == 1);
+		s->exits++;
 		return;
 	}
 	if (rec->type == RECORD_COMM) {
@@ -191,6 +197,9 @@ int main(void)
 	CHECK(one.forks == 1 && one.comms == 0);
 	synth_name(getpid(), getpid(), "test_collector_", &sink);
 	CHECK(one.forks == 1 && one.comms == 1);
+	one = (struct seen){ .pid = getpid(), .given = true };
+	synth_end(getpid(), getppid(), "test_collector_", &sink);
+	CHECK(one.forks == 1 && one.comms == 1 && one.exits == 1);
 	leaderless(door);
 	sink.data = &all;
 	CHECK(synth_all(door, &sink, &err) == 0);

@@ -29,7 +29,7 @@ struct world {
 	struct addrspaces *spaces;
 	uint32_t gone[100000];
 	size_t num_gone, num_learned, num_names;
-	bool put_down, same;
+	bool put_down, same, ended;
 	char learned[100000], thread[64];
 	char seen[600];
 };
@@ -49,6 +49,7 @@ static bool learned(void *data, const struct addrspaces_learned *learned)
 
 	w->num_learned += learned->pid > 0 && !learned->tid;
 	w->same = learned->same;
+	w->ended = learned->ended;
 	w->num_names += learned->tid > 0;
 	snprintf(w->learned, sizeof(w->learned), "%s %zu %s", learned->comm, learned->maps_bytes, learned->maps ? learned->maps : "");
 	if (learned->num_threads)
@@ -987,6 +988,7 @@ static void test_fork_before_look(void)
 static void test_sweep(void)
 {
 	struct world *w = world_new(true);
+	uint64_t end_ns = clock_monotonic_ns() + UINT64_C(60000000000);
 	pid_t pid = fork();
 
 	if (!pid)
@@ -994,15 +996,119 @@ static void test_sweep(void)
 	waitpid(pid, NULL, 0);
 	addrspaces_get(w->spaces, getpid());
 	addrspaces_fork(w->spaces, pid, getpid(), pid, getpid(), clock_monotonic_ns());
+	set_comm(w, pid, pid, "over", false, clock_monotonic_ns());
 	addrspaces_sweep(w->spaces);
-	later(w);
-	CHECK(addrspaces_peek(w->spaces, pid) && w->num_gone == 0); /* it will come */
+	CHECK(addrspaces_peek(w->spaces, pid)); /* it will come */
 	addrspaces_lost(w->spaces, clock_monotonic_ns());
+	w->num_learned = 0;
 	addrspaces_sweep(w->spaces);
-	CHECK(addrspaces_peek(w->spaces, pid)->left); /* samples may */
-	later(w);
+	CHECK(addrspaces_peek(w->spaces, pid)); /* records may */
+	while (addrspaces_peek(w->spaces, pid) && clock_monotonic_ns() < end_ns) {
+		usleep(100000);
+		addrspaces_sweep(w->spaces);
+	}
 	CHECK(!addrspaces_peek(w->spaces, pid) && addrspaces_peek(w->spaces, getpid()) && w->num_gone == 1);
+	CHECK(w->num_learned == 1 && w->ended);
+	CHECK_STR(comm_of(w, pid, pid), "over");
 	world_free(w);
+}
+
+enum { LIVING = 3, NUMBERS = 12, RANDOM_RECORDS = 20000 };
+
+struct random_world {
+	struct world *w;
+	pid_t pids[NUMBERS]; /* the first are processes; some of the others are gone */
+	uint32_t seed;
+};
+
+static uint32_t next_random(struct random_world *r, uint32_t below)
+{
+	r->seed = r->seed * 1664525 + 1013904223;
+	return (r->seed >> 8) % below;
+}
+
+static void random_record(struct random_world *r)
+{
+	static const char *const paths[] = { "/bin/sh", "//anon", "/memfd:x (deleted)", "/no/such/file", NULL };
+	struct addrspaces *a = r->w->spaces;
+	pid_t pid = r->pids[next_random(r, NUMBERS)], other = r->pids[next_random(r, NUMBERS)];
+	/* Before and after what is read now. */
+	uint64_t time_ns = clock_monotonic_ns() - next_random(r, 4) * UINT64_C(3000000) + next_random(r, 2) * 500000;
+	uint64_t start = 0x10000 * (1 + next_random(r, 8));
+
+	switch (next_random(r, 10)) {
+	case 0:
+		addrspaces_fork(a, pid, other, pid, other, time_ns);
+		break;
+	case 1:
+		addrspaces_fork(a, pid, pid, other, pid, time_ns);
+		break;
+	case 2:
+		set_comm(r->w, pid, other, "random", false, time_ns);
+		break;
+	case 3:
+		set_comm(r->w, pid, pid, "exec", true, time_ns);
+		break;
+	case 4:
+		addrspaces_exit(a, pid, next_random(r, 2) ? pid : other, time_ns);
+		break;
+	case 5:
+		map_at(r->w, pid, start, start + 0x10000 * (1 + next_random(r, 3)), 0, paths[next_random(r, 5)], time_ns);
+		break;
+	case 6:
+		addrspaces_found(a, pid, other, next_random(r, 2) ? pid : other, time_ns);
+		break;
+	case 7:
+		addrspaces_lost(a, time_ns);
+		break;
+	case 8:
+		CHECK(addrspaces_get(a, pid)->pid == pid);
+		addrspaces_advance(a, time_ns);
+		addrspaces_comm(a, pid, other);
+		break;
+	case 9:
+		r->w->put_down = next_random(r, 2);
+		addrspaces_overtook(a, pid, time_ns);
+		addrspaces_sweep(a);
+		break;
+	}
+}
+
+/* Records in any order, of processes that are there and that are not, with losses between: in the end /proc tells. */
+static void test_random_loss(void)
+{
+	struct random_world r = { .w = world_new(true), .seed = 1 };
+	uint64_t own = (uintptr_t)&test_random_loss;
+	int go[2];
+	char byte;
+
+	CHECK(!pipe(go));
+	for (size_t i = 0; i < NUMBERS; i++) {
+		r.pids[i] = i < LIVING ? fork() : 0x3ffffff0 + (pid_t)i;
+		if (!r.pids[i]) {
+			close(go[1]);
+			_exit(read(go[0], &byte, 1) != 0);
+		}
+	}
+	for (int i = 0; i < RANDOM_RECORDS; i++)
+		random_record(&r);
+	later(r.w);
+	for (size_t i = 0; i < LIVING; i++) {
+		uint64_t end_ns = clock_monotonic_ns() + UINT64_C(20000000000);
+		struct addrspace *space;
+
+		do { /* time for looking may be used up */
+			addrspaces_lost(r.w->spaces, clock_monotonic_ns());
+			space = addrspaces_get(r.w->spaces, r.pids[i]);
+		} while (!addrspace_find(space, own) && clock_monotonic_ns() < end_ns);
+		CHECK(addrspace_find(space, own) && !addrspace_find(space, 0x10000));
+		CHECK_STR(comm_of(r.w, r.pids[i], r.pids[i]), "renamed");
+	}
+	close(go[0]);
+	close(go[1]);
+	for (size_t i = 0; i < LIVING; i++)
+		waitpid(r.pids[i], NULL, 0);
+	world_free(r.w);
 }
 
 /* A process that was gone when a record first told of it: samples come behind its EXIT as well. */
@@ -1129,6 +1235,7 @@ int main(void)
 	test_fork_before_look();
 	test_sweep();
 	test_ghost_leaves();
+	test_random_loss();
 	test_constant_loss();
 	return check_done();
 }
