@@ -213,7 +213,9 @@ void quality_lines(const struct profile_stats *s, struct strbuf *ret)
 	files_line(s, ret);
 	refused_line(s, ret);
 	plain_line(ret, "side-band", s->side_lost, "record", 0,
-		   " lost: a process may lack its name or some of its mappings");
+		   s->by_perf ? " lost: a process may lack its name or some of its mappings"
+			      : " lost: what still ran was read again from /proc; what had ended may lack its name or some of its "
+				"mappings");
 	plain_line(ret, "malformed", s->malformed, "record", 0, " skipped");
 	for (size_t i = 0; i < NUM_OF(s->notes) && s->notes[i]; i++) {
 		strbuf_str(ret, "note: ");
