@@ -78,7 +78,7 @@ HTAB(tasks, struct task, pid_t, hash_u64((uint32_t)key), slot->tid == key,
 
 /* A task that ended lately, or one that is not worth a place in the table. */
 struct ended {
-	pid_t tid; /* 0 = free */
+	pid_t pid, tid; /* 0 = free */
 	struct comm comm;
 	bool was_process; /* its process ended with it */
 };
@@ -280,19 +280,19 @@ static struct task *task_add(struct addrspaces *a, struct space *s, pid_t tid, s
 	return task;
 }
 
-static void remember_ended(struct addrspaces *a, pid_t tid, struct comm comm, bool was_process)
+static void remember_ended(struct addrspaces *a, pid_t pid, pid_t tid, struct comm comm, bool was_process)
 {
-	a->ended[a->next_ended] = (struct ended){ tid, comm, was_process };
+	a->ended[a->next_ended] = (struct ended){ pid, tid, comm, was_process };
 	a->next_ended = (a->next_ended + 1) % MAX_ENDED;
 }
 
-/* The latest that had this number. */
-static struct ended *find_ended(struct addrspaces *a, pid_t tid)
+/* The latest that had these numbers; that of a thread may since be another process's. */
+static struct ended *find_ended(struct addrspaces *a, pid_t pid, pid_t tid)
 {
 	for (size_t i = 1; i <= MAX_ENDED; i++) {
 		struct ended *e = &a->ended[(a->next_ended + MAX_ENDED - i) % MAX_ENDED];
 
-		if (e->tid == tid)
+		if (e->tid == tid && e->pid == pid)
 			return e;
 	}
 	return NULL;
@@ -328,7 +328,7 @@ static uint32_t comm_string(struct addrspaces *a, struct comm *comm)
 static struct comm process_comm(struct addrspaces *a, pid_t pid)
 {
 	const struct task *leader = tasks_find(&a->tasks, pid);
-	const struct ended *ended = leader ? NULL : find_ended(a, pid);
+	const struct ended *ended = leader ? NULL : find_ended(a, pid, pid);
 	struct comm ret = { .id = a->comm_unknown };
 
 	if (leader && leader->comm.id != COMM_IN_PROC)
@@ -406,7 +406,7 @@ uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid)
 		ask_name(a, task);
 		return comm_string(a, &task->comm);
 	}
-	ended = find_ended(a, tid);
+	ended = find_ended(a, pid, tid);
 	if (ended)
 		return comm_string(a, &ended->comm);
 	alive = read_comm(a, pid, tid, &comm);
@@ -416,7 +416,7 @@ uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid)
 	slot = spaces_find(&a->spaces, pid);
 	/* A live thread whose FORK we missed is its process's; all others are only kept in mind. */
 	if (!alive || !slot || slot->space->ghost || !task_add(a, slot->space, tid, comm))
-		remember_ended(a, tid, comm, false);
+		remember_ended(a, pid, tid, comm, false);
 	return comm.id;
 }
 
@@ -722,7 +722,7 @@ static void reread_tasks(struct addrspaces *a, struct space *s, const struct pro
 		if (!task || task->listed)
 			continue;
 		if (task->comm.id != COMM_IN_PROC)
-			remember_ended(a, task->tid, task->comm, false);
+			remember_ended(a, task->pid, task->tid, task->comm, false);
 		task_remove(a, task->tid);
 	}
 }
@@ -730,7 +730,7 @@ static void reread_tasks(struct addrspaces *a, struct space *s, const struct pro
 /* Fills a new space from /proc; false when the process is gone. */
 static bool read_process(struct addrspaces *a, struct space *s, struct look *look)
 {
-	const struct ended *ended = find_ended(a, s->pub.pid);
+	const struct ended *ended = find_ended(a, s->pub.pid, s->pub.pid);
 
 	s->sure_ns = look->since_ns = clock_monotonic_ns();
 	if (!find_living(a, s, &look->status))
@@ -761,7 +761,7 @@ static struct space *space_get(struct addrspaces *a, pid_t pid)
 	strbuf_deinit(&look.maps);
 	if (found)
 		return s;
-	ended = find_ended(a, pid);
+	ended = find_ended(a, pid, pid);
 	make_ghost(a, s);
 	s->pub.dead = ended && ended->was_process;
 	return s;
@@ -928,7 +928,7 @@ static void end_missed(struct addrspaces *a, struct space *s)
 
 	if (a->opts.learned)
 		a->opts.learned(a->opts.data, &learned);
-	remember_ended(a, s->pub.pid, comm, true);
+	remember_ended(a, s->pub.pid, s->pub.pid, comm, true);
 	s->pub.left = true;
 	space_end(a, s);
 }
@@ -1170,7 +1170,7 @@ static void remember_tasks(struct addrspaces *a, const struct space *s)
 		const struct task *task = tasks_find(&a->tasks, s->tids.data[i]);
 
 		if (task && task->comm.id != COMM_IN_PROC)
-			remember_ended(a, task->tid, task->comm, false);
+			remember_ended(a, task->pid, task->tid, task->comm, false);
 	}
 }
 
@@ -1273,9 +1273,9 @@ void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 	if (is_older(s, time_ns) && (tid != pid || last))
 		return;
 	comm = known && task->comm.id != COMM_IN_PROC ? task->comm : process_comm(a, pid);
-	remember_ended(a, tid, comm, last);
+	remember_ended(a, pid, tid, comm, last);
 	if (last && tid != pid)
-		remember_ended(a, pid, process_comm(a, pid), true);
+		remember_ended(a, pid, pid, process_comm(a, pid), true);
 	if (last)
 		space_leave(a, s, time_ns);
 	else if (known)

@@ -946,6 +946,9 @@ static void test_names_after_loss(void)
 	set_comm(w, 7, 7, "first", false, 4);
 	CHECK_STR(comm_of(w, 7, 8), "told");
 	CHECK_STR(comm_of(w, 7, 9), "first");
+	/* The number is another process's by now. */
+	set_comm(w, 10, 10, "another", false, 5);
+	CHECK_STR(comm_of(w, 10, 8), "another");
 	world_free(w);
 }
 
