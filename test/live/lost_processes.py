@@ -55,6 +55,19 @@ def spin(first='pass'):
                             stdout=subprocess.PIPE)
 
 
+def leaderless():
+    """Its first thread ends, so that /proc/PID/maps is empty."""
+    return subprocess.Popen([sys.executable, '-S', '-c', """
+import ctypes, os, sys, threading
+def work():
+    print(flush=True)
+    sys.stdin.readline()
+    while 1: sum(range(1000))
+threading.Thread(target=work).start()
+ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0) # exit, of this thread alone
+"""], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
 def grown():
     """What was there is told before the first sample, so it counts by growing."""
     global told
@@ -75,7 +88,7 @@ try:
     for pid in ours:
         os.kill(pid, signal.SIGSTOP)
     first.kill()
-    busy = [spin('import sys; print(flush=True); sys.stdin.readline()') for _ in range(STARTED)]
+    busy = [spin('import sys; print(flush=True); sys.stdin.readline()') for _ in range(STARTED)] + [leaderless()]
     for p in busy:
         p.stdout.readline()
     for pid in ours:
