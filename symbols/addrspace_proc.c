@@ -79,7 +79,6 @@ static int read_task(void *data, pid_t tid)
 {
 	struct reading *reading = data;
 	struct space *s = reading->space;
-
 	struct task *task = NULL;
 
 	/* A leader that has ended is listed as long as its threads live; its EXIT is behind us. */
