@@ -18,7 +18,7 @@ ringfold = os.path.abspath(sys.argv[1])
 tmp = tempfile.mkdtemp(prefix='ringfold-lost-')
 WAIT_S = 120 # a machine with other work
 STARTED = 100 # each writes 8 KB of records, and the two rings hold 512 KiB: those of some fit in part
-WANTED = 10   # samples of each
+WANTED = 3    # samples of each, of several times as many: their rings overflow too where a machine has other work
 
 
 def below(pid):
@@ -95,7 +95,7 @@ try:
         os.kill(pid, signal.SIGCONT)
     for p in busy:
         p.stdin.close()
-    wait_for(lambda: all(cpu_s(p.pid) > 2 * WANTED / 499 + 0.03 for p in busy), WAIT_S) # some of it was its start
+    wait_for(lambda: all(cpu_s(p.pid) > 0.07 for p in busy), WAIT_S) # some of it was its start
     recorder.send_signal(signal.SIGINT)
     check(recorder.wait(WAIT_S) == 0, 'it ends well')
     name = open(f'/proc/{busy[0].pid}/comm').read().rstrip('\n')
