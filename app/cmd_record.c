@@ -112,27 +112,21 @@ static void handle_events(struct recording *r)
 }
 
 /* With what the session made of it, so that a fold of the file comes to the same stack. */
-static void save_sample(struct recording *r, const struct record *rec)
+static void save_sample(struct recording *r, const struct record *rec, bool held)
 {
 	struct session_copy copy = session_last_copy(r->session);
 	struct record told = *rec;
 
+	/* It is walked later, and may then need what a fold needs too. */
+	if (held)
+		copy = (struct session_copy){
+			.continued = rec->sample.stack_bytes && rec->sample.stack_bytes == rec->sample.stack_size,
+		};
 	if (copy.cut)
 		told.sample.stack_size = told.sample.stack_bytes;
 	if (copy.continued)
 		told.sample.num_user_chain = record_user_chain(&rec->sample, &told.sample.user_chain);
 	saving_record(r->saving, &told);
-}
-
-/* It is walked later, and may then need what a fold needs too. */
-static void save_held(struct recording *r, const struct record *rec)
-{
-	struct record told = *rec;
-
-	if (rec->type == RECORD_SAMPLE && rec->sample.stack_bytes && rec->sample.stack_bytes == rec->sample.stack_size)
-		told.sample.num_user_chain = record_user_chain(&rec->sample, &told.sample.user_chain);
-	if (!session_overtook(r->session, rec))
-		saving_record(r->saving, &told);
 }
 
 static void take_record(void *data, const struct record *rec)
@@ -148,10 +142,8 @@ static void take_record(void *data, const struct record *rec)
 	held = r->managed && managed_takes(r->managed, rec);
 	if (!held)
 		session_record(r->session, rec);
-	if (saved && held)
-		save_held(r, rec);
-	else if (saved && sample)
-		save_sample(r, rec);
+	if (saved && sample)
+		save_sample(r, rec, held);
 	else if (saved && !session_overtook(r->session, rec))
 		saving_record(r->saving, rec);
 	r->record = NULL;

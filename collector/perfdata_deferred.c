@@ -1,5 +1,7 @@
 #include "collector/perfdata_priv.h"
 
+#include "base/reader.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,15 +69,14 @@ bool deferred_is_full(const struct deferred *d)
 
 bool deferred_chain(const uint8_t *bytes, size_t size, uint64_t *ret_cookie, struct record_sample *ret)
 {
+	struct reader r = reader_init(bytes, size);
 	uint64_t num;
 
-	if (size < DEFERRED_FIXED_BYTES)
+	reader_bytes(&r, sizeof(struct perf_event_header));
+	*ret_cookie = reader_u64(&r);
+	num = reader_u64(&r);
+	if (r.failed || num > reader_left(&r) / sizeof(uint64_t))
 		return false;
-	memcpy(ret_cookie, bytes + sizeof(struct perf_event_header), sizeof(*ret_cookie));
-	memcpy(&num, bytes + sizeof(struct perf_event_header) + sizeof(*ret_cookie), sizeof(num));
-	if (num > (size - DEFERRED_FIXED_BYTES) / sizeof(uint64_t))
-		return false;
-	*ret = (struct record_sample){ .chain = (const uint64_t *)(const void *)(bytes + DEFERRED_FIXED_BYTES),
-				       .num_chain = (size_t)num };
+	*ret = (struct record_sample){ .chain = reader_bytes(&r, num * sizeof(uint64_t)), .num_chain = (size_t)num };
 	return true;
 }

@@ -180,7 +180,7 @@ void queue_pop(struct queue *q, struct block_pool *pool);
  */
 
 /* The record: header, u64 cookie, u64 number, addresses with PERF_CONTEXT_USER first. */
-enum { RECORD_CALLCHAIN_DEFERRED = 22, DEFERRED_FIXED_BYTES = 24 };
+enum { RECORD_CALLCHAIN_DEFERRED = 22 };
 
 /* Its bytes, with the header; they came from `p`. */
 struct deferred_sample {

@@ -256,7 +256,6 @@ static bool find_process(struct process *p, pid_t id)
 {
 	struct proc_status status;
 
-	p->pid = id;
 	if (!read_proc(p, id, "status", TASK_TEXT_MAX) || p->text->failed ||
 	    proc_status_parse(p->text->data, p->text->len, &status) < 0)
 		return false;

@@ -67,7 +67,7 @@ uint64_t mapping_bias(const struct mapping *m)
 	return m->bias_later ? load_bias(m->file->elf, m) : m->bias;
 }
 
-struct space *space_peek(struct addrspaces *a, pid_t pid)
+struct space *space_peek(const struct addrspaces *a, pid_t pid)
 {
 	struct space_slot *slot = spaces_find(&a->spaces, pid);
 
@@ -508,7 +508,7 @@ void addrspaces_exit(struct addrspaces *a, pid_t pid, pid_t tid, uint64_t time_n
 
 bool addrspaces_overtook(const struct addrspaces *a, pid_t pid, uint64_t time_ns)
 {
-	const struct space_slot *slot = spaces_find(&a->spaces, pid);
+	const struct space *s = space_peek(a, pid);
 
-	return slot && slot->space->put_down && is_older(slot->space, time_ns);
+	return s && s->put_down && is_older(s, time_ns);
 }

@@ -103,7 +103,7 @@ struct addrspaces {
 
 struct space *space_of(struct addrspace *space);
 /* NULL = not known. */
-struct space *space_peek(struct addrspaces *a, pid_t pid);
+struct space *space_peek(const struct addrspaces *a, pid_t pid);
 /* An executable mapping as told by a record or by /proc. */
 void space_add_mapping(struct addrspaces *a, struct space *s, const struct door_mapping *dm, uint64_t pgoff,
 		       uint32_t generation);
@@ -123,6 +123,8 @@ void task_remove(struct addrspaces *a, pid_t tid);
 /* The task of that number, new or known, of that process from now on; NULL = out of memory. */
 struct task *task_add(struct addrspaces *a, struct space *s, pid_t tid, struct comm comm);
 void ended_remember(struct addrspaces *a, pid_t pid, pid_t tid, struct comm comm, bool was_process);
+/* The same of a task whose name is known; else nothing. */
+void ended_remember_task(struct addrspaces *a, const struct task *task);
 /* The latest that had these numbers; that of a thread may since be another process's. */
 struct ended *ended_find(struct addrspaces *a, pid_t pid, pid_t tid);
 /* Without the memory of the caller. */

@@ -200,8 +200,7 @@ static void reread_tasks(struct addrspaces *a, struct space *s, const struct pro
 
 		if (!task || task->listed)
 			continue;
-		if (task->comm.id != COMM_IN_PROC)
-			ended_remember(a, task->pid, task->tid, task->comm, false);
+		ended_remember_task(a, task);
 		task_remove(a, task->tid);
 	}
 }

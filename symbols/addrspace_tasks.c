@@ -13,19 +13,17 @@ enum {
 void task_remove(struct addrspaces *a, pid_t tid)
 {
 	struct task *task = tasks_find(&a->tasks, tid);
-	struct space_slot *slot;
 	struct space *s;
 	uint32_t index;
 	pid_t moved;
 
 	if (!task)
 		return;
-	slot = spaces_find(&a->spaces, task->pid);
+	s = space_peek(a, task->pid);
 	index = task->index;
 	tasks_remove(&a->tasks, tid);
-	if (!slot)
+	if (!s)
 		return;
-	s = slot->space;
 	moved = s->tids.data[s->tids.len - 1];
 	s->tids.data[index] = moved;
 	s->tids.len--;
@@ -56,6 +54,12 @@ void ended_remember(struct addrspaces *a, pid_t pid, pid_t tid, struct comm comm
 {
 	a->ended[a->next_ended] = (struct ended){ pid, tid, comm, was_process };
 	a->next_ended = (a->next_ended + 1) % MAX_ENDED;
+}
+
+void ended_remember_task(struct addrspaces *a, const struct task *task)
+{
+	if (task->comm.id != COMM_IN_PROC)
+		ended_remember(a, task->pid, task->tid, task->comm, false);
 }
 
 struct ended *ended_find(struct addrspaces *a, pid_t pid, pid_t tid)
@@ -165,7 +169,7 @@ uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid)
 {
 	struct task *task = tasks_find(&a->tasks, tid);
 	struct ended *ended;
-	struct space_slot *slot;
+	struct space *s;
 	struct comm comm;
 	bool alive;
 
@@ -182,9 +186,9 @@ uint32_t addrspaces_comm(struct addrspaces *a, pid_t pid, pid_t tid)
 	if (alive)
 		tell_name(a, pid, tid, &comm);
 	comm_string(a, &comm);
-	slot = spaces_find(&a->spaces, pid);
+	s = space_peek(a, pid);
 	/* A live thread whose FORK we missed is its process's; all others are only kept in mind. */
-	if (!alive || !slot || slot->space->ghost || !task_add(a, slot->space, tid, comm))
+	if (!alive || !s || s->ghost || !task_add(a, s, tid, comm))
 		ended_remember(a, pid, tid, comm, false);
 	return comm.id;
 }
@@ -201,7 +205,7 @@ void space_remember_tasks(struct addrspaces *a, const struct space *s)
 	for (size_t i = 0; i < s->tids.len; i++) {
 		const struct task *task = tasks_find(&a->tasks, s->tids.data[i]);
 
-		if (task && task->comm.id != COMM_IN_PROC)
-			ended_remember(a, task->pid, task->tid, task->comm, false);
+		if (task)
+			ended_remember_task(a, task);
 	}
 }

@@ -810,15 +810,9 @@ static void test_uid(void)
 	world_free(w);
 }
 
-/* A process of which some records were lost is read again, and what is true of it remains. */
-static void test_after_loss(void)
+/* A child that ends when the pipe's other end, go[1], is closed. */
+static pid_t fork_waiting(int go[2])
 {
-	struct world *w = world_new(true);
-	uint64_t own = (uintptr_t)&test_after_loss;
-	struct addrspace *space;
-	uint32_t id, version;
-	void *code;
-	int go[2];
 	char byte;
 	pid_t pid;
 
@@ -828,6 +822,21 @@ static void test_after_loss(void)
 		close(go[1]);
 		_exit(read(go[0], &byte, 1) != 0);
 	}
+	return pid;
+}
+
+/* A process of which some records were lost is read again, and what is true of it remains. */
+static void test_after_loss(void)
+{
+	struct world *w = world_new(true);
+	uint64_t own = (uintptr_t)&test_after_loss;
+	struct addrspace *space;
+	uint32_t id, version;
+	void *code;
+	int go[2];
+	pid_t pid;
+
+	pid = fork_waiting(go);
 	/* A fork and an exec without what it mapped; a fork without its exec. Ourselves to compare. */
 	addrspaces_fork(w->spaces, pid, 1, pid, 1, clock_monotonic_ns());
 	set_comm(w, pid, pid, "new", true, clock_monotonic_ns());
@@ -958,15 +967,9 @@ static void test_fork_before_look(void)
 	struct world *w = world_new(true);
 	uint64_t forked_ns = clock_monotonic_ns(), lost_ns;
 	int go[2];
-	char byte;
 	pid_t pid;
 
-	CHECK(!pipe(go));
-	pid = fork();
-	if (!pid) {
-		close(go[1]);
-		_exit(read(go[0], &byte, 1) != 0);
-	}
+	pid = fork_waiting(go);
 	lost_ns = clock_monotonic_ns();
 	addrspaces_get(w->spaces, getpid());
 	w->num_learned = 0;
